@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A run of bytes that someone else owns. */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct bytes {
+	const uint8_t *data; /* NULL only when size is 0 */
+	size_t size;
+};
+
+/* The bytes of a string literal, without its terminator. */
+#define BYTES(literal) ((struct bytes){ (const uint8_t *)("" literal), sizeof(literal) - 1 })
+
+static inline struct bytes bytes_of(const void *data, size_t size)
+{
+	return (struct bytes){ (const uint8_t *)data, size };
+}
+
+static inline bool bytes_equal(struct bytes a, struct bytes b)
+{
+	return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* In the order of memcmp(); a prefix comes before what it is a prefix of. */
+static inline int bytes_compare(struct bytes a, struct bytes b)
+{
+	size_t shared = a.size < b.size ? a.size : b.size;
+	int order = shared == 0 ? 0 : memcmp(a.data, b.data, shared);
+
+	if (order != 0)
+		return order;
+	return a.size < b.size ? -1 : a.size > b.size;
+}
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ordered index of one partition: a B+tree of 4 KiB pages that lives in memory, is written out
+ * copy-on-write by checkpoints, and gives up clean leaves when memory is short.
+ *
+ * Pure: it does no I/O. Where a page is not in memory it says so (BTREE_MISS), the caller reads
+ * the page, hands it over with btree_load(), and asks again from the start.
+ */
+#ifndef ENGINE_BTREE_H
+#define ENGINE_BTREE_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+enum {
+	BTREE_PAGE_SIZE = 4096,
+	BTREE_KEY_MAX = 1040, /* bytes: three of the largest fit a page */
+	BTREE_DEPTH_MAX = 12,
+};
+
+/* Where a page or a record is on disk; 0: nowhere. The tree only stores it. */
+typedef uint64_t btree_value;
+
+/*
+ * Memory for pages and nodes, shared by all trees of a worker: bounded, one allocation at open.
+ * Evicts with CLOCK over clean leaves. Thread: its worker's.
+ */
+struct btree_pool;
+
+enum status btree_pool_open(struct btree_pool **out, size_t memory_size)
+        __attribute__((warn_unused_result));
+void btree_pool_close(struct btree_pool *pool); /* after its trees */
+
+struct btree_pool_stats {
+	uint64_t pages, pages_max;   /* in use; there are */
+	uint64_t pages_dirty;        /* not evictable until a checkpoint has written them */
+	uint64_t evicted, loaded;
+};
+void btree_pool_stats(const struct btree_pool *pool, struct btree_pool_stats *out);
+
+struct btree_node;
+
+struct btree {
+	struct btree_pool *pool;
+	struct btree_node *root; /* always in memory */
+	uint32_t tag;            /* the partition: written into every page, checked on load */
+	uint32_t depth;          /* 1: the root is a leaf */
+	uint64_t key_count;
+	/* private to btree.c */
+	uint64_t change_count; /* grows with every change of any page: cursors look at it */
+	struct btree_node *frozen; /* pages of the checkpoint that runs */
+	bool checkpointing;
+};
+
+enum btree_result {
+	BTREE_OK,
+	BTREE_ABSENT, /* no such key, or past the last */
+	BTREE_MISS,   /* *miss names a page that must be loaded first; nothing was changed */
+	BTREE_FULL,   /* no page is free and none can be evicted: checkpoint, then ask again */
+};
+
+/* A page to read: one block at `address`; give it to btree_load() together with this. */
+struct btree_miss {
+	btree_value address;
+	struct btree_node *parent; /* valid until the tree is changed: see btree_load() */
+	uint32_t child_index;
+};
+
+/* An empty tree; its root is a new dirty leaf. FULL pool: NO_SPACE. */
+enum status btree_init(struct btree *tree, struct btree_pool *pool, uint32_t tag)
+        __attribute__((warn_unused_result));
+/*
+ * A tree whose root page was read from `address`. CORRUPT: the page is not that page. key_count is
+ * the caller's to restore (it is stored with the checkpoint).
+ */
+enum status btree_open(struct btree *tree, struct btree_pool *pool, uint32_t tag, const void *page,
+                       btree_value address, uint64_t key_count)
+        __attribute__((warn_unused_result));
+void btree_fini(struct btree *tree); /* gives all pages back */
+
+/*
+ * Takes a page that was read for `address`, wherever in the tree that address is now wanted: it
+ * descends by the page's own first key. OK also when it is in memory already or no longer wanted
+ * (the tree has changed since): just ask again. CORRUPT: checksum, address or tag do not fit.
+ * BUSY: the pool is full.
+ */
+enum status btree_load(struct btree *tree, const void *page, btree_value address)
+        __attribute__((warn_unused_result));
+
+enum btree_result btree_find(struct btree *tree, struct bytes key, btree_value *value,
+                             struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* Inserts or replaces; *old is what was there, 0 if absent. On MISS and FULL nothing changed. */
+enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value value,
+                            btree_value *old, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+
+/*
+ * Replaces the value only if it is `expected`. OK: replaced; ABSENT: the key is absent or has
+ * another value. For cleaners.
+ */
+enum btree_result btree_replace(struct btree *tree, struct bytes key, btree_value expected,
+                                btree_value value, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+
+/* *old is what was there. ABSENT: nothing was. */
+enum btree_result btree_remove(struct btree *tree, struct bytes key, btree_value *old,
+                               struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* Brings the cache lines of the descent near; for batches of lookups. */
+void btree_prefetch(const struct btree *tree, struct bytes key);
+
+/*
+ * A position in the tree that survives changes: it remembers its key. Zero-cost to copy.
+ */
+struct btree_cursor {
+	struct btree *tree;
+	struct btree_node *leaf;
+	uint32_t index;
+	uint64_t change_count;
+	uint16_t key_size;
+	bool at_entry;
+	uint8_t key[BTREE_KEY_MAX];
+};
+
+/* At the first entry >= key (or, with `reverse`, the last entry < key; key of size 0: the end). */
+enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
+                             bool reverse, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+/* To the next entry in the direction; ABSENT: none. On MISS the cursor stays where it was. */
+enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+/* The entry under the cursor; the key is the cursor's own memory. */
+struct bytes btree_cursor_key(const struct btree_cursor *cursor);
+btree_value btree_cursor_value(const struct btree_cursor *cursor);
+
+/*
+ * A checkpoint of the tree as it is now. Every dirty page gets a disk address from `allocate`
+ * (bottom up, in key order; 0: no space, the checkpoint is not begun), its old address is told to
+ * `released`, and its image is frozen: changes after this copy the page first. Then the caller
+ * takes the images with btree_checkpoint_next(), writes them, and calls btree_checkpoint_end().
+ * The cost of begin is one pass over the dirty pages, no copying.
+ */
+struct btree_checkpoint_ops {
+	btree_value (*allocate)(void *context);
+	void (*released)(void *context, btree_value address);
+};
+
+/* *root: the address of the root page in this checkpoint (as before, if nothing was dirty). */
+enum status btree_checkpoint_begin(struct btree *tree, const struct btree_checkpoint_ops *ops,
+                                   void *context, btree_value *root)
+        __attribute__((warn_unused_result));
+/*
+ * Copies the next frozen image, sealed with checksum, tag and its address, to page[4096].
+ * False: there is none left.
+ */
+bool btree_checkpoint_next(struct btree *tree, void *page, btree_value *address);
+/*
+ * All images were written (ok), or writing failed: then the pages are dirty again and their new
+ * addresses were released. Frozen memory is free afterwards.
+ */
+void btree_checkpoint_end(struct btree *tree, bool ok);
+
+/* Whether anything would be written; how many pages. */
+uint64_t btree_dirty_count(const struct btree *tree);
+
+/*
+ * Marks the page with this address dirty so that the next checkpoint moves it: for the cleaner of
+ * index segments, which has the page's image. ABSENT: the tree no longer uses it (nothing to do).
+ * MISS: its parent must be loaded first.
+ */
+enum btree_result btree_touch(struct btree *tree, const void *page, btree_value address,
+                              struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* Checks a page image as btree_load() does, without a tree: for weir check and fuzzers. */
+enum status btree_page_check(const void *page, uint32_t tag, btree_value address)
+        __attribute__((warn_unused_result));
+/* The entries of a checked page, for weir check and weir dump. False: no entry `index`. */
+bool btree_page_entry(const void *page, uint32_t index, uint8_t key[BTREE_KEY_MAX],
+                      uint32_t *key_size, btree_value *value);
+bool btree_page_is_leaf(const void *page);
+
+/* Walks all pages in memory and asserts the order and fences of every one. For tests. */
+void btree_validate(const struct btree *tree);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The block protocol: blocks of one size at numbered addresses. */
+#ifndef PROTO_BLK_H
+#define PROTO_BLK_H
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "base/macros.h"
+#include "core/req.h"
+
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_OP_COUNT };
+
+enum {
+	BLK_FUA = 1 << 0, /* write: durable when it completes */
+};
+
+/* Result: none. All the blocks, or a status other than OK and unspecified content. */
+struct blk_cmd {
+	enum blk_op op;
+	uint32_t flags;
+	uint64_t lba;         /* first block */
+	uint32_t block_count; /* flush: 0 */
+	uint32_t iov_count;
+	const struct iovec *iov; /* read, write: block_count blocks, aligned to geometry.align */
+};
+
+struct blk_geometry {
+	uint64_t block_count;
+	uint32_t block_size;   /* bytes, a power of two */
+	uint32_t align;        /* bytes, of each segment's address and length */
+	uint32_t transfer_max; /* blocks in one command */
+	uint32_t ops;          /* bit (1 << enum blk_op) for each supported */
+	uint32_t atomic_unit;     /* bytes that a power cut leaves old or new; 0: none promised */
+	uint32_t discard_unit;    /* blocks; 0: no discard */
+	bool volatile_cache;      /* writes need BLK_FUA or a later BLK_FLUSH to be durable */
+	bool fua_is_flush;        /* BLK_FUA costs a whole flush here: flush once for many writes */
+	bool discard_zeroes;      /* discarded blocks read as zeroes */
+};
+
+struct blk;
+
+struct blk_ops {
+	const char *name;
+	/* The command dies when this returns; what it points to lives until the completion. */
+	void (*submit)(struct blk *blk, struct req *req, const struct blk_cmd *cmd);
+	void (*close)(struct blk *blk); /* no request is running */
+};
+
+/* A device, or a layer that looks like one. First member of the implementation's own struct. */
+struct blk {
+	const struct blk_ops *ops;
+	struct worker *worker; /* the only one that may submit */
+	struct blk_geometry geometry;
+	uint32_t frames_size; /* bytes of frames pushed by it and all below it */
+};
+
+/* The only way in: checks the command against the geometry and the worker, then ops->submit. */
+void blk_submit(struct blk *blk, struct req *req, const struct blk_cmd *cmd);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The key-value protocol: values of bounded size under byte-string keys, in the order of bytes. */
+#ifndef PROTO_KV_H
+#define PROTO_KV_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+#include "core/req.h"
+
+enum {
+	KV_KEY_MAX = 1024,        /* bytes, the space byte included */
+	KV_INLINE_MAX = 32 << 10, /* bytes of a value that a command may carry; larger: a blob */
+	KV_COMMIT_WRITES_MAX = 65536,
+	KV_SPACES = 256,
+};
+#define KV_VALUE_MAX (512ull << 20) /* bytes, as a blob */
+
+/*
+ * The first byte of a key is its space: keys of one space are counted and cleared together, and
+ * nothing else tells Redis databases, objects, files and series apart. Space 0 is the engine's.
+ */
+enum kv_space {
+	KV_SPACE_ENGINE = 0,
+	KV_SPACE_REDIS = 16,         /* .. + 15: database 0 .. 15 */
+	KV_SPACE_REDIS_MEMBERS = 32, /* .. + 15: the members of their collections */
+	KV_SPACE_APP = 64,           /* .. + 15: users of the library */
+};
+
+/*
+ *             needs                      result                      beside OK
+ * GET         key, visit                 version; 0: absent          CORRUPT
+ * PUT         key, value (1)             new version                 NO_SPACE, CONFLICT (2)
+ * DELETE      key                        1: was there, 0: was not    CONFLICT (2)
+ * UPDATE      key, visit                 new version; 0: absent now  what visit set, NO_SPACE
+ * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE
+ * SCAN        key, end, limit, visit     entries visited (3)
+ * CLEAR       key: a prefix              entries removed
+ * COUNT       key: the space byte        live keys of that space
+ * BLOB_WRITE  handle, value (4)          handle                      NO_SPACE
+ * BLOB_OPEN   key, visit                 handle; 0: absent (5)
+ * BLOB_READ   handle, offset, out        bytes                       CORRUPT
+ * BLOB_CLOSE  handle                     0
+ * PREPARE     commit, version: txn id    0                           CONFLICT, NO_SPACE (6)
+ * RESOLVE     version: txn id, limit: 1 to commit, 0 to abort (6)
+ *
+ * GET and UPDATE see the newest value; the request completes when all that it saw, and all that it
+ * wrote, is durable (in a relaxed space: at once). An expired key is absent.
+ *
+ * (1) Or, with KV_FROM_BLOB, handle: the finished blob becomes the value. With KV_KEEP_EXPIRY the
+ *     expiry of the key that is replaced stays.
+ * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
+ *     result: the version that is there.
+ * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; one moment. Fewer than
+ *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only. KV_KEYS_ONLY:
+ *     values are not read; entry.value is empty, entry.version and expires_ms 0.
+ * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
+ *     took it. Every piece but the last is a multiple of 4 KiB.
+ * (5) Pins that version of the value, inline or blob, until BLOB_CLOSE. A visit is told of it.
+ * (6) For layer/kv_shard.c alone: the two halves of a COMMIT over several workers.
+ */
+enum kv_op {
+	KV_GET,
+	KV_PUT,
+	KV_DELETE,
+	KV_UPDATE,
+	KV_COMMIT,
+	KV_SCAN,
+	KV_CLEAR,
+	KV_COUNT,
+	KV_BLOB_WRITE,
+	KV_BLOB_OPEN,
+	KV_BLOB_READ,
+	KV_BLOB_CLOSE,
+	KV_PREPARE,
+	KV_RESOLVE,
+	KV_OP_COUNT
+};
+
+enum {
+	KV_IF_VERSION = 1 << 0,
+	KV_FROM_BLOB = 1 << 1,
+	KV_KEEP_EXPIRY = 1 << 2,
+	KV_KEYS_ONLY = 1 << 3,
+	KV_REVERSE = 1 << 4,
+	KV_SCAN_PARTITION = 1 << 5,
+	KV_LOAD = 1 << 6, /* GET, UPDATE: a blob is brought into memory for visit; else see kv_entry */
+};
+
+/* What a visit sees. All memory dies when the visit returns. */
+struct kv_entry {
+	struct bytes key;
+	struct bytes value;  /* empty when blob */
+	uint64_t size;       /* bytes of the whole value */
+	uint64_t version;    /* grows with every change of a key, never repeats; 0: absent */
+	uint64_t expires_ms; /* wall clock since 1970; 0: never */
+	uint8_t kind;        /* 0..15, what the writer said */
+	bool blob;           /* the value is not in memory: ask with KV_LOAD, or BLOB_OPEN */
+};
+
+enum kv_action { KV_KEEP, KV_STORE, KV_REMOVE };
+
+/* What an UPDATE's visit decides. Comes zeroed: keep, STATUS_OK. */
+struct kv_edit {
+	enum kv_action action;
+	struct bytes value;  /* STORE: at most scratch_max bytes; copied when the visit returns */
+	uint64_t expires_ms; /* STORE: 0: never */
+	uint8_t kind;        /* STORE */
+	uint8_t *scratch;    /* room for the new value; may alias neither key nor old value */
+	size_t scratch_max;  /* at least KV_INLINE_MAX; with KV_LOAD at least twice the old size */
+	enum status status;  /* what the request completes with; not OK: nothing is changed */
+};
+
+struct kv_cmd;
+
+/*
+ * Runs on the worker that owns the key, inside its turn: pure, bounded, no submits. GET, BLOB_OPEN:
+ * once, edit NULL. UPDATE: once for the change that happens. SCAN: once per entry, edit NULL.
+ */
+typedef void kv_visit_fn(void *visitor, const struct kv_entry *entry, struct kv_edit *edit);
+
+/* One write or one check of a COMMIT. */
+struct kv_write {
+	struct bytes key;
+	struct bytes value;
+	uint64_t version;    /* with KV_IF_VERSION */
+	uint64_t expires_ms;
+	uint32_t flags;      /* KV_IF_VERSION, KV_KEEP_EXPIRY, KV_FROM_BLOB (handle in version) */
+	uint8_t kind;
+	uint8_t op;          /* KV_PUT, KV_DELETE; KV_GET: only checks the version */
+};
+
+struct kv_commit {
+	const struct kv_write *writes;
+	uint32_t count;
+};
+
+/* The command dies when submit returns; what it points to is the submitter's until completion. */
+struct kv_cmd {
+	uint8_t op; /* enum kv_op */
+	uint8_t kind;
+	uint16_t partition;
+	uint32_t flags;
+	uint32_t limit;
+	uint32_t out_size;
+	struct bytes key;
+	union {
+		struct bytes value;
+		struct bytes end; /* SCAN: first key not wanted; size 0: to the end of the space */
+	};
+	union {
+		uint64_t version;
+		uint64_t offset; /* BLOB_READ */
+	};
+	union {
+		uint64_t expires_ms;
+		uint64_t handle;
+	};
+	kv_visit_fn *visit; /* may be NULL for GET */
+	union {
+		void *visitor;
+		uint8_t *out;                   /* BLOB_READ */
+		const struct kv_commit *commit; /* COMMIT, PREPARE */
+	};
+};
+_Static_assert(sizeof(struct kv_cmd) <= 88, "copied into a frame by every layer that keeps it");
+
+/* How durable OK is. */
+enum kv_durability {
+	KV_DURABLE, /* on disk */
+	KV_RELAXED, /* in memory, on disk soon: chosen per space, by name, in the configuration */
+};
+
+struct kv_traits {
+	unsigned partitions;
+	bool sorted, durable, transactional;
+};
+
+struct kv;
+
+struct kv_ops {
+	const char *name;
+	void (*submit)(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
+	void (*close)(struct kv *kv);
+};
+
+struct kv {
+	const struct kv_ops *ops;
+	struct worker *worker; /* the only one that may submit */
+	struct kv_traits traits;
+	uint32_t frames_size; /* bytes of frames pushed by it and all below it */
+};
+
+/* The only way in: checks the command, the worker, cancellation and the deadline. */
+void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
+
+/*
+ * The partition of a key, of kv->traits.partitions: a keyed hash of the whole key, except in
+ * KV_SPACE_REDIS_MEMBERS, whose keys start with space, partition as two bytes big-endian, and then
+ * the collection, so that members live beside their collection's own record.
+ */
+uint32_t kv_partition(struct bytes key, unsigned partitions);
+
+#endif
