@@ -160,7 +160,7 @@ static unsigned turn_queues(struct worker *w)
 /* All of a turn but the doorbells. */
 static unsigned turn_body(struct worker *w)
 {
-	unsigned count = 0, made;
+	unsigned count = 0, made = 0;
 
 	w->now_ns = w->clock->now_ns(w->clock);
 	w->wall_ms = w->clock->wall_ms(w->clock);
@@ -174,6 +174,7 @@ static unsigned turn_body(struct worker *w)
 		if (made == 0)
 			break;
 	}
+	w->unfinished = made > 0;
 	for (unsigned i = 0; i < w->actor_count; i++) {
 		if (w->actors[i]->ops->settle != NULL)
 			w->actors[i]->ops->settle(w->actors[i]);
@@ -211,7 +212,7 @@ static bool inbox_has_work(const struct worker *w)
 
 bool worker_has_work(const struct worker *w)
 {
-	return !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) || w->outbox_mask != 0 ||
+	return w->unfinished || !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) || w->outbox_mask != 0 ||
 	       inbox_has_work(w);
 }
 

@@ -77,6 +77,7 @@ struct worker {
 	struct req_list outbox[WORKER_PEERS_MAX]; /* what did not fit their ring yet */
 	uint64_t outbox_mask;                     /* peers whose outbox is not empty */
 	uint64_t wake_mask;                       /* peers sent to in this turn */
+	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
 	struct worker_stats stats;
 	atomic_bool sleeping; /* set before the last look at the rings, cleared after the sleep */

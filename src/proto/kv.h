@@ -152,10 +152,8 @@ struct kv_cmd {
 		uint64_t version;
 		uint64_t offset; /* BLOB_READ */
 	};
-	union {
-		uint64_t expires_ms;
-		uint64_t handle;
-	};
+	uint64_t expires_ms; /* PUT: 0: never */
+	uint64_t handle;     /* of a blob */
 	kv_visit_fn *visit; /* may be NULL for GET */
 	union {
 		void *visitor;
@@ -163,7 +161,7 @@ struct kv_cmd {
 		const struct kv_commit *commit; /* COMMIT, PREPARE */
 	};
 };
-_Static_assert(sizeof(struct kv_cmd) <= 88, "copied into a frame by every layer that keeps it");
+_Static_assert(sizeof(struct kv_cmd) <= 96, "copied into a frame by every layer that keeps it");
 
 /* How durable OK is. */
 enum kv_durability {
@@ -200,5 +198,7 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
  * the collection, so that members live beside their collection's own record.
  */
 uint32_t kv_partition(struct bytes key, unsigned partitions);
+/* The same when hash64(key) is known. */
+uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions);
 
 #endif
