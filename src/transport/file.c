@@ -16,7 +16,7 @@
 #include "base/macros.h"
 
 enum {
-	BLOCK_SIZE = 4096,
+	BLOCK_SIZE_DEFAULT = 4096,
 	TRANSFER_SIZE_MAX = 16 << 20, /* of one command: bounds what a queue holds in flight */
 };
 
@@ -122,7 +122,7 @@ static uint32_t direct_align(const struct file *file)
 		               stx.stx_dio_offset_align :
 		               stx.stx_dio_mem_align;
 	}
-	return BLOCK_SIZE;
+	return BLOCK_SIZE_DEFAULT;
 }
 
 /* Sets the size in bytes; makes a regular file as long as it is to be, sparsely. */
@@ -184,7 +184,7 @@ static enum status measure(struct file *file, const char *path,
 	uint64_t size = 0;
 	struct stat st;
 
-	g->block_size = options->block_size != 0 ? options->block_size : BLOCK_SIZE;
+	g->block_size = options->block_size != 0 ? options->block_size : BLOCK_SIZE_DEFAULT;
 	assert(is_power_of_two(g->block_size) && g->block_size >= 512);
 	g->align = direct_align(file);
 	if (g->align > g->block_size)
