@@ -101,14 +101,16 @@ static void test_write_read_flush(void **state)
 	assert_int_equal(blk->geometry.block_size, BLOCK);
 	assert_int_equal(blk->geometry.block_count, BLOCKS);
 	fill(out, 8 * BLOCK, 1);
-	assert_int_equal(
-	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .lba = 3, .block_count = 8 }, out),
-	        STATUS_OK);
+	assert_int_equal(run_data(&f, blk,
+	                          (struct blk_cmd){ .op = BLK_WRITE, .lba = 3, .block_count = 8 },
+	                          out),
+	                 STATUS_OK);
 	assert_int_equal(run(&f, blk, &(struct blk_cmd){ .op = BLK_FLUSH }), STATUS_OK);
 	memset(in, 0xee, 8 * BLOCK);
-	assert_int_equal(
-	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_READ, .lba = 3, .block_count = 8 }, in),
-	        STATUS_OK);
+	assert_int_equal(run_data(&f, blk,
+	                          (struct blk_cmd){ .op = BLK_READ, .lba = 3, .block_count = 8 },
+	                          in),
+	                 STATUS_OK);
 	assert_memory_equal(in, out, 8 * BLOCK);
 	blk->ops->close(blk);
 	fixture_close(&f);
@@ -140,12 +142,12 @@ static void test_fua_both_ways(void **state)
 		                                            .block_count = 1 },
 		                          out),
 		                 STATUS_OK);
-		assert_int_equal(
-		        run_data(&f, blk,
-		                 (struct blk_cmd){
-		                         .op = BLK_READ, .lba = BLOCKS - 1, .block_count = 1 },
-		                 in),
-		        STATUS_OK);
+		assert_int_equal(run_data(&f, blk,
+		                          (struct blk_cmd){ .op = BLK_READ,
+		                                            .lba = BLOCKS - 1,
+		                                            .block_count = 1 },
+		                          in),
+		                 STATUS_OK);
 		assert_memory_equal(in, out, BLOCK);
 		blk->ops->close(blk);
 		fixture_close(&f);
@@ -165,8 +167,9 @@ static void test_discard_reads_as_zeroes(void **state)
 	blk = open_blk(&f, &fresh);
 	memset(zero, 0, 2 * BLOCK);
 	fill(out, 4 * BLOCK, 5);
-	assert_int_equal(run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .block_count = 4 }, out),
-	                 STATUS_OK);
+	assert_int_equal(
+	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .block_count = 4 }, out),
+	        STATUS_OK);
 	if (!(blk->geometry.ops & 1u << BLK_DISCARD)) {
 		blk->ops->close(blk);
 		fixture_close(&f);
@@ -176,8 +179,9 @@ static void test_discard_reads_as_zeroes(void **state)
 	assert_int_equal(
 	        run(&f, blk, &(struct blk_cmd){ .op = BLK_DISCARD, .lba = 1, .block_count = 2 }),
 	        STATUS_OK);
-	assert_int_equal(run_data(&f, blk, (struct blk_cmd){ .op = BLK_READ, .block_count = 4 }, in),
-	                 STATUS_OK);
+	assert_int_equal(
+	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_READ, .block_count = 4 }, in),
+	        STATUS_OK);
 	assert_memory_equal(in, out, BLOCK);
 	assert_memory_equal(in + BLOCK, zero, 2 * BLOCK);
 	assert_memory_equal(in + 3 * BLOCK, out + 3 * BLOCK, BLOCK);
@@ -257,9 +261,9 @@ static void test_end_of_file_reads_as_zeroes(void **state)
 		memset(in, 0xee, 4 * BLOCK);
 		memset(want, 0, 4 * BLOCK);
 		memcpy(want, out, BLOCK + 777);
-		assert_int_equal(run_data(&f, blk,
-		                          (struct blk_cmd){ .op = BLK_READ, .block_count = 4 }, in),
-		                 STATUS_OK);
+		assert_int_equal(
+		        run_data(&f, blk, (struct blk_cmd){ .op = BLK_READ, .block_count = 4 }, in),
+		        STATUS_OK);
 		assert_memory_equal(in, want, 4 * BLOCK);
 		memset(in, 0xee, 4 * BLOCK);
 		memset(want, 0, 4 * BLOCK);
@@ -296,14 +300,14 @@ static void test_no_space(void **state)
 	assert_int_equal(
 	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .block_count = 32 }, out),
 	        STATUS_NO_SPACE);
-	assert_int_equal(
-	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .lba = 64, .block_count = 1 },
-	                 out),
-	        STATUS_NO_SPACE);
-	assert_int_equal(
-	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .lba = 1, .block_count = 1 },
-	                 out),
-	        STATUS_OK);
+	assert_int_equal(run_data(&f, blk,
+	                          (struct blk_cmd){ .op = BLK_WRITE, .lba = 64, .block_count = 1 },
+	                          out),
+	                 STATUS_NO_SPACE);
+	assert_int_equal(run_data(&f, blk,
+	                          (struct blk_cmd){ .op = BLK_WRITE, .lba = 1, .block_count = 1 },
+	                          out),
+	                 STATUS_OK);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	blk->ops->close(blk);
 	fixture_close(&f);
@@ -357,8 +361,9 @@ static void test_open_says_why(void **state)
 	assert_int_equal(io_blk_open(f.io, "/nowhere/at/all", &fresh, &blk, error),
 	                 STATUS_NOT_FOUND);
 	assert_non_null(strstr(error, "/nowhere/at/all"));
-	assert_int_equal(io_blk_open(f.io, "/dev/null", &(struct io_file_options){ 0 }, &blk, error),
-	                 STATUS_INVALID);
+	assert_int_equal(
+	        io_blk_open(f.io, "/dev/null", &(struct io_file_options){ 0 }, &blk, error),
+	        STATUS_INVALID);
 	assert_int_equal(truncate(path, 0), 0);
 	assert_int_equal(io_blk_open(f.io, path, &(struct io_file_options){ 0 }, &blk, error),
 	                 STATUS_INVALID);
@@ -387,7 +392,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_write_read_flush, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_fua_both_ways, make_file, remove_file),
-		cmocka_unit_test_setup_teardown(test_discard_reads_as_zeroes, make_file, remove_file),
+		cmocka_unit_test_setup_teardown(test_discard_reads_as_zeroes, make_file,
+		                                remove_file),
 		cmocka_unit_test_setup_teardown(test_vectored, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_end_of_file_reads_as_zeroes, make_file,
 		                                remove_file),

@@ -93,8 +93,7 @@ static int open_flags(const struct io_file_options *options)
 }
 
 static enum status open_fd(struct file *file, const char *path,
-                           const struct io_file_options *options,
-                           char error[static IO_ERROR_SIZE])
+                           const struct io_file_options *options, char error[static IO_ERROR_SIZE])
 {
 	int flags = open_flags(options);
 
@@ -118,9 +117,8 @@ static uint32_t direct_align(const struct file *file)
 	    (stx.stx_mask & STATX_DIOALIGN) && is_power_of_two(stx.stx_dio_offset_align) &&
 	    is_power_of_two(stx.stx_dio_mem_align)) {
 		/* The length of a segment counts as an offset. */
-		return stx.stx_dio_offset_align > stx.stx_dio_mem_align ?
-		               stx.stx_dio_offset_align :
-		               stx.stx_dio_mem_align;
+		return stx.stx_dio_offset_align > stx.stx_dio_mem_align ? stx.stx_dio_offset_align
+		                                                        : stx.stx_dio_mem_align;
 	}
 	return BLOCK_SIZE_DEFAULT;
 }
@@ -138,7 +136,8 @@ static enum status measure_file(struct file *file, const char *path, const struc
 	    ftruncate(file->fd, (off_t)*size) != 0)
 		return fail("size", path, error);
 	g->volatile_cache = true;
-	if (!options->read_only && fallocate(file->fd, file_discard_mode(), (off_t)*size, 4096) == 0)
+	if (!options->read_only &&
+	    fallocate(file->fd, file_discard_mode(), (off_t)*size, 4096) == 0)
 		g->discard_unit = 1;
 	g->discard_zeroes = g->discard_unit != 0;
 	return STATUS_OK;

@@ -16,7 +16,8 @@ struct file {
 enum status file_open(struct file *file, const char *path, const struct io_file_options *options,
                       char error[static IO_ERROR_SIZE]);
 
-/* fallocate() mode for BLK_DISCARD: of files and devices alike, and what is gone reads as zeroes. */
+/* fallocate() mode for BLK_DISCARD: of files and devices alike, and what is gone reads as zeroes.
+ */
 int file_discard_mode(void);
 
 /* The status of a failed read, write, flush or discard. */

@@ -84,11 +84,12 @@ enum io_fua {
 
 /* Zeroed: an existing file or device, of its own size, through the page cache. */
 struct io_file_options {
-	bool create;    /* a regular file that is not there */
-	bool direct;    /* O_DIRECT; where the file system has none: through the page cache */
+	bool create; /* a regular file that is not there */
+	bool direct; /* O_DIRECT; where the file system has none: through the page cache */
 	bool read_only;
 	enum io_fua fua;
-	uint64_t size;  /* bytes to present; 0: what is there. A regular file is made so long, sparse */
+	uint64_t size; /* bytes to present; 0: what is there. A regular file is made so long, sparse
+	                */
 	uint32_t block_size; /* bytes, a power of two; 0: 4096. Raised to the device's own */
 };
 
@@ -137,8 +138,9 @@ struct io_connect_options {
 };
 
 /*
- * Returns a stream at once; a send waits until the peer has answered, and handler->ended(UNAVAILABLE)
- * says that it never will. INVALID: the address; BUSY: connections_max; NO_SPACE: descriptors.
+ * Returns a stream at once; a send waits until the peer has answered, and
+ * handler->ended(UNAVAILABLE) says that it never will. INVALID: the address; BUSY: connections_max;
+ * NO_SPACE: descriptors.
  */
 enum status io_connect(struct io *io, const struct io_connect_options *options, struct stream **out,
                        char error[static IO_ERROR_SIZE]) __attribute__((warn_unused_result));

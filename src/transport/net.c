@@ -104,9 +104,9 @@ void net_format(const struct net_address *address, char *text, size_t size)
 	switch (address->any.sa_family) {
 	case AF_UNIX:
 		snprintf(text, size, "%s%s", unix_prefix,
-		         address->size > offsetof(struct sockaddr_un, sun_path) ?
-		                 address->local.sun_path :
-		                 "");
+		         address->size > offsetof(struct sockaddr_un, sun_path)
+		                 ? address->local.sun_path
+		                 : "");
 		return;
 	case AF_INET:
 		inet_ntop(AF_INET, &address->v4.sin_addr, host, sizeof(host));
@@ -321,8 +321,8 @@ void net_describe_accepted(struct stream *stream, int fd, const char *bound)
 	if (strncmp(bound, unix_prefix, sizeof(unix_prefix) - 1) == 0) {
 		/* The peer of a unix socket has no name of its own. */
 		stream->local = true;
-		snprintf(stream->peer, sizeof(stream->peer), "%.*s",
-		         (int)sizeof(stream->peer) - 1, bound);
+		snprintf(stream->peer, sizeof(stream->peer), "%.*s", (int)sizeof(stream->peer) - 1,
+		         bound);
 	} else if (getpeername(fd, &peer.any, &peer.size) == 0) {
 		net_describe(stream, &peer);
 	}

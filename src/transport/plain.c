@@ -3,6 +3,9 @@
 enum status plain_open(struct worker *worker, const struct io_options *options, struct io **out,
                        char error[static IO_ERROR_SIZE])
 {
-	(void)worker; (void)options; (void)out; (void)error;
+	(void)worker;
+	(void)options;
+	(void)out;
+	(void)error;
 	return STATUS_UNSUPPORTED;
 }

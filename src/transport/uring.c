@@ -13,10 +13,10 @@
 #include "base/assert.h"
 
 enum {
-	POLL_MAX = 256,              /* completions of a turn */
-	COMPLETIONS_FACTOR = 8,      /* multishot operations complete more often than they start */
-	REGION_SIZE_MAX = 1 << 30,   /* the kernel's limit for one registered buffer */
-	CLOSE_ROUNDS_MAX = 1000,     /* of at most CLOSE_WAIT_NS: what flies is being canceled */
+	POLL_MAX = 256,            /* completions of a turn */
+	COMPLETIONS_FACTOR = 8,    /* multishot operations complete more often than they start */
+	REGION_SIZE_MAX = 1 << 30, /* the kernel's limit for one registered buffer */
+	CLOSE_ROUNDS_MAX = 1000,   /* of at most CLOSE_WAIT_NS: what flies is being canceled */
 	CLOSE_WAIT_NS = 10 * 1000000,
 };
 
@@ -39,7 +39,8 @@ static void start(struct uring *u)
 	assert(r == 0);
 	u->started = true;
 	u->thread = gettid();
-	/* The index is the thread's own: without SINGLE_ISSUER a close by another one would misuse it. */
+	/* The index is the thread's own: without SINGLE_ISSUER a close by another one would misuse
+	 * it. */
 	if (u->single_issuer && io_uring_register_ring_fd(&u->ring) != 1)
 		u->io.stats.register_refused++;
 }
@@ -207,7 +208,8 @@ static void drain(struct uring *u)
 		int r = io_uring_submit_and_get_events(&u->ring);
 
 		assert(r != -EEXIST);
-		/* Without it (before 6.0) only what was shut down ends; the rest is asserted below. */
+		/* Without it (before 6.0) only what was shut down ends; the rest is asserted below.
+		 */
 		if (i == 0 && io_uring_register_sync_cancel(&u->ring, &all) != 0)
 			continue;
 		if (io_uring_cq_ready(&u->ring) == 0)

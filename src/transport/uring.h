@@ -32,10 +32,10 @@ enum uring_tag {
 	((uint64_t)(stream)->generation << 32 | (uint64_t)(stream)->index << 4 | (tag))
 
 enum {
-	URING_FILES_MAX = 64,          /* block devices of a worker with a registered descriptor */
-	URING_REGIONS_MAX = 64,        /* registered memory, in pieces of at most 1 GiB */
-	URING_BUFFERS_MAX = 1 << 15,   /* the kernel's limit for a ring of buffers */
-	URING_BUFFERS_FIRST = 64,      /* receive buffers in the kernel's hands at first */
+	URING_FILES_MAX = 64,        /* block devices of a worker with a registered descriptor */
+	URING_REGIONS_MAX = 64,      /* registered memory, in pieces of at most 1 GiB */
+	URING_BUFFERS_MAX = 1 << 15, /* the kernel's limit for a ring of buffers */
+	URING_BUFFERS_FIRST = 64,    /* receive buffers in the kernel's hands at first */
 	URING_BUFFER_NONE = 0xffff,
 };
 
@@ -57,7 +57,7 @@ struct uring_stream {
 	bool dirty;    /* in uring->dirty: an operation found no room, or no buffer */
 	bool resuming; /* in uring->resumed: something is held that may be handed over */
 	bool end_held;
-	enum status end_status;      /* what ended() will say */
+	enum status end_status;         /* what ended() will say */
 	uint16_t held_first, held_last; /* buffers received while paused */
 	struct req *send;
 	size_t sent_size;
@@ -73,7 +73,7 @@ struct uring_listener {
 	LIST_ENTRY(uring_listener) link;
 	struct timer retry; /* armed: descriptors ran out */
 	int fd;
-	bool accepting;     /* an accept flies */
+	bool accepting; /* an accept flies */
 	bool closed;
 };
 
@@ -103,14 +103,15 @@ struct uring {
 	struct io io;
 	struct io_uring ring;
 	int event_fd;
-	pid_t thread;      /* of the first turn */
-	bool started;      /* enabled, by that thread */
+	pid_t thread; /* of the first turn */
+	bool started; /* enabled, by that thread */
 	bool single_issuer;
 	bool wake_armed;
 	bool multishot_recv;
 	bool multishot_accept;
-	uint32_t flying; /* operations of streams and listeners whose last completion has not come */
-	struct req_list parked;         /* block requests that found no room */
+	uint32_t
+	        flying; /* operations of streams and listeners whose last completion has not come */
+	struct req_list parked; /* block requests that found no room */
 	struct uring_stream_list dirty;
 	struct uring_stream_list resumed;
 	struct uring_stream_list free;
@@ -143,7 +144,7 @@ void uring_streams_close(struct uring *u);
 void uring_stream_done(struct uring *u, uint64_t data, int res, uint32_t flags);
 void uring_accept_done(struct uring *u, struct uring_listener *l, int res, uint32_t flags);
 unsigned uring_streams_resume(struct uring *u); /* hands over what was held; in poll() only */
-void uring_streams_settle(struct uring *u); /* buffers back to the kernel, what found no room */
+void uring_streams_settle(struct uring *u);     /* buffers back to the kernel, what found no room */
 enum status uring_listen(struct io *io, int fd, struct listener **out);
 enum status uring_connect(struct io *io, int fd, const struct net_address *address,
                           struct stream **out);

@@ -131,9 +131,9 @@ static void uring_blk_submit(struct blk *blk, struct req *req, const struct blk_
 	op->left = (uint64_t)cmd->block_count * blk->geometry.block_size;
 	cursor_init(&op->cursor, cmd->iov, cmd->iov_count);
 	op->op = (uint8_t)cmd->op;
-	op->step = cmd->op == BLK_FLUSH ? STEP_FLUSH :
-	           cmd->op == BLK_DISCARD ? STEP_DISCARD :
-	                                    STEP_TRANSFER;
+	op->step = cmd->op == BLK_FLUSH     ? STEP_FLUSH
+	           : cmd->op == BLK_DISCARD ? STEP_DISCARD
+	                                    : STEP_TRANSFER;
 	op->tries = 0;
 	op->fua = cmd->op == BLK_WRITE && (cmd->flags & BLK_FUA) && blk->geometry.volatile_cache;
 	dev->running++;

@@ -164,8 +164,8 @@ static bool wants_cancel(const struct uring_stream *s)
 
 static bool wants_receive(const struct uring_stream *s)
 {
-	return !s->receiving && !s->paused && !s->connecting && !s->end_held &&
-	       !s->stream.ended && !s->stream.closed;
+	return !s->receiving && !s->paused && !s->connecting && !s->end_held && !s->stream.ended &&
+	       !s->stream.closed;
 }
 
 static void prep_send(struct uring_stream *s, struct io_uring_sqe *sqe)
@@ -382,7 +382,8 @@ static void receive_done(struct uring_stream *s, int res, uint32_t flags)
 
 	s->receiving = more;
 	if (flags & IORING_CQE_F_BUFFER)
-		received(s, (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT), res > 0 ? (uint32_t)res : 0);
+		received(s, (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT),
+		         res > 0 ? (uint32_t)res : 0);
 	if (res == 0)
 		stream_end(s, STATUS_OK);
 	else if (res < 0)
@@ -513,7 +514,7 @@ void uring_streams_settle(struct uring *u)
 	if (u->listeners_dirty) {
 		u->listeners_dirty = false;
 		LIST_FOREACH(l, &u->listeners, link)
-			issue_accept(l);
+		issue_accept(l);
 	}
 	if (STAILQ_EMPTY(&u->dirty))
 		return;
@@ -522,7 +523,8 @@ void uring_streams_settle(struct uring *u)
 		STAILQ_REMOVE_HEAD(&dirty, link);
 		s->dirty = false;
 		if (wants_receive(s) && u->receive.given == 0)
-			mark_dirty(s); /* paused streams hold all buffers: until one of them is back */
+			mark_dirty(
+			        s); /* paused streams hold all buffers: until one of them is back */
 		else if (!issue(s))
 			mark_dirty(s);
 		if (s->stream.closed)
@@ -719,6 +721,14 @@ enum status uring_streams_open(struct uring *u, const struct io_options *options
 
 void uring_streams_close(struct uring *u)
 {
+	struct uring_listener *l;
+
+	/* Those whose accept never came back: the ring was not run, or its thread has ended. */
+	while ((l = LIST_FIRST(&u->listeners)) != NULL) {
+		assert(l->closed);
+		l->accepting = false;
+		listener_release(l);
+	}
 	buffers_close(&u->receive);
 	for (uint32_t i = 0; i < u->stream_count; i++) {
 		if (u->streams[i].fd >= 0)
