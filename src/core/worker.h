@@ -21,6 +21,8 @@ enum worker_role {
 };
 
 struct transport;
+struct trace;
+struct log;
 
 /* Real, or advanced by hand: nothing else in the program may ask the time. */
 struct clock {
@@ -79,6 +81,8 @@ struct worker {
 	uint64_t wake_mask;                       /* peers sent to in this turn */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
 	struct worker_stats stats;
+	struct trace *trace; /* flight recorder; NULL: none */
+	struct log *log;     /* its lines to the operator; NULL: none */
 	atomic_bool sleeping; /* set before the last look at the rings, cleared after the sleep */
 };
 
