@@ -60,12 +60,26 @@ static void test_the_default_on_two_workers(void **state)
 	assert_int_equal(p.cache / mib, 61);
 }
 
+static void test_the_default_is_enough_for_any_number_of_workers(void **state)
+{
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	for (unsigned workers = 1; workers <= 64; workers++) {
+		assert_int_equal(memory_split(memory_default(workers), workers, &p, &minimum),
+		                 STATUS_OK);
+	}
+	assert_int_equal(memory_default(2), 256 * mib);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_never_more_than_the_number),
 		cmocka_unit_test(test_too_small_says_what_is_needed),
 		cmocka_unit_test(test_the_default_on_two_workers),
+		cmocka_unit_test(test_the_default_is_enough_for_any_number_of_workers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

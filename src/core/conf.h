@@ -32,7 +32,8 @@ enum conf_type {
 #define CONF_TABLE(X) \
 	X(MEMORY, "memory", SIZE, "256M", 16u << 20, 1ull << 46, "", false, \
 	  "All the memory that the server may take. It is split over the workers' caches, index," \
-	  " buffers and connections; weir inspect shows how.") \
+	  " buffers and connections; weir inspect shows how. Not set: 256M, or 32M for each worker" \
+	  " where that is more.") \
 	X(STORAGE_PATH, "storage.path", STRING, "./data", 1, 4095, "", false, \
 	  "The directory or block device that holds the store; the argument of weir serve wins.") \
 	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \

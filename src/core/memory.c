@@ -23,6 +23,11 @@ static uint64_t within(uint64_t value, uint64_t min, uint64_t max)
 	return value > max ? max : value;
 }
 
+uint64_t memory_default(unsigned workers)
+{
+	return 32 * MIB * workers > 256 * MIB ? 32 * MIB * workers : 256 * MIB;
+}
+
 uint64_t memory_sum(const struct memory_parts *p, unsigned workers)
 {
 	return p->shared + workers * (p->fixed + p->buffers + p->receives + p->connections +

@@ -40,6 +40,9 @@ struct memory_parts {
 enum status memory_split(uint64_t total, unsigned workers, struct memory_parts *parts,
                          uint64_t *minimum) __attribute__((warn_unused_result));
 
+/* What is taken when nobody says: 256 MiB, or 32 MiB a worker where that is more. */
+uint64_t memory_default(unsigned workers);
+
 /* All of it, for `workers` workers. */
 uint64_t memory_sum(const struct memory_parts *parts, unsigned workers);
 
