@@ -27,6 +27,7 @@ struct cli_command {
 
 enum cli_exit check_config_main(int argc, char **argv);
 enum cli_exit inspect_main(int argc, char **argv);
+enum cli_exit serve_main(int argc, char **argv);
 
 /* "weir: ..." on stderr, with a newline. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

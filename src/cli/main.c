@@ -11,6 +11,7 @@
 #endif
 
 static const struct cli_command commands[] = {
+	{ "serve", "serve a store", serve_main },
 	{ "check-config", "say what is wrong with a configuration", check_config_main },
 	{ "inspect", "show the machine, the plan for it, and what each transport can do here",
 	  inspect_main },
