@@ -122,9 +122,6 @@ static enum cli_exit run(struct server *server, const struct server_options *wit
 	enum cli_exit exit = server_open(server, with);
 	char size[CLI_SIZE_MAX];
 
-	if (exit != CLI_DONE)
-		return exit;
-	exit = server_start(server);
 	if (exit == CLI_DONE) {
 		server_log(server, LOG_INFO, "serving %s, workers=%u transport=%s memory=\"%s\"",
 		           with->path, server->count, io_name(server->workers[0].io),

@@ -3,13 +3,13 @@
 #include "cli/server.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/macros.h"
@@ -60,12 +60,41 @@ static void bind_to(const uint16_t *cpus, unsigned count)
 	CPU_FREE(set);
 }
 
-/* Looks once a turn whether the server drains, and does this worker's part of it. */
+static void run_task(struct server_worker *w)
+{
+	w->task_exit = w->task(w, w->task_arg);
+	/* Pairs with the acquire in server_call(): what the task did is seen with it. */
+	atomic_store_explicit(&w->task_posted, false, memory_order_release);
+}
+
+enum cli_exit server_call(struct server_worker *w, server_task_fn *task, void *arg)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	assert(!atomic_load(&w->task_posted));
+	if (!w->started)
+		return task(w, arg);
+	w->task = task;
+	w->task_arg = arg;
+	/* Pairs with the acquire in control_run(). */
+	atomic_store_explicit(&w->task_posted, true, memory_order_release);
+	worker_wake(&w->worker);
+	while (atomic_load_explicit(&w->task_posted, memory_order_acquire)) {
+		server_drain_logs(w->server);
+		nanosleep(&pause, NULL);
+	}
+	return w->task_exit;
+}
+
+/* Does what the main thread asks for, once a turn. */
 static unsigned control_run(struct actor *actor)
 {
 	struct server_worker *w = container_of(actor, struct server_worker, control);
 	bool drained = true;
 
+	/* Pairs with the release in server_call(). */
+	if (atomic_load_explicit(&w->task_posted, memory_order_acquire))
+		run_task(w);
 	if (!atomic_load_explicit(&w->server->draining, memory_order_relaxed))
 		return 0;
 	if (!w->draining) {
@@ -205,6 +234,33 @@ static void add_metrics(struct server *server)
 	assert(status == STATUS_OK); /* METRICS_MAX is derived from what is registered here */
 }
 
+static void *run_worker(void *arg)
+{
+	struct server_worker *w = arg;
+
+	pthread_setname_np(pthread_self(), w->name);
+	if (conf_number(w->server->conf, CONF_WORKERS_PIN) != 0)
+		bind_to(&w->cpu, 1);
+	trace_put(&w->worker, TRACE_WORKER_START, w->worker.roles, w->cpu);
+	worker_run(&w->worker, &w->server->stop);
+	trace_put(&w->worker, TRACE_WORKER_STOP, w->worker.stats.turns, w->worker.stats.events);
+	return NULL;
+}
+
+static enum cli_exit start_worker(struct server_worker *w)
+{
+	int error;
+
+	bufs_hand_over(&w->bufs);
+	error = pthread_create(&w->thread, NULL, run_worker, w);
+	if (error != 0) {
+		cli_error("no thread for %s: %s", w->name, strerror(error));
+		return CLI_ENVIRONMENT;
+	}
+	w->started = true;
+	return CLI_DONE;
+}
+
 enum cli_exit server_open(struct server *server, const struct server_options *options)
 {
 	const struct conf *conf = options->conf;
@@ -239,6 +295,8 @@ enum cli_exit server_open(struct server *server, const struct server_options *op
 		return CLI_ENVIRONMENT;
 	}
 	add_metrics(server);
+	for (unsigned i = 0; i < server->count && exit == CLI_DONE; i++)
+		exit = start_worker(&server->workers[i]);
 	for (unsigned i = 0; i < array_count(faces) && exit == CLI_DONE; i++)
 		exit = faces[i]->open(server, i);
 	return exit;
@@ -265,36 +323,6 @@ void server_close(struct server *server)
 	free(server->rings);
 	free(server->workers);
 	server->count = 0;
-}
-
-static void *run_worker(void *arg)
-{
-	struct server_worker *w = arg;
-
-	pthread_setname_np(pthread_self(), w->name);
-	if (conf_number(w->server->conf, CONF_WORKERS_PIN) != 0)
-		bind_to(&w->cpu, 1);
-	trace_put(&w->worker, TRACE_WORKER_START, w->worker.roles, w->cpu);
-	worker_run(&w->worker, &w->server->stop);
-	trace_put(&w->worker, TRACE_WORKER_STOP, w->worker.stats.turns, w->worker.stats.events);
-	return NULL;
-}
-
-enum cli_exit server_start(struct server *server)
-{
-	for (unsigned i = 0; i < server->count; i++) {
-		struct server_worker *w = &server->workers[i];
-		int error;
-
-		bufs_hand_over(&w->bufs);
-		error = pthread_create(&w->thread, NULL, run_worker, w);
-		if (error != 0) {
-			cli_error("no thread for worker %u: %s", i, strerror(error));
-			return CLI_ENVIRONMENT;
-		}
-		w->started = true;
-	}
-	return CLI_DONE;
 }
 
 static void wake_all(struct server *server)
@@ -336,39 +364,61 @@ void server_stop(struct server *server)
 	server_drain_logs(server);
 }
 
-/* On all workers that have the face: EXISTS leaves none. */
+/* One worker's share of a face's listening. */
+struct listen_task {
+	struct io_listen_options options;
+	unsigned index;         /* of the face */
+	char address[NAME_MAX]; /* as asked for, then as bound */
+	char error[IO_ERROR_SIZE];
+	enum status status;
+};
+
+static enum cli_exit listen_here(struct server_worker *w, void *arg)
+{
+	struct listen_task *task = arg;
+	struct listener **out = &w->listeners[w->listener_count];
+
+	assert(w->listener_count < SERVER_LISTENERS_MAX);
+	task->options.address = task->address;
+	task->options.owner = w->faces[task->index];
+	task->status = io_listen(w->io, &task->options, out, task->error);
+	if (task->status != STATUS_OK)
+		return CLI_ENVIRONMENT;
+	w->listener_count++;
+	/* Port 0 has become one: the other workers take the same. */
+	snprintf(task->address, sizeof(task->address), "%s", (*out)->address);
+	return CLI_DONE;
+}
+
+/* On all workers that have the face; only the first can find the address taken. */
 static enum status listen_at(struct server *server, const struct server_listen *l,
                              const char *address, char *error)
 {
-	enum io_share share = IO_SHARE_FIRST;
 	bool is_unix = strncmp(address, "unix:", 5) == 0;
+	struct listen_task task = {
+		.options = { .handler = l->handler,
+		             .share = is_unix ? IO_SHARE_NONE : IO_SHARE_FIRST },
+		.index = l->index,
+	};
 
+	snprintf(task.address, sizeof(task.address), "%s", address);
 	for (unsigned i = 0; i < server->count; i++) {
 		struct server_worker *w = &server->workers[i];
-		const struct io_listen_options options = {
-			.address = address,
-			.handler = l->handler,
-			.owner = w->faces[l->index],
-			.share = is_unix ? IO_SHARE_NONE : share,
-		};
-		struct listener **out = &w->listeners[w->listener_count];
-		enum status status;
+		bool first = task.options.share != IO_SHARE_NEXT;
 
-		if (options.owner == NULL)
+		if (w->faces[l->index] == NULL)
 			continue;
-		assert(w->listener_count < SERVER_LISTENERS_MAX);
-		status = io_listen(w->io, &options, out, error);
-		if (status != STATUS_OK)
-			return status;
-		w->listener_count++;
-		if (share == IO_SHARE_FIRST) {
-			printf("listening: %s %s\n", l->face, (*out)->address);
+		if (server_call(w, listen_here, &task) != CLI_DONE) {
+			memcpy(error, task.error, IO_ERROR_SIZE);
+			return task.status;
+		}
+		if (first) {
+			printf("listening: %s %s\n", l->face, task.address);
 			fflush(stdout);
-			address = (*out)->address; /* port 0: the others take the same */
 		}
 		if (is_unix)
 			break;
-		share = IO_SHARE_NEXT;
+		task.options.share = IO_SHARE_NEXT;
 	}
 	return STATUS_OK;
 }

@@ -23,6 +23,10 @@ enum {
 };
 
 struct server;
+struct server_worker;
+
+/* Something that the main thread wants done in a worker's turn. */
+typedef enum cli_exit server_task_fn(struct server_worker *w, void *arg);
 
 /*
  * Memory: the server's. Thread: opened and closed by the main thread while its own does not run;
@@ -30,7 +34,7 @@ struct server;
  */
 struct server_worker {
 	struct worker worker;
-	struct actor control; /* looks at the server's phase, once a turn */
+	struct actor control; /* drains when asked to, runs tasks */
 	struct server *server;
 	struct io *io;
 	struct bufs bufs;
@@ -40,6 +44,10 @@ struct server_worker {
 	uint16_t cpu;
 	bool bufs_opened, started, draining;
 	pthread_t thread;
+	server_task_fn *task; /* of the main thread, while task_posted */
+	void *task_arg;
+	enum cli_exit task_exit;
+	atomic_bool task_posted;
 	atomic_bool drained;
 	struct trace trace;
 	struct log log;
@@ -50,7 +58,7 @@ struct server_worker {
 struct face {
 	const char *name;
 	/* Opens it on every network worker and listens; nothing when it is configured off. */
-	enum cli_exit (*open)(struct server *server, unsigned index);
+	enum cli_exit (*open)(struct server *server, unsigned index); /* main thread */
 	void (*drain)(void *face);            /* its worker's thread: take nothing new */
 	bool (*is_drained)(const void *face); /* its worker's thread */
 	void (*close)(void *face);            /* main thread, after the worker's has ended */
@@ -78,16 +86,18 @@ struct server {
 };
 
 /*
- * Everything but running threads. After an error it has said why, and server_close() is still the
- * caller's to call.
+ * Opens everything and lets it run. After an error it has said why; server_stop() and
+ * server_close() are the caller's to call in either case.
  */
 enum cli_exit server_open(struct server *server, const struct server_options *options);
-void server_close(struct server *server);
+void server_close(struct server *server); /* after server_stop() */
 
-enum cli_exit server_start(struct server *server);
 void server_drain(struct server *server); /* asks for it; server_is_drained() says when */
 bool server_is_drained(struct server *server);
 void server_stop(struct server *server); /* ends and joins all threads */
+
+/* Runs task(w, arg) in a turn of w, or at once while w has no thread, and waits for it. */
+enum cli_exit server_call(struct server_worker *w, server_task_fn *task, void *arg);
 
 /* Lines that workers have written, to stderr. */
 void server_drain_logs(struct server *server);
