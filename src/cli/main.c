@@ -12,6 +12,7 @@
 
 static const struct cli_command commands[] = {
 	{ "serve", "serve a store", serve_main },
+	{ "kv", "read and change single keys of a running server", kv_main },
 	{ "check-config", "say what is wrong with a configuration", check_config_main },
 	{ "inspect", "show the machine, the plan for it, and what each transport can do here",
 	  inspect_main },
