@@ -28,6 +28,8 @@ struct cli_command {
 enum cli_exit check_config_main(int argc, char **argv);
 enum cli_exit inspect_main(int argc, char **argv);
 enum cli_exit kv_main(int argc, char **argv);
+enum cli_exit top_main(int argc, char **argv);
+enum cli_exit bench_main(int argc, char **argv);
 enum cli_exit serve_main(int argc, char **argv);
 
 /* "weir: ..." on stderr, with a newline. */
