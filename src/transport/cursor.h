@@ -17,11 +17,6 @@ struct cursor {
 	struct iovec head;       /* iov_len > 0: what is left of iov[0], which was begun */
 };
 
-static inline void cursor_init(struct cursor *c, const struct iovec *iov, uint32_t count)
-{
-	*c = (struct cursor){ .iov = iov, .count = count };
-}
-
 /* The segments to transfer next: all that are left, or the rest of one; at least 1. */
 static inline uint32_t cursor_window(const struct cursor *c, const struct iovec **window)
 {
@@ -34,22 +29,29 @@ static inline uint32_t cursor_window(const struct cursor *c, const struct iovec 
 	return c->count < IOV_MAX ? c->count : IOV_MAX;
 }
 
+/* Also steps over empty segments, so that what is left is never nothing in many pieces. */
 static inline void cursor_advance(struct cursor *c, size_t size)
 {
 	struct iovec at = c->head.iov_len > 0 || c->count == 0 ? c->head : c->iov[0];
 
-	while (size > 0 && size >= at.iov_len) {
-		assert(c->count > 0); /* else: more than was asked for */
+	while (c->count > 0 && size >= at.iov_len) {
 		size -= at.iov_len;
 		c->iov++;
 		c->count--;
-		at = c->count > 0 ? c->iov[0] : (struct iovec){ 0 };
 		c->head.iov_len = 0;
+		if (c->count > 0)
+			at = c->iov[0];
 	}
 	if (size > 0) {
-		assert(c->count > 0);
+		assert(c->count > 0); /* else: more than was asked for */
 		c->head = (struct iovec){ (char *)at.iov_base + size, at.iov_len - size };
 	}
+}
+
+static inline void cursor_init(struct cursor *c, const struct iovec *iov, uint32_t count)
+{
+	*c = (struct cursor){ .iov = iov, .count = count };
+	cursor_advance(c, 0);
 }
 
 /* Fills all that is left with zeroes. */

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -17,6 +18,7 @@
 
 enum {
 	BLOCK_SIZE_DEFAULT = 4096,
+	TRIES_MAX = 16,
 	TRANSFER_SIZE_MAX = 16 << 20, /* of one command: bounds what a queue holds in flight */
 };
 
@@ -233,4 +235,54 @@ enum status file_open(struct file *file, const char *path, const struct io_file_
 	if (g->discard_unit != 0)
 		g->ops |= 1u << BLK_DISCARD;
 	return STATUS_OK;
+}
+
+void file_op_init(struct file_op *op, const struct file *file, const struct blk_cmd *cmd)
+{
+	const struct blk_geometry *g = &file->geometry;
+	bool fua = cmd->op == BLK_WRITE && (cmd->flags & BLK_FUA) && g->volatile_cache;
+
+	op->offset = cmd->lba * g->block_size;
+	op->left = (uint64_t)cmd->block_count * g->block_size;
+	cursor_init(&op->cursor, cmd->iov, cmd->iov_count);
+	op->align = file->direct ? g->align : 1;
+	op->op = (uint8_t)cmd->op;
+	op->step = cmd->op == BLK_FLUSH     ? FILE_FLUSH
+	           : cmd->op == BLK_DISCARD ? FILE_DISCARD
+	                                    : FILE_TRANSFER;
+	op->tries = 0;
+	op->flush_after = fua && file->fua == IO_FUA_FLUSH;
+	op->rw_flags = fua && file->fua == IO_FUA_DSYNC ? RWF_DSYNC : 0;
+}
+
+static bool op_transferred(struct file_op *op, uint64_t size, enum status *status)
+{
+	assert(size <= op->left);
+	op->tries = 0;
+	cursor_advance(&op->cursor, size);
+	op->offset += size;
+	op->left -= size;
+	if (op->left == 0) {
+		op->step = FILE_FLUSH;
+		return op->flush_after;
+	}
+	/* O_DIRECT can stop unaligned only where the file ends. */
+	if (size > 0 && (size & (op->align - 1)) == 0)
+		return true;
+	if (op->op == BLK_READ)
+		cursor_zero(&op->cursor); /* past the end of the file */
+	else
+		*status = STATUS_IO;
+	return false;
+}
+
+bool file_op_advance(struct file_op *op, int64_t res, enum status *status)
+{
+	*status = STATUS_OK;
+	if (res >= 0)
+		return op->step == FILE_TRANSFER && op_transferred(op, (uint64_t)res, status);
+	if ((res == -EINTR || res == -EAGAIN) && op->tries++ < TRIES_MAX)
+		return true;
+	*status = file_status((int)-res);
+	return false;
 }

@@ -264,7 +264,10 @@ static void uring_stream_send(struct stream *stream, struct req *req, const stru
 	s->send = req;
 	s->sent_size = 0;
 	cursor_init(&s->cursor, cmd->iov, cmd->iov_count);
-	issue_or_park(s);
+	if (s->cursor.count == 0)
+		send_complete(s, STATUS_OK);
+	else
+		issue_or_park(s);
 }
 
 static void uring_stream_pause(struct stream *stream, bool paused)
