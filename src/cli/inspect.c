@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "core/plan.h"
+#include "transport/io.h"
 
 struct inspect {
 	struct cli_conf conf;
@@ -157,6 +158,17 @@ static enum cli_exit print_memory(const struct conf *conf, unsigned workers)
 	return CLI_DONE;
 }
 
+static void print_transports(void)
+{
+	struct io_feature features[IO_FEATURES_MAX];
+	unsigned count = io_probe(features);
+
+	printf("transports\n");
+	for (unsigned i = 0; i < count; i++)
+		printf("  %-24s %-3s  %s\n", features[i].name, features[i].usable ? "yes" : "no",
+		       features[i].reason);
+}
+
 enum cli_exit inspect_main(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { &cli_conf_argp, 0, NULL, 0 }, { 0 } };
@@ -186,5 +198,9 @@ enum cli_exit inspect_main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	print_plan(&plan, &machine);
-	return print_memory(&conf, plan.count);
+	exit = print_memory(&conf, plan.count);
+	/* Of a machine that is only described nobody knows. */
+	if (exit == CLI_DONE && inspect.synthetic == NULL && inspect.xml == NULL)
+		print_transports();
+	return exit;
 }
