@@ -36,6 +36,8 @@ enum conf_type {
 	  " where that is more.") \
 	X(STORAGE_PATH, "storage.path", STRING, "./data", 1, 4095, "", false, \
 	  "The directory or block device that holds the store; the argument of weir serve wins.") \
+	X(STORAGE_SIZE, "storage.size", SIZE, "8G", 64u << 20, 1ull << 50, "", false, \
+	  "How large the file of a new store is made. It is sparse: what is not used takes no room.") \
 	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \
 	  "Workers that each do everything: network, storage and application. 0: as many as there" \
 	  " are cores when those are fewer than 8, else split by role.") \
