@@ -58,6 +58,13 @@ struct resp_out {
 	bool full;
 };
 
+/* A place in an output to go back to. */
+struct resp_mark {
+	struct resp_segment *last;
+	uint8_t *cursor;
+	uint64_t size_before;
+};
+
 /*
  * How a command is done. One row serves pipelined calls, EXEC and the overlay of a transaction.
  *
@@ -73,6 +80,7 @@ struct resp_out {
  * apply    Several keys: all are in call->txn when it runs (resp_txn_get() ...). May be run again.
  */
 typedef void resp_run_fn(struct resp_call *call);
+typedef void resp_next_fn(struct resp_call *call);
 typedef bool resp_prepare_fn(struct resp_call *call);
 typedef void resp_visit_fn(struct resp_call *call, const struct kv_entry *entry,
                            struct kv_edit *edit);
@@ -97,7 +105,7 @@ enum {
 	/* Below: not shown to clients. */
 	RESP_UNQUEUED = 1 << 16,    /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
 	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
-	RESP_LOADS = 1 << 18,       /* visit wants the bytes of a value of any size */
+	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 };
 
@@ -196,11 +204,16 @@ struct resp_call {
 	bool again;          /* visit: more room or another way is needed; nothing was replied */
 	bool blob;           /* visit: the value is a blob and its bytes are needed */
 	bool in_exec;        /* one of a transaction's commands */
-	bool exclusive;      /* nothing of this connection may start before it has ended */
+	bool discarded;      /* its arguments were dropped: error_text says why */
 	uint32_t kv_flags;   /* KV_PUT */
 	struct bytes value;  /* KV_PUT */
 	uint64_t expires_ms; /* KV_PUT */
 	uint64_t wall_ms;    /* when it started: the time that visits go by */
+	uint64_t key_hash;   /* of the one key of a visit command */
+	const char *error_text; /* what to reply instead of running it, or NULL */
+	struct resp_mark mark;  /* where its reply starts in `out` */
+	resp_next_fn *next;     /* resp_call_submit() */
+	uint32_t memory_used;   /* bytes of memory[] */
 	uint64_t started_ns;
 	struct resp_out *out; /* where its reply goes: its own or, at the head, the connection's */
 	struct resp_out reply;
@@ -227,12 +240,13 @@ enum {
 	RESP_CONNECTION_REPLY_SKIP_NEXT = 1 << 9,
 	RESP_CONNECTION_NO_EVICT = 1 << 10,
 	RESP_CONNECTION_MONITOR = 1 << 11,
-	RESP_CONNECTION_READY = 1 << 12, /* in server->ready */
+	RESP_CONNECTION_READY = 1 << 12,   /* in server->ready */
+	RESP_CONNECTION_STARVED = 1 << 13, /* in server->starved */
 };
 
 struct resp_connection {
 	TAILQ_ENTRY(resp_connection) link;       /* in server->connections */
-	TAILQ_ENTRY(resp_connection) ready_link; /* in server->ready */
+	TAILQ_ENTRY(resp_connection) ready_link; /* in server->ready or ->starved */
 	struct resp_server *server;
 	struct stream *stream; /* NULL: closed, waits for its last request */
 	struct resp_user *user;
@@ -253,16 +267,21 @@ struct resp_connection {
 	uint32_t running_count;            /* of them, started and not done */
 	uint64_t reads[4], slow_writes[4]; /* hashes of the keys of calls under way: resp_call.c */
 	struct resp_out out;
-	uint64_t out_ready; /* bytes of out that may be sent */
-	uint64_t out_sent;  /* of them, taken by a send */
+	uint64_t
+	        out_ready; /* bytes of out, from the start of its first segment, that may be sent */
+	uint64_t out_sent; /* of them, sent */
+	uint64_t out_taken; /* of them, sent or in the send that runs */
 	struct req send_req;
 	struct iovec iov[STREAM_IOV_MAX];
 	bool sending;
+	bool exclusive;           /* the running call wants to be alone */
 	struct resp_multi *multi; /* queued commands, NULL: none; resp_multi.c */
 	struct resp_watch *watch; /* watched keys, NULL: none; resp_multi.c */
 	uint32_t watch_count;
 	uint64_t bytes_in, bytes_out, command_count;
 };
+
+TAILQ_HEAD(resp_connection_list, resp_connection);
 
 /* What may be changed while it runs (CONFIG SET). */
 struct resp_settings {
@@ -321,8 +340,9 @@ struct resp_server {
 	struct resp_call_list calls_free;
 	struct resp_connection *connection_memory;
 	uint32_t connections_max, connection_count;
-	TAILQ_HEAD(, resp_connection) connections, connections_free;
-	TAILQ_HEAD(, resp_connection) ready; /* have something to parse, send or close */
+	struct resp_connection_list connections, connections_free;
+	struct resp_connection_list ready;   /* have something to parse, send or close */
+	struct resp_connection_list starved; /* have input, but no call was free */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	uint64_t connection_id_next, random_state;
@@ -353,7 +373,6 @@ void resp_call_done(struct resp_call *call);
  * For a `start` command: submits on call->req; next() runs when it has ended, with call->req.status
  * and .result.
  */
-typedef void resp_next_fn(struct resp_call *call);
 void resp_call_submit(struct resp_call *call, const struct kv_cmd *cmd, resp_next_fn *next);
 
 /*
@@ -365,9 +384,8 @@ bool resp_call_key_in(struct resp_call *call, uint32_t index, uint8_t db, struct
 
 /* A word of the call compared with one in lower case, in any case. */
 bool resp_word_is(struct bytes word, const char *lower);
-/* Strictly as Redis: no spaces, no '+', no leading zeros, not "-0". */
-bool resp_parse_i64(struct bytes word, int64_t *ret_value);
-/* The same, or replies "ERR value is not an integer or out of range". */
+/* number_parse_int64() of an argument; else replies "ERR value is not an integer or out of range".
+ */
 bool resp_argument_i64(struct resp_call *call, uint32_t index, int64_t *ret_value);
 
 uint64_t resp_random(struct resp_server *server);
