@@ -296,7 +296,6 @@ static void choose_out(struct resp_call *call)
 
 	if (STAILQ_FIRST(&connection->calls) == call && call->server->kv_is_local) {
 		call->out = &connection->out;
-		call->mark = resp_out_mark(call->out);
 	} else {
 		resp_out_init(&call->reply, call->small_reply, RESP_CALL_REPLY,
 		              call->server->kv_is_local ? call->server->bufs : NULL);
@@ -305,13 +304,12 @@ static void choose_out(struct resp_call *call)
 	call->out->protocol = connection->protocol;
 }
 
-/* Forgets what was replied so far; small errors fit ever after. */
-static void restart_reply(struct resp_call *call)
+void resp_call_restart_reply(struct resp_call *call)
 {
 	if (call->out == &call->reply)
 		resp_out_fini(&call->reply);
 	else
-		resp_out_rollback(call->out, &call->mark);
+		resp_out_truncate(call->out, call->connection->out_ready);
 	resp_out_init(&call->reply, call->small_reply, RESP_CALL_REPLY, call->server->bufs);
 	call->reply.protocol = call->connection->protocol;
 	call->out = &call->reply;
@@ -361,12 +359,17 @@ static void reply_deliver(struct resp_call *call)
 {
 	struct resp_connection *connection = call->connection;
 
+	if (connection->discards_output) {
+		if (call->out == &call->reply)
+			resp_out_fini(&call->reply);
+		return;
+	}
 	if (call->out == &call->reply) {
 		if (reply_is_wanted(connection))
 			resp_out_append(&connection->out, &call->reply);
 		resp_out_fini(&call->reply);
 	} else if (!reply_is_wanted(connection)) {
-		resp_out_rollback(call->out, &call->mark);
+		resp_out_truncate(call->out, call->connection->out_ready);
 	}
 	connection->out_ready = resp_out_size(&connection->out);
 	if (connection->out.full) {
@@ -381,7 +384,7 @@ void resp_call_done(struct resp_call *call)
 
 	assert(call->phase == RESP_CALL_RUNNING || call->phase == RESP_CALL_WAITING);
 	if (call->out->full) {
-		restart_reply(call);
+		resp_call_restart_reply(call);
 		resp_reply_error(call, "OOM no memory for the reply");
 	}
 	count_call(call);
@@ -492,7 +495,7 @@ static bool visit_again(struct resp_call *call)
 
 	if (call->blob || call->out->bufs != NULL || needed > RESP_ARGUMENT_MAX)
 		return false;
-	restart_reply(call);
+	resp_call_restart_reply(call);
 	call->again = false;
 	if (resp_out_grow(&call->reply, needed) == NULL)
 		return false;
@@ -516,7 +519,7 @@ static void call_visited(struct req *req)
 		status = call->blob ? STATUS_UNSUPPORTED : STATUS_NO_SPACE;
 	}
 	if (status != STATUS_OK) {
-		restart_reply(call);
+		resp_call_restart_reply(call);
 		resp_reply_status(call, status);
 	} else if (call->kv_op == KV_PUT) {
 		resp_reply_ok(call);
@@ -554,7 +557,6 @@ static void start_alone(struct resp_call *call)
 	call->connection->exclusive = true;
 	call->out = &call->connection->out;
 	call->out->protocol = call->connection->protocol;
-	call->mark = resp_out_mark(call->out);
 	if (command->run != NULL) {
 		command->run(call);
 		resp_call_done(call);
@@ -618,8 +620,9 @@ void resp_call_arrived(struct resp_call *call)
 		if (resp_multi_queue(call))
 			resp_reply_simple(call, "QUEUED");
 		resp_call_done(call);
-	} else {
-		resp_call_try_start(call);
+	} else if (!resp_call_try_start(call)) {
+		assert(connection->waiting == NULL);
+		connection->waiting = call;
 	}
 }
 

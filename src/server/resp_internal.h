@@ -12,8 +12,11 @@ void resp_out_fini(struct resp_out *out); /* gives its segments back and leaves 
 uint8_t *resp_out_room_slow(struct resp_out *out, size_t size);
 void resp_out_bytes(struct resp_out *out, const void *data, size_t size);
 uint64_t resp_out_size(const struct resp_out *out);
-struct resp_mark resp_out_mark(const struct resp_out *out);
-void resp_out_rollback(struct resp_out *out, const struct resp_mark *mark);
+/* Drops all but the first `size` bytes, in an output without small memory. */
+void resp_out_truncate(struct resp_out *out, uint64_t size);
+/* Gives back the segments in front of the last that lie in the first `size` bytes; how many bytes.
+ */
+uint64_t resp_out_release(struct resp_out *out, uint64_t size);
 /* Appends all of `from` and leaves it empty; long segments are moved, not copied. */
 void resp_out_append(struct resp_out *out, struct resp_out *from);
 /* A fresh segment with room for `size` bytes at the end; NULL: none, and out->full is set. */
@@ -31,7 +34,7 @@ void resp_segments_free(struct resp_segment *first);
 
 /* resp_connection.c */
 void resp_connection_ready(struct resp_connection *connection);
-void resp_connection_resume(struct resp_connection *connection); /* parses what waits */
+void resp_sweep_start(struct resp_server *server);
 unsigned resp_connections_run(struct actor *actor);
 void resp_connections_settle(struct actor *actor);
 
@@ -47,12 +50,34 @@ void *resp_call_memory(struct resp_call *call, size_t size); /* NULL: no buffer 
 /* All arguments are there: finds the command and starts the call, or lets it wait. */
 void resp_call_arrived(struct resp_call *call);
 bool resp_call_try_start(struct resp_call *call);
-/* Prepares and visits; for a transaction's commands. */
+/* Forgets what was replied so far; small errors fit ever after. */
+void resp_call_restart_reply(struct resp_call *call);
 void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit *edit);
 /* Finds the row and checks the words; false: an error is replied. */
 bool resp_call_resolve(struct resp_call *call);
 
-/* resp_multi.c */
+/* resp_multi.c: what MULTI queues. Each record lives until the queue is discarded. */
+struct resp_queued {
+	struct resp_queued *next;
+	const struct resp_command *command;
+	uint32_t command_index;
+	uint32_t argc;
+	struct bytes argv[];
+};
+
+struct resp_multi {
+	struct resp_queued *first, **last;
+	struct resp_segment *memory; /* the segment that it lies in is the last of them */
+	uint64_t size;
+	uint32_t count;
+};
+
+struct resp_watch {
+	struct resp_watch *next;
+	struct bytes key; /* the engine's */
+	uint64_t version;
+};
+
 bool resp_multi_queue(struct resp_call *call); /* false: not queued, an error is replied */
 void resp_multi_discard(struct resp_connection *connection);
 void resp_watch_clear(struct resp_connection *connection);
@@ -61,6 +86,7 @@ void resp_watch_clear(struct resp_connection *connection);
 enum status resp_txns_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_txns_close(struct resp_server *server);
 void resp_txn_start(struct resp_call *call);
+void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC has ended */
 
 /* resp_scan.c */
 enum status resp_scans_open(struct resp_server *server) __attribute__((warn_unused_result));

@@ -153,32 +153,47 @@ void resp_out_bytes(struct resp_out *out, const void *data, size_t size)
 	}
 }
 
-struct resp_mark resp_out_mark(const struct resp_out *out)
+void resp_out_truncate(struct resp_out *out, uint64_t size)
 {
-	return (struct resp_mark){
-		.last = out->last,
-		.cursor = out->cursor,
-		.size_before = out->size_before,
-	};
-}
+	struct resp_segment *segment = out->first;
+	uint64_t before = 0;
 
-void resp_out_rollback(struct resp_out *out, const struct resp_mark *mark)
-{
-	struct resp_segment *after = mark->last != NULL ? mark->last->next : out->first;
-
-	resp_segments_free(after);
-	out->last = mark->last;
-	if (out->last != NULL)
-		out->last->next = NULL;
-	else
-		out->first = NULL;
-	out->cursor = mark->cursor;
-	out->limit = mark->cursor; /* where the small memory ends is not kept: a segment follows */
-	if (out->last != NULL)
-		out->limit = out->last->data + out->last->size;
-	out->size_before = mark->size_before;
+	assert(out->small == NULL);
+	assert(size <= resp_out_size(out));
 	out->full = false;
 	out->needed = 0;
+	if (size == 0) {
+		resp_out_fini(out);
+		return;
+	}
+	if (out->last != NULL)
+		out->last->used = (uint32_t)place_used(out);
+	while (before + segment->used < size) {
+		before += segment->used;
+		segment = segment->next;
+	}
+	resp_segments_free(segment->next);
+	segment->next = NULL;
+	out->last = segment;
+	out->size_before = before;
+	out->cursor = segment->data + (size - before);
+	out->limit = segment->data + segment->size;
+}
+
+uint64_t resp_out_release(struct resp_out *out, uint64_t size)
+{
+	uint64_t released = 0;
+
+	while (out->first != out->last && released + out->first->used <= size) {
+		struct resp_segment *segment = out->first;
+
+		released += segment->used;
+		out->first = segment->next;
+		buf_unref(segment->buf);
+	}
+	assert(out->size_before >= released);
+	out->size_before -= released;
+	return released;
 }
 
 void resp_out_append(struct resp_out *out, struct resp_out *from)

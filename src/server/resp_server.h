@@ -58,13 +58,6 @@ struct resp_out {
 	bool full;
 };
 
-/* A place in an output to go back to. */
-struct resp_mark {
-	struct resp_segment *last;
-	uint8_t *cursor;
-	uint64_t size_before;
-};
-
 /*
  * How a command is done. One row serves pipelined calls, EXEC and the overlay of a transaction.
  *
@@ -77,7 +70,8 @@ struct resp_mark {
  *          the call. It may be on another worker's thread: it touches nothing but the entry, the
  *          edit, the arguments, the state and the reply of its call, and writes the whole reply.
  *          To fail it replies an error and leaves the edit at KV_KEEP.
- * apply    Several keys: all are in call->txn when it runs (resp_txn_get() ...). May be run again.
+ * apply    Several keys: all are in call->txn when it runs (resp_txn_get() ...). May be run again
+ *          from the start. A row with visit and apply is visited when it has one argument only.
  */
 typedef void resp_run_fn(struct resp_call *call);
 typedef void resp_next_fn(struct resp_call *call);
@@ -106,6 +100,7 @@ enum {
 	RESP_UNQUEUED = 1 << 16,    /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
 	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
 	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
+	RESP_BLIND = 1 << 20,       /* apply only writes: its keys are not looked at before */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 };
 
@@ -188,7 +183,8 @@ enum resp_call_phase {
  * with it. argv[i].data[-1] is a free byte, so that a key becomes an engine's key in place.
  */
 struct resp_call {
-	STAILQ_ENTRY(resp_call) link; /* in the connection's calls, or the free list */
+	STAILQ_ENTRY(resp_call) link;      /* in the connection's calls, or the free list */
+	STAILQ_ENTRY(resp_call) wait_link; /* while it waits for a transaction or a cursor */
 	struct resp_server *server;
 	struct resp_connection *connection;
 	const struct resp_command *command;
@@ -197,23 +193,24 @@ struct resp_call {
 	uint32_t command_index; /* for statistics */
 	uint8_t phase;          /* enum resp_call_phase */
 	uint8_t db;             /* where its keys are */
+	uint8_t target_db;      /* RESP_DB_ARGUMENT: of the second key */
 	uint8_t kv_op;       /* what a visit command submits: prepare may say KV_PUT, KV_DELETE */
 	uint8_t kind;        /* KV_PUT */
 	bool failed;         /* an error was replied */
 	bool hit, miss;      /* for keyspace_hits and _misses: set by visits */
 	bool again;          /* visit: more room or another way is needed; nothing was replied */
-	bool blob;           /* visit: the value is a blob and its bytes are needed */
-	bool in_exec;        /* one of a transaction's commands */
+	bool blob;           /* visit: the value is a blob, or gets too large: nothing was done */
+	bool in_exec;        /* runs a transaction's commands, one after another */
 	bool discarded;      /* its arguments were dropped: error_text says why */
 	uint32_t kv_flags;   /* KV_PUT */
 	struct bytes value;  /* KV_PUT */
 	uint64_t expires_ms; /* KV_PUT */
 	uint64_t wall_ms;    /* when it started: the time that visits go by */
 	uint64_t key_hash;   /* of the one key of a visit command */
-	const char *error_text; /* what to reply instead of running it, or NULL */
-	struct resp_mark mark;  /* where its reply starts in `out` */
-	resp_next_fn *next;     /* resp_call_submit() */
-	uint32_t memory_used;   /* bytes of memory[] */
+	uint64_t scratch_needed; /* with blob: resp_edit_room() */
+	const char *error_text;  /* what to reply instead of running it, or NULL */
+	resp_next_fn *next;      /* resp_call_submit() */
+	uint32_t memory_used;    /* bytes of memory[] */
 	uint64_t started_ns;
 	struct resp_out *out; /* where its reply goes: its own or, at the head, the connection's */
 	struct resp_out reply;
@@ -262,6 +259,7 @@ struct resp_connection {
 	struct buf *input;           /* bytes received and not yet parsed, or NULL */
 	uint32_t input_start;        /* of input->used */
 	struct resp_call *reading;   /* whose arguments come */
+	struct resp_call *waiting;   /* the last of calls, if it could not start yet */
 	struct resp_call_list calls; /* in order: the head replies next */
 	uint32_t call_count;
 	uint32_t running_count;            /* of them, started and not done */
@@ -274,6 +272,7 @@ struct resp_connection {
 	struct req send_req;
 	struct iovec iov[STREAM_IOV_MAX];
 	bool sending;
+	bool discards_output;     /* until the end of the connection */
 	bool exclusive;           /* the running call wants to be alone */
 	struct resp_multi *multi; /* queued commands, NULL: none; resp_multi.c */
 	struct resp_watch *watch; /* watched keys, NULL: none; resp_multi.c */
@@ -347,6 +346,7 @@ struct resp_server {
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	uint64_t connection_id_next, random_state;
 	uint8_t *scratch; /* RESP_LINE_MAX bytes for one function at a time */
+	struct timer sweep;
 	bool draining;
 };
 
@@ -388,6 +388,12 @@ bool resp_word_is(struct bytes word, const char *lower);
  */
 bool resp_argument_i64(struct resp_call *call, uint32_t index, int64_t *ret_value);
 
+/*
+ * For visits that store: whether edit->scratch has room for `size` bytes. False: the visit must
+ * return at once, and is called again with more.
+ */
+bool resp_edit_room(struct resp_call *call, const struct kv_edit *edit, uint64_t size);
+
 uint64_t resp_random(struct resp_server *server);
 
 /* Replies, in the connection's protocol version. `text` of errors begins with its code. */
@@ -415,24 +421,24 @@ void resp_reply_raw(struct resp_call *call, struct bytes bytes);
 
 /*
  * Transactions: an overlay over the store. apply functions see through it what the commands before
- * them have done; the whole ends in one KV_COMMIT. Keys are the engine's.
+ * them have done; the whole ends in one KV_COMMIT. Keys are the engine's. A call that fails (false,
+ * NULL) has arranged for the reply: the apply function returns at once.
  */
 struct resp_value {
-	struct bytes value;
-	uint64_t size; /* of the value; its bytes are there unless blob, or the row is RESP_META */
+	struct bytes value; /* the bytes are there, unless the row is RESP_META or RESP_BLIND */
+	uint64_t size;
 	uint64_t expires_ms;
-	uint64_t version; /* 0: absent */
+	uint64_t version; /* of what is stored; 0: absent, or not known in a RESP_BLIND row */
 	uint8_t kind;
 	bool exists;
-	bool blob;
 };
 
-/* The key was named by the command's key specification, else it must have been loaded. */
+/* The key is one of the command's, by its row: those have been looked up. Until the next put. */
 const struct resp_value *resp_txn_get(struct resp_txn *txn, struct bytes key);
-/* Copies the value. False: out of memory, replied. */
+/* The value's bytes are an argument's, another value's, or in resp_txn_memory(). */
 bool resp_txn_put(struct resp_txn *txn, struct bytes key, const struct resp_value *value);
 void resp_txn_delete(struct resp_txn *txn, struct bytes key);
-/* Memory until the end of the transaction; NULL: none, replied. At most RESP_ARGUMENT_MAX. */
+/* Memory until the end of the transaction. */
 void *resp_txn_memory(struct resp_txn *txn, size_t size);
 
 #endif

@@ -94,7 +94,7 @@ static void next_inline(struct resp_parser *parser, struct bytes *input, struct 
 
 	/* Redis looks for the end as in a C string: a line with a zero byte never ends for it. */
 	if (memchr(input->data + from, '\0', size - from) != NULL || size > RESP_LINE_MAX) {
-		fail(parser, "Protocol error: too big inline request", event);
+		fail(parser, "ERR Protocol error: too big inline request", event);
 		return;
 	}
 	if (end == NULL) {
@@ -125,18 +125,18 @@ static bool next_start(struct resp_parser *parser, const struct resp_limits *lim
 	case LINE_PARTIAL:
 		return true;
 	case LINE_WRONG:
-		fail(parser, "Protocol error: invalid multibulk length", event);
+		fail(parser, "ERR Protocol error: invalid multibulk length", event);
 		return true;
 	case LINE_TOO_LONG:
-		fail(parser, "Protocol error: too big mbulk count string", event);
+		fail(parser, "ERR Protocol error: too big mbulk count string", event);
 		return true;
 	}
 	if (count > RESP_COUNT_MAX || count > (int64_t)limits->count_max) {
-		fail(parser, "Protocol error: invalid multibulk length", event);
+		fail(parser, "ERR Protocol error: invalid multibulk length", event);
 		return true;
 	}
 	if (count > UNAUTHENTICATED_COUNT_MAX && !limits->authenticated) {
-		fail(parser, "Protocol error: unauthenticated multibulk length", event);
+		fail(parser, "ERR Protocol error: unauthenticated multibulk length", event);
 		return true;
 	}
 	if (count <= 0)
@@ -159,7 +159,7 @@ static void fail_expected(struct resp_parser *parser, uint8_t got, struct resp_e
 	if (got == '\r' || got == '\n')
 		got = ' ';
 	snprintf(parser->error_text, sizeof(parser->error_text),
-	         "Protocol error: expected '$', got '%c'", got);
+	         "ERR Protocol error: expected '$', got '%c'", got);
 	fail(parser, parser->error_text, event);
 }
 
@@ -178,24 +178,24 @@ static void next_bulk(struct resp_parser *parser, const struct resp_limits *limi
 	case LINE_PARTIAL:
 		return;
 	case LINE_WRONG:
-		fail(parser, "Protocol error: invalid bulk length", event);
+		fail(parser, "ERR Protocol error: invalid bulk length", event);
 		return;
 	case LINE_TOO_LONG:
-		fail(parser, "Protocol error: too big bulk count string", event);
+		fail(parser, "ERR Protocol error: too big bulk count string", event);
 		return;
 	}
 	if (size < 0 || (uint64_t)size > limits->bulk_max) {
-		fail(parser, "Protocol error: invalid bulk length", event);
+		fail(parser, "ERR Protocol error: invalid bulk length", event);
 		return;
 	}
 	if (size > UNAUTHENTICATED_BULK_MAX && !limits->authenticated) {
-		fail(parser, "Protocol error: unauthenticated bulk length", event);
+		fail(parser, "ERR Protocol error: unauthenticated bulk length", event);
 		return;
 	}
 	event->size = (uint64_t)size;
 	if (input->size >= (uint64_t)size + 2) {
 		if (input->data[size] != '\r' || input->data[size + 1] != '\n') {
-			fail(parser, "Protocol error: expected CRLF after bulk", event);
+			fail(parser, "ERR Protocol error: expected CRLF after bulk", event);
 			return;
 		}
 		event->type = RESP_ARGUMENT;
@@ -235,7 +235,7 @@ void resp_next(struct resp_parser *parser, const struct resp_limits *limits, str
 		if (input->size < 2)
 			return;
 		if (input->data[0] != '\r' || input->data[1] != '\n') {
-			fail(parser, "Protocol error: expected CRLF after bulk", event);
+			fail(parser, "ERR Protocol error: expected CRLF after bulk", event);
 			return;
 		}
 		take(input, 2);
