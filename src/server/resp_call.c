@@ -48,6 +48,7 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->in_exec = false;
 	call->discarded = false;
 	call->kv_flags = 0;
+	call->value.size = 0;
 	call->error_text = NULL;
 	call->txn = NULL;
 	return call;
@@ -383,6 +384,10 @@ void resp_call_done(struct resp_call *call)
 	struct resp_connection *connection = call->connection;
 
 	assert(call->phase == RESP_CALL_RUNNING || call->phase == RESP_CALL_WAITING);
+	if (call->in_exec) {
+		resp_txn_command_done(call);
+		return;
+	}
 	if (call->out->full) {
 		resp_call_restart_reply(call);
 		resp_reply_error(call, "OOM no memory for the reply");
@@ -451,7 +456,7 @@ static void key_use(struct resp_call *call, uint64_t hash)
 		return;
 	if (call->command->flags & RESP_READONLY)
 		connection->reads[word] |= bit;
-	else if (call->kv_op == KV_UPDATE)
+	else if (call->kv_op == KV_UPDATE || call->value.size > KV_INLINE_MAX)
 		connection->slow_writes[word] |= bit;
 }
 
@@ -514,9 +519,14 @@ static void call_visited(struct req *req)
 	req_pop(req, struct call_frame);
 	assert(call->phase == RESP_CALL_RUNNING);
 	if (status == STATUS_OK && call->again) {
+		if (call->blob) {
+			resp_call_restart_reply(call);
+			resp_txn_start(call);
+			return;
+		}
 		if (visit_again(call))
 			return;
-		status = call->blob ? STATUS_UNSUPPORTED : STATUS_NO_SPACE;
+		status = STATUS_NO_SPACE;
 	}
 	if (status != STATUS_OK) {
 		resp_call_restart_reply(call);
@@ -543,6 +553,11 @@ static void start_visit(struct resp_call *call)
 		resp_call_done(call);
 		return;
 	}
+	if (call->kv_op == KV_PUT && call->value.size > KV_INLINE_MAX) {
+		key_use(call, call->key_hash);
+		resp_txn_start(call);
+		return;
+	}
 	if (!call->server->kv_is_local)
 		call->out->bufs = NULL;
 	key_use(call, call->key_hash);
@@ -567,6 +582,11 @@ static void start_alone(struct resp_call *call)
 	}
 }
 
+static bool is_visit(const struct resp_call *call)
+{
+	return call->command->visit != NULL && (call->command->apply == NULL || call->argc == 2);
+}
+
 bool resp_call_try_start(struct resp_call *call)
 {
 	struct resp_connection *connection = call->connection;
@@ -575,7 +595,7 @@ bool resp_call_try_start(struct resp_call *call)
 	assert(call->phase == RESP_CALL_WAITING);
 	if (connection->exclusive)
 		return false;
-	if (command->visit != NULL) {
+	if (is_visit(call)) {
 		call->key_hash = hash_key(call->argv[command->key_first]);
 		if (connection->running_count > 0 && !key_is_free(call, call->key_hash))
 			return false;
@@ -587,7 +607,7 @@ bool resp_call_try_start(struct resp_call *call)
 	call->wall_ms = call->server->worker->wall_ms;
 	call->started_ns = call->server->worker->now_ns;
 	connection->running_count++;
-	if (command->visit != NULL)
+	if (is_visit(call))
 		start_visit(call);
 	else
 		start_alone(call);

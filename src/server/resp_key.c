@@ -317,7 +317,25 @@ static void object_help_run(struct resp_call *call)
 		resp_reply_simple(call, lines[i]);
 }
 
-/* Several keys. */
+/* Several keys, or one. */
+
+static void exists_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	resp_reply_i64(call, entry->version != 0);
+}
+
+static bool del_prepare(struct resp_call *call)
+{
+	call->kv_op = KV_DELETE; /* of one key; several are deleted by del_apply() */
+	return true;
+}
+
+static void del_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	resp_reply_i64(call, entry->version != 0);
+	edit->action = KV_REMOVE;
+}
 
 static void exists_apply(struct resp_call *call)
 {
@@ -524,13 +542,17 @@ static const struct resp_command object_commands[] = {
 
 static const struct resp_command commands[] = {
 	{ .name = "del", .arity = -2, KEYS_ALL, .flags = RESP_WRITE | RESP_META,
-	  .acl = ACL_WRITES | RESP_ACL_SLOW, .apply = del_apply },
+	  .acl = ACL_WRITES | RESP_ACL_SLOW, 
+	  .prepare = del_prepare, .visit = del_visit, .apply = del_apply },
 	{ .name = "unlink", .arity = -2, KEYS_ALL, .flags = WRITES | RESP_META,
-	  .acl = ACL_WRITES | RESP_ACL_FAST, .apply = del_apply },
+	  .acl = ACL_WRITES | RESP_ACL_FAST, 
+	  .prepare = del_prepare, .visit = del_visit, .apply = del_apply },
 	{ .name = "exists", .arity = -2, KEYS_ALL, .flags = READS | RESP_META,
-	  .acl = ACL_READS | RESP_ACL_FAST, .apply = exists_apply },
+	  .acl = ACL_READS | RESP_ACL_FAST, 
+	  .prepare = prepare_nothing, .visit = exists_visit, .apply = exists_apply },
 	{ .name = "touch", .arity = -2, KEYS_ALL, .flags = READS | RESP_META,
-	  .acl = ACL_READS | RESP_ACL_FAST, .apply = exists_apply },
+	  .acl = ACL_READS | RESP_ACL_FAST, 
+	  .prepare = prepare_nothing, .visit = exists_visit, .apply = exists_apply },
 	{ .name = "type", .arity = 2, KEY_1, .flags = READS,
 	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = prepare_nothing, .visit = type_visit },
 	{ .name = "expire", .arity = -3, KEY_1, .flags = WRITES,

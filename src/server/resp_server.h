@@ -151,14 +151,14 @@ struct resp_table {
 };
 
 /* Each file of commands has a table; resp_table.c lists them. */
-extern const struct resp_table resp_connection_table; /* resp_connection_commands.c */
-extern const struct resp_table resp_string_table;     /* resp_string.c */
-extern const struct resp_table resp_bit_table;        /* resp_bit.c */
-extern const struct resp_table resp_key_table;        /* resp_key.c */
-extern const struct resp_table resp_multi_table;      /* resp_multi.c */
-extern const struct resp_table resp_scan_table;       /* resp_scan.c */
-extern const struct resp_table resp_admin_table;      /* resp_admin.c */
-extern const struct resp_table resp_acl_table;        /* resp_acl.c */
+extern const struct resp_table resp_basic_table;  /* resp_basic.c */
+extern const struct resp_table resp_string_table; /* resp_string.c */
+extern const struct resp_table resp_bit_table;    /* resp_bit.c */
+extern const struct resp_table resp_key_table;    /* resp_key.c */
+extern const struct resp_table resp_multi_table;  /* resp_multi.c */
+extern const struct resp_table resp_scan_table;   /* resp_scan.c */
+extern const struct resp_table resp_admin_table;  /* resp_admin.c */
+extern const struct resp_table resp_acl_table;    /* resp_acl.c */
 
 /* By name, in any case; NULL: none. The index counts rows of all tables, for statistics. */
 const struct resp_command *resp_command_find(struct bytes name, uint32_t *index);
@@ -276,6 +276,7 @@ struct resp_connection {
 	bool exclusive;           /* the running call wants to be alone */
 	struct resp_multi *multi; /* queued commands, NULL: none; resp_multi.c */
 	struct resp_watch *watch; /* watched keys, NULL: none; resp_multi.c */
+	struct resp_segment *watch_memory;
 	uint32_t watch_count;
 	uint64_t bytes_in, bytes_out, command_count;
 };

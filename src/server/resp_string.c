@@ -151,10 +151,9 @@ static void set_visit(struct resp_call *call, const struct kv_entry *entry, stru
 	}
 	if (!wanted)
 		return;
-	if (call->argv[state->value].size > edit->scratch_max) {
-		call->blob = true;
+	/* A value past scratch_max is a blob's: only a transaction writes those. */
+	if (!resp_edit_room(call, edit, call->argv[state->value].size))
 		return;
-	}
 	store(edit, call->argv[state->value],
 	      flags & SET_KEEP_EXPIRY ? entry->expires_ms : state->expires_ms);
 }
@@ -353,10 +352,9 @@ static void part_visit(struct resp_call *call, const struct kv_entry *entry, str
 		return;
 	}
 	size = offset + part.size > entry->size ? offset + part.size : entry->size;
-	if (entry->blob || size > edit->scratch_max) {
-		call->blob = true;
+	call->blob = entry->blob;
+	if (call->blob || !resp_edit_room(call, edit, size))
 		return;
-	}
 	if (entry->size > 0)
 		memcpy(edit->scratch, entry->value.data, entry->size);
 	if (offset > entry->size)
@@ -460,6 +458,18 @@ static void incrbyfloat_visit(struct resp_call *call, const struct kv_entry *ent
 }
 
 /* Several keys. */
+
+static void mget_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	count_lookup(call, entry);
+	call->blob = entry->blob;
+	resp_reply_array(call, 1);
+	if (is_absent(entry) || entry->kind != RESP_STRING)
+		resp_reply_null(call);
+	else
+		resp_reply_bulk(call, entry->value);
+}
 
 static void mget_apply(struct resp_call *call)
 {
@@ -594,7 +604,8 @@ static const struct resp_command commands[] = {
 	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
 	  .prepare = incrbyfloat_prepare, .visit = incrbyfloat_visit },
 	{ .name = "mget", .arity = -2, .key_first = 1, .key_last = -1, .key_step = 1,
-	  .flags = READS, .acl = ACL_READS | RESP_ACL_FAST, .apply = mget_apply },
+	  .flags = READS | RESP_LOADS, .acl = ACL_READS | RESP_ACL_FAST,
+	  .prepare = prepare_nothing, .visit = mget_visit, .apply = mget_apply },
 	{ .name = "mset", .arity = -3, .key_first = 1, .key_last = -1, .key_step = 2,
 	  .flags = WRITES | RESP_BLIND, .acl = ACL_WRITES | RESP_ACL_SLOW,
 	  .prepare = mset_prepare, .apply = mset_apply },

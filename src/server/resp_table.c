@@ -6,7 +6,10 @@
 
 /* A family of commands is one file with one table, and one line here. */
 static const struct resp_table *const tables[] = {
+	&resp_basic_table,
 	&resp_string_table,
+	&resp_key_table,
+	&resp_multi_table,
 };
 
 enum { SLOTS = 1024, NAME_MAX = 32 };
