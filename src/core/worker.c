@@ -95,6 +95,7 @@ static void turn_publish(struct worker *w)
 {
 	uint64_t mask = w->outbox_mask;
 
+	w->wake_mask |= mask; /* the peer may have emptied its ring and gone to sleep since */
 	for (; mask != 0; mask &= mask - 1)
 		flush_outbox(w, (unsigned)__builtin_ctzll(mask));
 	if (w->wake_mask == 0)
