@@ -23,7 +23,7 @@ static unsigned class_of(size_t size)
 	unsigned class = 0;
 
 	while (((size_t)BUF_ALIGN << (2 * class)) < size)
-		class++;
+		class ++;
 	assert(class < BUF_CLASSES);
 	return class;
 }
@@ -89,21 +89,65 @@ void bufs_close(struct bufs *bufs)
 	free(bufs->slabs);
 }
 
-/* Gives a class a whole slab of new buffers; false: no slab is free. */
+/* An address that no two threads share: who may touch the counts. */
+static _Thread_local const char thread_mark;
+
+void bufs_hand_over(struct bufs *bufs)
+{
+	bufs->owner = NULL;
+}
+
+static void check_owner(struct bufs *bufs)
+{
+	if (bufs->owner == NULL)
+		bufs->owner = &thread_mark;
+	assert(bufs->owner == &thread_mark); /* else: another worker's pool */
+}
+
+static void uncut_slab(struct bufs *bufs, struct buf_slab *slab)
+{
+	uint32_t count = SLAB_SIZE / class_size(slab->class);
+
+	assert(slab->cut && slab->used_count == 0);
+	assert(bufs->free_count[slab->class] >= count);
+	for (uint32_t i = 0; i < count; i++)
+		LIST_REMOVE(&slab->bufs[i], link);
+	bufs->free_count[slab->class] -= count;
+	slab->cut = false;
+	bufs->slab_free_count++;
+}
+
+/* The first slab that is not cut, else one that a class keeps as its spare; NULL: all are used. */
+static struct buf_slab *find_slab(struct bufs *bufs)
+{
+	struct buf_slab *spare = NULL;
+
+	for (uint32_t i = 0; i < bufs->slab_count; i++) {
+		struct buf_slab *slab = &bufs->slabs[i];
+
+		if (!slab->cut)
+			return slab;
+		if (slab->used_count == 0)
+			spare = slab;
+	}
+	if (spare != NULL)
+		uncut_slab(bufs, spare);
+	return spare;
+}
+
+/* Gives a class a whole slab of new buffers; false: there is none. */
 static bool cut_slab(struct bufs *bufs, unsigned class)
 {
+	struct buf_slab *slab = find_slab(bufs);
 	uint32_t size = class_size(class);
-	uint32_t index = 0;
-	struct buf_slab *slab;
+	uint32_t index;
 
-	if (bufs->slab_free_count == 0)
+	if (slab == NULL)
 		return false;
-	while (bufs->slabs[index].cut)
-		index++;
-	assert(index < bufs->slab_count);
-	slab = &bufs->slabs[index];
+	assert(!slab->cut && bufs->slab_free_count > 0);
+	index = (uint32_t)(slab - bufs->slabs);
 	slab->cut = true;
-	slab->class = (uint8_t)class;
+	slab->class = (uint8_t) class;
 	slab->used_count = 0;
 	bufs->slab_free_count--;
 	for (uint32_t i = SLAB_SIZE / size; i-- > 0;) {
@@ -117,6 +161,7 @@ static bool cut_slab(struct bufs *bufs, unsigned class)
 		};
 		LIST_INSERT_HEAD(&bufs->free[class], buf, link);
 	}
+	bufs->free_count[class] += SLAB_SIZE / size;
 	return true;
 }
 
@@ -126,17 +171,16 @@ struct buf *buf_get(struct bufs *bufs, size_t size)
 	struct buf *buf;
 
 	assert(size > 0 && size <= BUF_SIZE_MAX);
+	check_owner(bufs);
 	class = class_of(size);
-	buf = LIST_FIRST(&bufs->free[class]);
-	if (buf == NULL) {
-		if (!cut_slab(bufs, class)) {
-			bufs->refused++;
-			return NULL;
-		}
-		buf = LIST_FIRST(&bufs->free[class]);
+	if (bufs->free_count[class] == 0 && !cut_slab(bufs, class)) {
+		bufs->refused++;
+		return NULL;
 	}
-	assert(buf->refs == 0);
+	buf = LIST_FIRST(&bufs->free[class]);
+	assert(buf != NULL && buf->refs == 0);
 	LIST_REMOVE(buf, link);
+	bufs->free_count[class]--;
 	buf->refs = 1;
 	buf->used = 0;
 	bufs->slabs[buf->slab].used_count++;
@@ -148,28 +192,9 @@ struct buf *buf_get(struct bufs *bufs, size_t size)
 
 void buf_ref(struct buf *buf)
 {
+	check_owner(buf->bufs);
 	assert(buf->refs > 0 && buf->refs < UINT16_MAX);
 	buf->refs++;
-}
-
-/* The last free slab of a class stays cut: else a class would thrash at the boundary. */
-static void uncut_slab(struct bufs *bufs, struct buf_slab *slab)
-{
-	uint32_t count = SLAB_SIZE / class_size(slab->class);
-	uint32_t spare = 0;
-	struct buf *buf;
-
-	LIST_FOREACH(buf, &bufs->free[slab->class], link)
-	{
-		if (++spare > count)
-			break;
-	}
-	if (spare <= count)
-		return;
-	for (uint32_t i = 0; i < count; i++)
-		LIST_REMOVE(&slab->bufs[i], link);
-	slab->cut = false;
-	bufs->slab_free_count++;
 }
 
 void buf_unref(struct buf *buf)
@@ -177,12 +202,16 @@ void buf_unref(struct buf *buf)
 	struct bufs *bufs = buf->bufs;
 	struct buf_slab *slab = &bufs->slabs[buf->slab];
 
+	check_owner(bufs);
 	assert(buf->refs > 0);
 	if (--buf->refs > 0)
 		return;
 	assert(slab->cut && slab->used_count > 0);
 	LIST_INSERT_HEAD(&bufs->free[slab->class], buf, link);
+	bufs->free_count[slab->class]++;
 	bufs->used_size -= buf->size;
-	if (--slab->used_count == 0)
+	/* One spare slab's worth stays with its class: else it would thrash at the boundary. */
+	if (--slab->used_count == 0 &&
+	    bufs->free_count[slab->class] > SLAB_SIZE / class_size(slab->class))
 		uncut_slab(bufs, slab);
 }

@@ -13,10 +13,11 @@
 /*
  * One `struct bufs` per worker: an arena of slabs of 1 MiB, bounded when it is opened and touched
  * only as it is used. A slab is cut into buffers of one class when a class has none free, and goes
- * back when all of it is free. The arena is one range, so a transport can register it as a whole.
+ * back when all of it is free, unless it is the class's last spare; that one too is taken when
+ * another class needs it. The arena is one range, so a transport can register it as a whole.
  *
- * Counts are not atomic: a request may carry a buffer to another worker, but only the pool's own
- * worker may get, ref or unref it; what travelled comes home with its request.
+ * Counts are not atomic: a request may carry a buffer to another worker, but only the thread that
+ * got the pool's first buffer may get, ref or unref; what travelled comes home with its request.
  */
 enum {
 	BUF_ALIGN = 4096,
@@ -43,6 +44,8 @@ struct bufs {
 	uint32_t slab_count;
 	uint32_t slab_free_count;
 	struct buf_list free[BUF_CLASSES];
+	uint32_t free_count[BUF_CLASSES]; /* buffers in free[] */
+	const void *owner;                /* the one thread's mark; NULL: not used yet */
 	uint64_t used_size, used_size_max; /* bytes handed out; its high-water mark */
 	uint64_t refused;                  /* times that none was left */
 	uint16_t node;                     /* NUMA node of the memory */
@@ -52,6 +55,9 @@ struct bufs {
 enum status bufs_open(struct bufs *bufs, size_t memory_size, uint16_t node)
         __attribute__((warn_unused_result));
 void bufs_close(struct bufs *bufs); /* all are free */
+
+/* The next thread to use the pool becomes its owner: after recovery on the control thread. */
+void bufs_hand_over(struct bufs *bufs);
 
 /*
  * A buffer of at least `size` bytes (1..BUF_SIZE_MAX), with one ref and used == 0. NULL: none is

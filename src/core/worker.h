@@ -21,6 +21,8 @@ enum worker_role {
 };
 
 struct transport;
+struct trace;
+struct log;
 
 /* Real, or advanced by hand: nothing else in the program may ask the time. */
 struct clock {
@@ -80,6 +82,8 @@ struct worker {
 	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
 	struct worker_stats stats;
+	struct trace *trace; /* flight recorder; NULL: none */
+	struct log *log;     /* its lines to the operator; NULL: none */
 	atomic_bool sleeping; /* set before the last look at the rings, cleared after the sleep */
 };
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands share: exit codes, the configuration's options, messages. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/conf.h"
+#include "core/memory.h"
+
+/* Scripts go by these: they do not change. */
+enum cli_exit {
+	CLI_DONE = 0,
+	CLI_NOT_SO = 1,      /* what was asked about is not so: no such key, damage found */
+	CLI_USAGE = 2,       /* wrong arguments or configuration */
+	CLI_ENVIRONMENT = 3, /* the machine refused: port, permission, device, no server there */
+	CLI_STORE = 4,       /* the store is damaged, or newer than this weir */
+};
+
+struct cli_command {
+	const char *name;
+	const char *summary;
+	enum cli_exit (*run)(int argc, char **argv); /* argv[0]: "weir NAME" */
+};
+
+enum cli_exit check_config_main(int argc, char **argv);
+enum cli_exit inspect_main(int argc, char **argv);
+enum cli_exit kv_main(int argc, char **argv);
+enum cli_exit top_main(int argc, char **argv);
+enum cli_exit bench_main(int argc, char **argv);
+enum cli_exit serve_main(int argc, char **argv);
+
+/* "weir: ..." on stderr, with a newline. */
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* argp_parse() in order, with our exit code for wrong usage. Does not return after an error. */
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+
+/* --config FILE and --set section.key=value, as an argp child; its input: a struct cli_conf. */
+enum { CLI_SETS_MAX = 64 };
+struct cli_conf {
+	const char *file; /* NULL: none */
+	const char *sets[CLI_SETS_MAX];
+	unsigned set_count;
+};
+extern const struct argp cli_conf_argp;
+
+/*
+ * Defaults, then the file, the environment and --set, in this order. CLI_DONE; CLI_USAGE and
+ * CLI_ENVIRONMENT (the file cannot be read) after messages.
+ */
+enum cli_exit cli_conf_load(const struct cli_conf *from, struct conf *conf);
+
+/* All settings, their units and meaning, on stdout. */
+void cli_conf_help(void);
+
+/* The memory number and its split; CLI_USAGE, after a message: it is too small. */
+enum cli_exit cli_memory(const struct conf *conf, unsigned workers, uint64_t *total,
+                         struct memory_parts *parts);
+
+/* "256.0 MiB", in out of CLI_SIZE_MAX bytes; returns out. */
+enum { CLI_SIZE_MAX = 32 };
+const char *cli_size(uint64_t bytes, char *out);
+
+#endif

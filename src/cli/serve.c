@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir serve: the command line of a server, and its main thread. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "cli/server.h"
+#include "transport/clock.h"
+
+enum { KEY_HELP_CONFIG = 256, KEY_INSECURE };
+
+struct serve {
+	struct cli_conf conf;
+	const char *path;
+	bool insecure, help_config;
+};
+
+static const struct argp_option options[] = {
+	{ "help-config", KEY_HELP_CONFIG, NULL, 0,
+	  "List all settings with type, unit, default and meaning", 0 },
+	{ "insecure-i-know", KEY_INSECURE, NULL, 0,
+	  "Listen beyond this machine although nobody is asked for a password", 0 },
+	{ 0 },
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct serve *serve = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &serve->conf;
+		return 0;
+	case KEY_HELP_CONFIG:
+		serve->help_config = true;
+		return 0;
+	case KEY_INSECURE:
+		serve->insecure = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (serve->path != NULL)
+			argp_error(state, "one directory or device at a time");
+		serve->path = arg;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* A descriptor per connection; what the hard limit gives is what there is. */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* The next signal of those that signals_install() blocks; 0: none came in time. */
+static int wait_signal(unsigned timeout_ms)
+{
+	const struct timespec timeout = { .tv_nsec = (long)timeout_ms * 1000000 };
+	sigset_t taken;
+	int number;
+
+	assert(timeout_ms < 1000);
+	sigemptyset(&taken);
+	sigaddset(&taken, SIGTERM);
+	sigaddset(&taken, SIGINT);
+	sigaddset(&taken, SIGUSR1);
+	sigaddset(&taken, SIGHUP);
+	number = sigtimedwait(&taken, NULL, &timeout);
+	return number < 0 ? 0 : number;
+}
+
+/* The main thread's life: prints what workers log, until somebody wants the end. */
+static void wait_for_the_end(struct server *server)
+{
+	for (;;) {
+		switch (wait_signal(100)) {
+		case SIGTERM:
+		case SIGINT:
+			return;
+		case SIGUSR1:
+			signals_dump(server, UINT32_MAX);
+			break;
+		default: /* SIGHUP: a terminal that closes does not stop a server */
+			server_drain_logs(server);
+			break;
+		}
+	}
+}
+
+static void drain(struct server *server)
+{
+	struct clock *clock = clock_system();
+	uint64_t until_ns = clock->now_ns(clock) + conf_number(server->conf, CONF_SERVE_DRAIN);
+
+	server_log(server, LOG_INFO, "draining: a second signal stops at once");
+	notify("STOPPING=1");
+	server_drain(server);
+	while (!server_is_drained(server) && clock->now_ns(clock) < until_ns) {
+		int number = wait_signal(10);
+
+		server_drain_logs(server);
+		if (number == SIGTERM || number == SIGINT)
+			break;
+	}
+	if (!server_is_drained(server))
+		server_log(server, LOG_WARN, "stopped before all requests had ended");
+}
+
+static enum cli_exit run(struct server *server, const struct server_options *with)
+{
+	enum cli_exit exit = server_open(server, with);
+	char size[CLI_SIZE_MAX];
+
+	if (exit == CLI_DONE) {
+		server_log(server, LOG_INFO, "serving %s, workers=%u transport=%s memory=\"%s\"",
+		           with->path, server->count, io_name(server->workers[0].io),
+		           cli_size(server->memory, size));
+		notify("READY=1");
+		wait_for_the_end(server);
+		drain(server);
+	}
+	server_stop(server);
+	server_log(server, LOG_INFO, "stopped");
+	return exit;
+}
+
+enum cli_exit serve_main(int argc, char **argv)
+{
+	static const struct argp_child children[] = { { &cli_conf_argp, 0, NULL, 0 }, { 0 } };
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse_option,
+		.children = children,
+		.args_doc = "[DIRECTORY|DEVICE]",
+		.doc = "Serves the store in DIRECTORY or on DEVICE (./data), in the foreground. A "
+		       "line "
+		       "on stdout per address that it listens at; everything else to stderr.\v"
+		       "SIGTERM and SIGINT: end what runs, then exit with 0. SIGUSR1: the last "
+		       "events "
+		       "of every worker to stderr.",
+	};
+	static struct topology machine;
+	static struct conf conf;
+	static struct server server;
+	struct serve serve = { .path = NULL };
+	struct server_options with = { .conf = &conf, .topology = &machine };
+	enum cli_exit exit;
+
+	cli_parse(&argp, argc, argv, &serve);
+	if (serve.help_config) {
+		cli_conf_help();
+		return CLI_DONE;
+	}
+	exit = cli_conf_load(&serve.conf, &conf);
+	if (exit != CLI_DONE)
+		return exit;
+	if (topology_detect(&machine) != STATUS_OK) {
+		cli_error("this machine does not tell its processors");
+		return CLI_ENVIRONMENT;
+	}
+	raise_limits();
+	signals_install(&server);
+	with.path = serve.path != NULL ? serve.path : conf_text(&conf, CONF_STORAGE_PATH);
+	with.insecure = serve.insecure;
+	exit = run(&server, &with);
+	server_close(&server);
+	return exit;
+}

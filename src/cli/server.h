@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A whole server put together: workers, their transports, the store, the faces. */
+#ifndef CLI_SERVER_H
+#define CLI_SERVER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cli/cli.h"
+#include "core/buf.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "core/plan.h"
+#include "core/trace.h"
+#include "proto/stream.h"
+#include "transport/io.h"
+
+enum {
+	SERVER_LISTENERS_MAX = 8, /* of a worker: one per face */
+	SERVER_RING_SIZE = 512, /* requests on the way from a worker to another; more wait there */
+	SERVER_PORTS_TRIED = 100, /* from a default port that is taken */
+	SERVER_FACES_MAX = 8,
+};
+
+struct server;
+struct server_worker;
+
+/* Something that the main thread wants done in a worker's turn. */
+typedef enum cli_exit server_task_fn(struct server_worker *w, void *arg);
+
+/*
+ * Memory: the server's. Thread: opened and closed by the main thread while its own does not run;
+ * in between its own, but for the atomics and what core/log.h and core/metrics.h allow.
+ */
+struct server_worker {
+	struct worker worker;
+	struct actor control; /* drains when asked to, runs tasks */
+	struct server *server;
+	struct io *io;
+	struct bufs bufs;
+	struct listener *listeners[SERVER_LISTENERS_MAX];
+	unsigned listener_count;
+	void *faces[SERVER_FACES_MAX]; /* by index of the face; NULL: not on this worker */
+	uint16_t cpu;
+	bool bufs_opened, started, draining;
+	pthread_t thread;
+	server_task_fn *task; /* of the main thread, while task_posted */
+	void *task_arg;
+	enum cli_exit task_exit;
+	atomic_bool task_posted;
+	atomic_bool drained;
+	struct trace trace;
+	struct log log;
+	char name[16];
+};
+
+/* A way in. One row of the table in server.c, one file face_NAME.c. */
+struct face {
+	const char *name;
+	/* Opens it on every network worker and listens; nothing when it is configured off. */
+	enum cli_exit (*open)(struct server *server, unsigned index); /* main thread */
+	void (*drain)(void *face);            /* its worker's thread: take nothing new */
+	bool (*is_drained)(const void *face); /* its worker's thread */
+	void (*close)(void *face);            /* main thread, after the worker's has ended */
+};
+
+struct server_options {
+	const struct conf *conf;
+	const struct topology *topology;
+	const char *path; /* of the store */
+	bool insecure;    /* strangers may come without a password */
+};
+
+struct server {
+	struct server_options options;
+	const struct conf *conf;
+	struct plan plan;
+	uint64_t memory;
+	struct memory_parts parts; /* of each worker */
+	struct metrics metrics;
+	unsigned count;
+	struct server_worker *workers;
+	struct ring *rings;
+	struct req **ring_slots;
+	atomic_bool draining, stop;
+};
+
+/*
+ * Opens everything and lets it run. After an error it has said why; server_stop() and
+ * server_close() are the caller's to call in either case.
+ */
+enum cli_exit server_open(struct server *server, const struct server_options *options);
+void server_close(struct server *server); /* after server_stop() */
+
+void server_drain(struct server *server); /* asks for it; server_is_drained() says when */
+bool server_is_drained(struct server *server);
+void server_stop(struct server *server); /* ends and joins all threads */
+
+/* Runs task(w, arg) in a turn of w, or at once while w has no thread, and waits for it. */
+enum cli_exit server_call(struct server_worker *w, server_task_fn *task, void *arg);
+
+/* Lines that workers have written, to stderr. */
+void server_drain_logs(struct server *server);
+
+/* A line of the main thread, to stderr, unless conf says that less is logged. */
+void server_log(const struct server *server, enum log_level level, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* For faces: listens at the address that `setting` has, on every worker that has faces[index]. */
+struct server_listen {
+	enum conf_id setting;
+	const char *face;
+	unsigned index;
+	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
+	bool authenticated;                     /* strangers are asked who they are */
+};
+enum cli_exit server_listen(struct server *server, const struct server_listen *listen);
+
+extern const struct face face_resp; /* face_resp.c */
+
+/*
+ * Signals. Fatal ones dump all flight recorders; the others stay blocked in every thread, and the
+ * main thread takes them with sigwait.
+ */
+void signals_install(struct server *server);
+void signals_dump(const struct server *server, unsigned limit); /* to stderr */
+
+/* Tells systemd, when that has asked to be told: "READY=1", "STOPPING=1". */
+void notify(const char *state);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration: a typed table of settings, and what a file, the environment and --set say. */
+#ifndef CORE_CONF_H
+#define CORE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+enum conf_type {
+	CONF_SIZE,     /* bytes: 4096, 64K, 1G */
+	CONF_DURATION, /* nanoseconds: 0, 20us, 1.5s, 2h; a unit must be said */
+	CONF_INTEGER,
+	CONF_BOOLEAN, /* yes no on off true false */
+	CONF_STRING,
+	CONF_ADDRESS, /* 127.0.0.1:6379, [::1]:6379, unix:/run/weir.sock, off */
+	CONF_CHOICE,  /* one of the words of the unit column */
+	CONF_CORES,   /* 0-3,8 */
+	CONF_TYPES
+};
+
+/*
+ * Every setting there is. A new one is a new row: it is then parsed, checked, printed by
+ * --help-config and readable by its id; a key that has no row is an error.
+ *
+ * id, name, type, default, min, max, choices, live (may change while the server runs), help
+ */
+// clang-format off
+#define CONF_TABLE(X) \
+	X(MEMORY, "memory", SIZE, "256M", 16u << 20, 1ull << 46, "", false, \
+	  "All the memory that the server may take. It is split over the workers' caches, index," \
+	  " buffers and connections; weir inspect shows how. Not set: 256M, or 32M for each worker" \
+	  " where that is more.") \
+	X(STORAGE_PATH, "storage.path", STRING, "./data", 1, 4095, "", false, \
+	  "The directory or block device that holds the store; the argument of weir serve wins.") \
+	X(STORAGE_SIZE, "storage.size", SIZE, "8G", 64u << 20, 1ull << 50, "", false, \
+	  "How large the file of a new store is made. It is sparse: what is not used takes no room.") \
+	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \
+	  "Workers that each do everything: network, storage and application. 0: as many as there" \
+	  " are cores when those are fewer than 8, else split by role.") \
+	X(WORKERS_CORES, "workers.cores", CORES, "", 0, 0, "", false, \
+	  "The cores of workers that each do everything, in order.") \
+	X(WORKERS_NETWORK, "workers.network", INTEGER, "0", 0, 64, "", false, \
+	  "Workers for connections. 0: derived from the cores and workers.profile.") \
+	X(WORKERS_NETWORK_CORES, "workers.network_cores", CORES, "", 0, 0, "", false, \
+	  "The cores of the network workers. Wins over every rule of placement.") \
+	X(WORKERS_STORAGE, "workers.storage", INTEGER, "0", 0, 64, "", false, \
+	  "Workers for storage. 0: derived from the cores and workers.profile.") \
+	X(WORKERS_STORAGE_CORES, "workers.storage_cores", CORES, "", 0, 0, "", false, \
+	  "The cores of the storage workers. Wins over every rule of placement.") \
+	X(WORKERS_APPLICATION, "workers.application", INTEGER, "0", 0, 64, "", false, \
+	  "Workers for application handlers. 0: all cores that no other worker has.") \
+	X(WORKERS_APPLICATION_CORES, "workers.application_cores", CORES, "", 0, 0, "", false, \
+	  "The cores of the application workers. Wins over every rule of placement.") \
+	X(WORKERS_PROFILE, "workers.profile", CHOICE, "kv", 0, 0, "cache|kv|block|object|series", \
+	  false, "What the server mostly does: how many of 8 or more cores serve storage.") \
+	X(WORKERS_PIN, "workers.pin", BOOLEAN, "yes", 0, 1, "", false, \
+	  "Bind every worker to its core. Without it the kernel moves them as it likes.") \
+	X(WORKERS_SPIN, "workers.spin", DURATION, "20us", 0, 1000000, "", false, \
+	  "How long an idle worker looks for work before it sleeps, as long as that paid lately.") \
+	X(TRANSPORT_KIND, "transport.kind", CHOICE, "auto", 0, 0, "auto|uring|plain", false, \
+	  "How the kernel is spoken to: io_uring, or plain system calls where it is refused.") \
+	X(RESP_LISTEN, "resp.listen", ADDRESS, "127.0.0.1:6379", 0, 0, "", false, \
+	  "Where Redis clients connect. A default port that is taken gives way to the next free one;" \
+	  " a port set here that is taken is an error.") \
+	X(RESP_PASSWORD, "resp.password", STRING, "", 0, 512, "", false, \
+	  "What clients must say with AUTH. Empty: nothing, and only loopback is served.") \
+	X(RESP_CLIENTS_MAX, "resp.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
+	  "Connections at a time; the next one is told so and closed.") \
+	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
+	  "How long requests under way may take to end after SIGTERM.") \
+	X(LOG_LEVEL, "log.level", CHOICE, "info", 0, 0, "debug|info|warn|error", false, \
+	  "The least important lines that are logged.")
+
+enum conf_id {
+#define X(id, ...) CONF_##id,
+	CONF_TABLE(X)
+#undef X
+	CONF_COUNT
+};
+// clang-format on
+
+enum conf_source { CONF_DEFAULT, CONF_FILE, CONF_ENVIRONMENT, CONF_SET };
+
+enum {
+	CONF_FILE_MAX = 1 << 20, /* bytes of a configuration file */
+	CONF_TEXT_MAX =
+	        1 << 16, /* bytes of all values that were set: 4 KiB each for 16 long ones */
+	CONF_VALUE_MAX = 4095,
+	CONF_ERRORS_MAX = 8,
+	CONF_ERROR_MAX = 512,
+	CONF_STACKS_MAX = 32,
+	CONF_NAME_MAX = 63,
+	CONF_CORES_MAX = 256,
+};
+
+struct conf_value {
+	const char *text;
+	uint64_t number; /* size, duration, integer, boolean, index of a choice; else 0 */
+	enum conf_source source;
+	unsigned line; /* of the file; else 0 */
+};
+
+/* `[stack NAME]` with `layers = ...`: layers by text, for whoever builds stacks. */
+struct conf_stack {
+	char name[CONF_NAME_MAX + 1];
+	const char *layers;
+	unsigned line;
+};
+
+/* Memory: the caller's, fixed size. Not to be moved: values point into it. */
+struct conf {
+	struct conf_value values[CONF_COUNT];
+	struct conf_stack stacks[CONF_STACKS_MAX];
+	unsigned stack_count;
+	unsigned error_count; /* of which the first CONF_ERRORS_MAX have a text */
+	char errors[CONF_ERRORS_MAX]
+	           [CONF_ERROR_MAX]; /* whole sentences: where, what, what is allowed */
+	size_t text_size;
+	char text[CONF_TEXT_MAX];
+};
+
+void conf_init(struct conf *conf); /* everything at its default */
+
+/*
+ * What is set later wins: a file, then the environment, then --set. All give INVALID when
+ * conf->error_count has grown; they go on after an error, so that all are told at once.
+ */
+enum status conf_parse(struct conf *conf, struct bytes text, const char *file_name)
+        __attribute__((warn_unused_result));
+
+/* "section.key=value", as after --set. */
+enum status conf_set(struct conf *conf, const char *assignment) __attribute__((warn_unused_result));
+
+/* WEIR_SECTION_KEY=value; variables that do not begin with WEIR_ are not ours. */
+enum status conf_environment(struct conf *conf, char *const *environment)
+        __attribute__((warn_unused_result));
+
+const char *conf_text(const struct conf *conf, enum conf_id id);
+uint64_t conf_number(const struct conf *conf, enum conf_id id);
+bool conf_is_set(const struct conf *conf, enum conf_id id); /* by anyone: not the default */
+
+struct conf_address {
+	enum { CONF_OFF, CONF_IPV4, CONF_IPV6, CONF_UNIX } kind;
+	uint16_t port;
+	char host[108]; /* without brackets; CONF_UNIX: the path */
+};
+
+/* The value of a CONF_ADDRESS. */
+void conf_address(const struct conf *conf, enum conf_id id, struct conf_address *address);
+bool conf_address_is_local(const struct conf_address *address); /* loopback, unix or off */
+
+struct conf_cores {
+	unsigned count;
+	uint16_t cores[CONF_CORES_MAX]; /* as the operating system numbers them; each once */
+};
+
+/* The value of a CONF_CORES. */
+void conf_cores(const struct conf *conf, enum conf_id id, struct conf_cores *cores);
+
+/* For help and completion: never NULL. */
+const char *conf_name(enum conf_id id);
+
+/* Name, default, type, unit, range and meaning for people, in out, terminated; returns its size. */
+size_t conf_describe(enum conf_id id, char *out, size_t out_max);
+
+#endif

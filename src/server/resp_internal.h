@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the RESP face share among themselves, and commands have no business with. */
+#ifndef SERVER_RESP_INTERNAL_H
+#define SERVER_RESP_INTERNAL_H
+
+#include "server/resp_server.h"
+
+/* resp_out.c: output. */
+void resp_out_init(struct resp_out *out, uint8_t *small, size_t small_size, struct bufs *bufs);
+void resp_out_fini(struct resp_out *out); /* gives its segments back and leaves it empty */
+/* `size` bytes (at most 4000) in one piece at out->cursor, or NULL and out->full is set. */
+uint8_t *resp_out_room_slow(struct resp_out *out, size_t size);
+void resp_out_bytes(struct resp_out *out, const void *data, size_t size);
+uint64_t resp_out_size(const struct resp_out *out);
+/* Drops all but the first `size` bytes, in an output without small memory. */
+void resp_out_truncate(struct resp_out *out, uint64_t size);
+/* Gives back the segments in front of the last that lie in the first `size` bytes; how many bytes.
+ */
+uint64_t resp_out_release(struct resp_out *out, uint64_t size);
+/* Appends all of `from` and leaves it empty; long segments are moved, not copied. */
+void resp_out_append(struct resp_out *out, struct resp_out *from);
+/* A fresh segment with room for `size` bytes at the end; NULL: none, and out->full is set. */
+struct resp_segment *resp_out_grow(struct resp_out *out, size_t size);
+
+static inline uint8_t *resp_out_room(struct resp_out *out, size_t size)
+{
+	if (__builtin_expect((size_t)(out->limit - out->cursor) >= size, 1))
+		return out->cursor;
+	return resp_out_room_slow(out, size);
+}
+
+struct resp_segment *resp_segment_get(struct bufs *bufs, size_t size); /* NULL: no buffer */
+void resp_segments_free(struct resp_segment *first);
+
+/* resp_connection.c */
+void resp_connection_ready(struct resp_connection *connection);
+void resp_sweep_start(struct resp_server *server);
+unsigned resp_connections_run(struct actor *actor);
+void resp_connections_settle(struct actor *actor);
+
+/* resp_call.c: arguments, then the life of a call. */
+struct resp_call *resp_call_get(struct resp_connection *connection); /* NULL: none is free */
+void resp_call_free(struct resp_call *call);
+void resp_call_begin(struct resp_call *call, uint64_t count);
+void resp_call_argument(struct resp_call *call, struct bytes data);
+void resp_call_bulk(struct resp_call *call, uint64_t size);
+void resp_call_piece(struct resp_call *call, struct bytes data, bool last);
+void resp_call_discard(struct resp_call *call, const char *error_text);
+void *resp_call_memory(struct resp_call *call, size_t size); /* NULL: no buffer */
+/* All arguments are there: finds the command and starts the call, or lets it wait. */
+void resp_call_arrived(struct resp_call *call);
+bool resp_call_try_start(struct resp_call *call);
+/* Forgets what was replied so far; small errors fit ever after. */
+void resp_call_restart_reply(struct resp_call *call);
+void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit *edit);
+/* Finds the row and checks the words; false: an error is replied. */
+bool resp_call_resolve(struct resp_call *call);
+
+/* resp_multi.c: what MULTI queues. Each record lives until the queue is discarded. */
+struct resp_queued {
+	struct resp_queued *next;
+	const struct resp_command *command;
+	uint32_t command_index;
+	uint32_t argc;
+	struct bytes argv[];
+};
+
+struct resp_multi {
+	struct resp_queued *first, **last;
+	struct resp_segment *memory; /* the segment that it lies in is the last of them */
+	uint64_t size;
+	uint32_t count;
+};
+
+struct resp_watch {
+	struct resp_watch *next;
+	struct bytes key; /* the engine's */
+	uint64_t version;
+};
+
+bool resp_multi_queue(struct resp_call *call); /* false: not queued, an error is replied */
+void resp_multi_discard(struct resp_connection *connection);
+void resp_watch_clear(struct resp_connection *connection);
+
+/* resp_txn.c: runs an apply command, or what a connection has queued. Ends in resp_call_done(). */
+enum status resp_txns_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_txns_close(struct resp_server *server);
+void resp_txn_start(struct resp_call *call);
+void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC has ended */
+
+/* resp_scan.c */
+enum status resp_scans_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_scans_close(struct resp_server *server);
+
+/* resp_table.c */
+void resp_table_open(void); /* may be called again */
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The RESP face of one worker: its pools, opened and closed. */
+#include "server/resp_server.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "server/resp_internal.h"
+
+enum {
+	CALLS_MAX_DEFAULT = 4096,
+	CONNECTIONS_MAX_DEFAULT = 10000,
+};
+
+static const struct resp_settings settings_default = {
+	.bulk_max = 512ull << 20,
+	.output_max = 64ull << 20,
+	.multi_max = 16ull << 20,
+};
+
+static const struct actor_ops server_actor_ops = {
+	.name = "resp",
+	.run = resp_connections_run,
+	.settle = resp_connections_settle,
+};
+
+static void settings_complete(struct resp_settings *settings, uint32_t connections_max)
+{
+	if (settings->bulk_max == 0)
+		settings->bulk_max = settings_default.bulk_max;
+	if (settings->output_max == 0)
+		settings->output_max = settings_default.output_max;
+	if (settings->multi_max == 0)
+		settings->multi_max = settings_default.multi_max;
+	if (settings->connections_max == 0 || settings->connections_max > connections_max)
+		settings->connections_max = connections_max;
+}
+
+static void pools_fill(struct resp_server *server)
+{
+	STAILQ_INIT(&server->calls_free);
+	TAILQ_INIT(&server->connections);
+	TAILQ_INIT(&server->connections_free);
+	TAILQ_INIT(&server->ready);
+	TAILQ_INIT(&server->starved);
+	for (uint32_t i = server->calls_max; i-- > 0;) {
+		struct resp_call *call = &server->calls[i];
+
+		call->server = server;
+		req_init(&call->req, server->worker);
+		STAILQ_INSERT_HEAD(&server->calls_free, call, link);
+	}
+	for (uint32_t i = server->connections_max; i-- > 0;)
+		TAILQ_INSERT_HEAD(&server->connections_free, &server->connection_memory[i], link);
+}
+
+static void memory_free(struct resp_server *server)
+{
+	free(server->calls);
+	free(server->connection_memory);
+	free(server->command_stats);
+	free(server->scratch);
+}
+
+enum status resp_server_open(struct resp_server *server, const struct resp_server_options *options)
+{
+	enum status status;
+
+	assert(options->worker == options->kv->worker);
+	resp_table_open();
+	*server = (struct resp_server){
+		.actor = { .ops = &server_actor_ops },
+		.worker = options->worker,
+		.kv = options->kv,
+		.bufs = options->bufs,
+		.kv_is_local = options->kv_is_local,
+		.settings = options->settings,
+		.calls_max = options->calls_max != 0 ? options->calls_max : CALLS_MAX_DEFAULT,
+		.connections_max = options->connections_max != 0 ? options->connections_max
+		                                                 : CONNECTIONS_MAX_DEFAULT,
+		.connection_id_next = 1,
+		.random_state = options->random_seed,
+	};
+	settings_complete(&server->settings, server->connections_max);
+	server->calls = calloc(server->calls_max, sizeof(*server->calls));
+	server->connection_memory =
+	        calloc(server->connections_max, sizeof(*server->connection_memory));
+	server->command_stats = calloc(resp_command_count() + 1, sizeof(*server->command_stats));
+	server->scratch = calloc(1, RESP_LINE_MAX);
+	if (server->calls == NULL || server->connection_memory == NULL ||
+	    server->command_stats == NULL || server->scratch == NULL) {
+		memory_free(server);
+		return STATUS_NO_SPACE;
+	}
+	pools_fill(server);
+	status = resp_txns_open(server);
+	if (status != STATUS_OK) {
+		memory_free(server);
+		return status;
+	}
+	status = resp_scans_open(server);
+	if (status != STATUS_OK) {
+		resp_txns_close(server);
+		memory_free(server);
+		return status;
+	}
+	worker_add_actor(server->worker, &server->actor);
+	resp_sweep_start(server);
+	return STATUS_OK;
+}
+
+void resp_server_close(struct resp_server *server)
+{
+	assert(server->connection_count == 0);
+	assert(server->calls_used == 0);
+	timer_cancel(&server->worker->timers, &server->sweep);
+	resp_scans_close(server);
+	resp_txns_close(server);
+	memory_free(server);
+}
+
+void resp_server_drain(struct resp_server *server)
+{
+	struct resp_connection *connection;
+
+	server->draining = true;
+	TAILQ_FOREACH (connection, &server->connections, link) {
+		resp_connection_shut(connection);
+	}
+}
+
+/* xorshift64*: for RANDOMKEY, where the quality does not matter. */
+uint64_t resp_random(struct resp_server *server)
+{
+	uint64_t x = server->random_state != 0 ? server->random_state : 88172645463325252ull;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	server->random_state = x;
+	return x * 2685821657736338717ull;
+}

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands on strings. */
+#include "base/assert.h"
+#include "base/macros.h"
+#include "server/number.h"
+#include "server/resp_expiry.h"
+#include "server/resp_internal.h"
+
+/* Entries. */
+
+static bool is_absent(const struct kv_entry *entry)
+{
+	return entry->version == 0;
+}
+
+/* Absent or a string; else the error is replied. */
+static bool check_string(struct resp_call *call, const struct kv_entry *entry)
+{
+	if (is_absent(entry) || entry->kind == RESP_STRING)
+		return true;
+	resp_reply_wrong_type(call);
+	return false;
+}
+
+/* The same, and its bytes are there; false with call->blob: they are not. */
+static bool check_bytes(struct resp_call *call, const struct kv_entry *entry)
+{
+	if (!check_string(call, entry))
+		return false;
+	call->blob = entry->blob;
+	return !call->blob;
+}
+
+static void reply_entry(struct resp_call *call, const struct kv_entry *entry)
+{
+	if (is_absent(entry))
+		resp_reply_null(call);
+	else
+		resp_reply_bulk(call, entry->value);
+}
+
+static void count_lookup(struct resp_call *call, const struct kv_entry *entry)
+{
+	call->hit = !is_absent(entry);
+	call->miss = is_absent(entry);
+}
+
+static void store(struct kv_edit *edit, struct bytes value, uint64_t expires_ms)
+{
+	edit->action = KV_STORE;
+	edit->value = value;
+	edit->expires_ms = expires_ms;
+	edit->kind = RESP_STRING;
+}
+
+static bool prepare_nothing(struct resp_call *call)
+{
+	(void)call;
+	return true;
+}
+
+/* GET and its kin. */
+
+static void get_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	count_lookup(call, entry);
+	if (check_bytes(call, entry))
+		reply_entry(call, entry);
+}
+
+static void strlen_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	count_lookup(call, entry);
+	if (check_string(call, entry))
+		resp_reply_i64(call, (int64_t)entry->size);
+}
+
+struct range_state {
+	int64_t start, end;
+};
+
+static bool getrange_prepare(struct resp_call *call)
+{
+	struct range_state *state = RESP_STATE(call, struct range_state);
+
+	return resp_argument_i64(call, 2, &state->start) && resp_argument_i64(call, 3, &state->end);
+}
+
+static void getrange_visit(struct resp_call *call, const struct kv_entry *entry,
+                           struct kv_edit *edit)
+{
+	const struct range_state *state = RESP_STATE(call, struct range_state);
+	int64_t size = (int64_t)entry->size, start = state->start, end = state->end;
+
+	(void)edit;
+	count_lookup(call, entry);
+	if (!check_bytes(call, entry))
+		return;
+	if (start < 0 && end < 0 && start > end)
+		size = 0;
+	if (start < 0)
+		start = start + size < 0 ? 0 : start + size;
+	if (end < 0)
+		end = end + size < 0 ? 0 : end + size;
+	if (end >= size)
+		end = size - 1;
+	if (start > end || size == 0)
+		resp_reply_bulk(call, bytes_of(NULL, 0));
+	else
+		resp_reply_bulk(call,
+		                bytes_of(entry->value.data + start, (size_t)(end - start + 1)));
+}
+
+/* SET and its kin. */
+
+enum {
+	SET_NX = 1 << 0,
+	SET_XX = 1 << 1,
+	SET_GET = 1 << 2,
+	SET_KEEP_EXPIRY = 1 << 3,
+	SET_EXPIRY = 1 << 4,
+	SET_PERSIST = 1 << 5,
+	SET_REPLY_NUMBER = 1 << 6, /* SETNX: :1 or :0 */
+};
+
+struct set_state {
+	uint32_t flags;
+	uint32_t value; /* index of the argument */
+	uint64_t expires_ms;
+};
+
+static void set_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+	uint32_t flags = state->flags;
+	bool wanted = !(is_absent(entry) ? flags & SET_XX : flags & SET_NX);
+
+	if (flags & SET_GET) {
+		if (!check_bytes(call, entry))
+			return;
+		count_lookup(call, entry);
+		reply_entry(call, entry);
+	} else if (flags & SET_REPLY_NUMBER) {
+		resp_reply_i64(call, wanted);
+	} else if (wanted) {
+		resp_reply_ok(call);
+	} else {
+		resp_reply_null(call);
+	}
+	if (!wanted)
+		return;
+	/* A value past scratch_max is a blob's: only a transaction writes those. */
+	if (!resp_edit_room(call, edit, call->argv[state->value].size))
+		return;
+	store(edit, call->argv[state->value],
+	      flags & SET_KEEP_EXPIRY ? entry->expires_ms : state->expires_ms);
+}
+
+/* A SET that looks at nothing is a PUT. */
+static void set_decide(struct resp_call *call)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+
+	if (state->flags & (SET_NX | SET_XX | SET_GET | SET_REPLY_NUMBER))
+		return;
+	call->kv_op = KV_PUT;
+	call->kind = RESP_STRING;
+	call->value = call->argv[state->value];
+	call->expires_ms = state->expires_ms;
+	call->kv_flags = state->flags & SET_KEEP_EXPIRY ? KV_KEEP_EXPIRY : 0;
+}
+
+struct set_option {
+	const char *name;
+	uint32_t flag, excludes;
+	int unit; /* of the next word: enum resp_expiry_unit; 0: there is none */
+};
+
+static const struct set_option set_options[] = {
+	{ "nx", SET_NX, SET_XX, 0 },
+	{ "xx", SET_XX, SET_NX, 0 },
+	{ "get", SET_GET, 0, 0 },
+	{ "keepttl", SET_KEEP_EXPIRY, SET_EXPIRY | SET_PERSIST, 0 },
+	{ "persist", SET_PERSIST, SET_EXPIRY | SET_KEEP_EXPIRY, 0 },
+	{ "ex", SET_EXPIRY, SET_EXPIRY | SET_KEEP_EXPIRY | SET_PERSIST, RESP_EXPIRY_EX },
+	{ "px", SET_EXPIRY, SET_EXPIRY | SET_KEEP_EXPIRY | SET_PERSIST, RESP_EXPIRY_PX },
+	{ "exat", SET_EXPIRY, SET_EXPIRY | SET_KEEP_EXPIRY | SET_PERSIST, RESP_EXPIRY_EXAT },
+	{ "pxat", SET_EXPIRY, SET_EXPIRY | SET_KEEP_EXPIRY | SET_PERSIST, RESP_EXPIRY_PXAT },
+};
+
+/* The options from argv[index] on, of those in `allowed`; false: an error is replied. */
+static bool parse_set_options(struct resp_call *call, uint32_t index, uint32_t allowed)
+{
+	struct set_state *state = RESP_STATE(call, struct set_state);
+	uint32_t expiry_index = 0;
+	int unit = 0;
+
+	for (; index < call->argc; index++) {
+		const struct set_option *option = NULL;
+
+		for (unsigned i = 0; i < array_count(set_options); i++) {
+			if (resp_word_is(call->argv[index], set_options[i].name))
+				option = &set_options[i];
+		}
+		if (option == NULL || !(option->flag & allowed) ||
+		    (option->excludes & state->flags) ||
+		    (option->unit != 0 && index + 1 == call->argc)) {
+			resp_reply_syntax_error(call);
+			return false;
+		}
+		state->flags |= option->flag;
+		if (option->unit != 0) {
+			unit = option->unit;
+			expiry_index = ++index;
+		}
+	}
+	return expiry_index == 0 ||
+	       resp_expiry_option(call, expiry_index, unit, &state->expires_ms);
+}
+
+static bool set_prepare(struct resp_call *call)
+{
+	struct set_state *state = RESP_STATE(call, struct set_state);
+
+	*state = (struct set_state){ .value = 2 };
+	if (call->argc > 3 &&
+	    !parse_set_options(call, 3, SET_NX | SET_XX | SET_GET | SET_KEEP_EXPIRY | SET_EXPIRY))
+		return false;
+	set_decide(call);
+	return true;
+}
+
+static bool setnx_prepare(struct resp_call *call)
+{
+	*RESP_STATE(call, struct set_state) = (struct set_state){
+		.flags = SET_NX | SET_REPLY_NUMBER,
+		.value = 2,
+	};
+	return true;
+}
+
+static bool set_for_prepare(struct resp_call *call, int unit)
+{
+	struct set_state *state = RESP_STATE(call, struct set_state);
+
+	*state = (struct set_state){ .value = 3 };
+	if (!resp_expiry_option(call, 2, unit, &state->expires_ms))
+		return false;
+	set_decide(call);
+	return true;
+}
+
+static bool setex_prepare(struct resp_call *call)
+{
+	return set_for_prepare(call, RESP_EXPIRY_EX);
+}
+
+static bool psetex_prepare(struct resp_call *call)
+{
+	return set_for_prepare(call, RESP_EXPIRY_PX);
+}
+
+static bool getset_prepare(struct resp_call *call)
+{
+	*RESP_STATE(call, struct set_state) = (struct set_state){ .flags = SET_GET, .value = 2 };
+	return true;
+}
+
+static void getdel_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	if (!check_bytes(call, entry))
+		return;
+	count_lookup(call, entry);
+	reply_entry(call, entry);
+	if (!is_absent(entry))
+		edit->action = KV_REMOVE;
+}
+
+static bool getex_prepare(struct resp_call *call)
+{
+	*RESP_STATE(call, struct set_state) = (struct set_state){ .flags = 0 };
+	return parse_set_options(call, 2, SET_PERSIST | SET_EXPIRY);
+}
+
+static void getex_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+
+	if (!check_bytes(call, entry))
+		return;
+	count_lookup(call, entry);
+	reply_entry(call, entry);
+	if (is_absent(entry))
+		return;
+	if ((state->flags & SET_EXPIRY) && state->expires_ms <= call->wall_ms)
+		edit->action = KV_REMOVE;
+	else if (state->flags & SET_EXPIRY)
+		store(edit, entry->value, state->expires_ms);
+	else if ((state->flags & SET_PERSIST) && entry->expires_ms != 0)
+		store(edit, entry->value, 0);
+}
+
+/* Parts of a value. */
+
+struct part_state {
+	int64_t offset; /* -1: at the end */
+	uint64_t size_max;
+};
+
+static bool append_prepare(struct resp_call *call)
+{
+	*RESP_STATE(call, struct part_state) = (struct part_state){
+		.offset = -1,
+		.size_max = call->server->settings.bulk_max,
+	};
+	return true;
+}
+
+static bool setrange_prepare(struct resp_call *call)
+{
+	struct part_state *state = RESP_STATE(call, struct part_state);
+
+	if (!resp_argument_i64(call, 2, &state->offset))
+		return false;
+	if (state->offset < 0) {
+		resp_reply_error(call, "ERR offset is out of range");
+		return false;
+	}
+	state->size_max = call->server->settings.bulk_max;
+	return true;
+}
+
+/* Replaces the bytes from state->offset on by the last argument. */
+static void part_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	const struct part_state *state = RESP_STATE(call, struct part_state);
+	struct bytes part = call->argv[call->argc - 1];
+	uint64_t offset = state->offset < 0 ? entry->size : (uint64_t)state->offset;
+	uint64_t size;
+
+	if (!check_string(call, entry))
+		return;
+	if (part.size == 0 && (state->offset >= 0 || !is_absent(entry))) {
+		resp_reply_i64(call, (int64_t)entry->size);
+		return;
+	}
+	if (offset > state->size_max || part.size > state->size_max - offset) {
+		resp_reply_error(call, "ERR string exceeds maximum allowed size "
+		                       "(proto-max-bulk-len)");
+		return;
+	}
+	size = offset + part.size > entry->size ? offset + part.size : entry->size;
+	call->blob = entry->blob;
+	if (call->blob || !resp_edit_room(call, edit, size))
+		return;
+	if (entry->size > 0)
+		memcpy(edit->scratch, entry->value.data, entry->size);
+	if (offset > entry->size)
+		memset(edit->scratch + entry->size, 0, offset - entry->size);
+	memcpy(edit->scratch + offset, part.data, part.size);
+	store(edit, bytes_of(edit->scratch, size), entry->expires_ms);
+	resp_reply_i64(call, (int64_t)size);
+}
+
+/* Numbers. */
+
+struct incr_state {
+	int64_t by;
+};
+
+static bool incr_prepare(struct resp_call *call)
+{
+	RESP_STATE(call, struct incr_state)->by = 1;
+	return true;
+}
+
+static bool decr_prepare(struct resp_call *call)
+{
+	RESP_STATE(call, struct incr_state)->by = -1;
+	return true;
+}
+
+static bool incrby_prepare(struct resp_call *call)
+{
+	return resp_argument_i64(call, 2, &RESP_STATE(call, struct incr_state)->by);
+}
+
+static bool decrby_prepare(struct resp_call *call)
+{
+	struct incr_state *state = RESP_STATE(call, struct incr_state);
+
+	if (!resp_argument_i64(call, 2, &state->by))
+		return false;
+	if (state->by == INT64_MIN) {
+		resp_reply_error(call, "ERR decrement would overflow");
+		return false;
+	}
+	state->by = -state->by;
+	return true;
+}
+
+static void incr_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	int64_t value = 0;
+
+	if (!check_string(call, entry))
+		return;
+	if (!is_absent(entry) && !number_parse_int64(entry->value, &value)) {
+		resp_reply_error(call, "ERR value is not an integer or out of range");
+		return;
+	}
+	if (!number_add_int64(value, RESP_STATE(call, struct incr_state)->by, &value)) {
+		resp_reply_error(call, "ERR increment or decrement would overflow");
+		return;
+	}
+	store(edit, bytes_of(edit->scratch, resp_write_i64(edit->scratch, value)),
+	      entry->expires_ms);
+	resp_reply_i64(call, value);
+}
+
+struct incrbyfloat_state {
+	long double by;
+};
+
+static bool incrbyfloat_prepare(struct resp_call *call)
+{
+	struct incrbyfloat_state *state = RESP_STATE(call, struct incrbyfloat_state);
+
+	if (number_parse_long(call->argv[2], &state->by))
+		return true;
+	resp_reply_error(call, "ERR value is not a valid float");
+	return false;
+}
+
+static void incrbyfloat_visit(struct resp_call *call, const struct kv_entry *entry,
+                              struct kv_edit *edit)
+{
+	long double value = 0;
+	size_t size;
+
+	if (!check_string(call, entry))
+		return;
+	if (!is_absent(entry) && !number_parse_long(entry->value, &value)) {
+		resp_reply_error(call, "ERR value is not a valid float");
+		return;
+	}
+	value += RESP_STATE(call, struct incrbyfloat_state)->by;
+	if (__builtin_isnan(value) || __builtin_isinf(value)) {
+		resp_reply_error(call, "ERR increment would produce NaN or Infinity");
+		return;
+	}
+	assert(edit->scratch_max >= NUMBER_LONG_MAX);
+	size = number_format_long(value, (char *)edit->scratch);
+	store(edit, bytes_of(edit->scratch, size), entry->expires_ms);
+	resp_reply_bulk(call, edit->value);
+}
+
+/* Several keys. */
+
+static void mget_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	count_lookup(call, entry);
+	call->blob = entry->blob;
+	resp_reply_array(call, 1);
+	if (is_absent(entry) || entry->kind != RESP_STRING)
+		resp_reply_null(call);
+	else
+		resp_reply_bulk(call, entry->value);
+}
+
+static void mget_apply(struct resp_call *call)
+{
+	struct bytes key;
+
+	resp_reply_array(call, call->argc - 1);
+	for (uint32_t i = 1; i < call->argc; i++) {
+		const struct resp_value *value;
+
+		if (!resp_call_key(call, i, &key))
+			unreachable(); /* the transaction has loaded it */
+		value = resp_txn_get(call->txn, key);
+		if (value->exists && value->kind == RESP_STRING)
+			resp_reply_bulk(call, value->value);
+		else
+			resp_reply_null(call);
+	}
+}
+
+static bool mset_prepare(struct resp_call *call)
+{
+	if (call->argc % 2 == 1)
+		return true;
+	resp_reply_errorf(call, "ERR wrong number of arguments for '%s' command",
+	                  call->command->name);
+	return false;
+}
+
+/* False: no memory, replied. */
+static bool mset_put(struct resp_call *call)
+{
+	struct bytes key;
+
+	for (uint32_t i = 1; i < call->argc; i += 2) {
+		struct resp_value value = {
+			.value = call->argv[i + 1],
+			.size = call->argv[i + 1].size,
+			.kind = RESP_STRING,
+		};
+
+		if (!resp_call_key(call, i, &key))
+			unreachable(); /* the transaction knows it */
+		if (!resp_txn_put(call->txn, key, &value))
+			return false;
+	}
+	return true;
+}
+
+static void mset_apply(struct resp_call *call)
+{
+	if (mset_put(call))
+		resp_reply_ok(call);
+}
+
+static void msetnx_apply(struct resp_call *call)
+{
+	struct bytes key;
+
+	for (uint32_t i = 1; i < call->argc; i += 2) {
+		if (!resp_call_key(call, i, &key))
+			unreachable(); /* the transaction has loaded it */
+		if (resp_txn_get(call->txn, key)->exists) {
+			resp_reply_i64(call, 0);
+			return;
+		}
+	}
+	if (mset_put(call))
+		resp_reply_i64(call, 1);
+}
+
+enum {
+	READS = RESP_READONLY | RESP_FAST,
+	WRITES = RESP_WRITE | RESP_DENYOOM,
+	ACL_READS = RESP_ACL_READ | RESP_ACL_STRING,
+	ACL_WRITES = RESP_ACL_WRITE | RESP_ACL_STRING,
+};
+
+// clang-format off
+static const struct resp_command commands[] = {
+	{ .name = "get", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = READS | RESP_LOADS, .acl = ACL_READS | RESP_ACL_FAST,
+	  .prepare = prepare_nothing, .visit = get_visit },
+	{ .name = "set", .arity = -3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = set_prepare, .visit = set_visit },
+	{ .name = "setnx", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = setnx_prepare, .visit = set_visit },
+	{ .name = "setex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = setex_prepare, .visit = set_visit },
+	{ .name = "psetex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = psetex_prepare, .visit = set_visit },
+	{ .name = "getset", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_READ | RESP_ACL_FAST,
+	  .prepare = getset_prepare, .visit = set_visit },
+	{ .name = "getdel", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = RESP_WRITE | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_READ | RESP_ACL_FAST,
+	  .prepare = prepare_nothing, .visit = getdel_visit },
+	{ .name = "getex", .arity = -2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = RESP_WRITE | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_READ | RESP_ACL_FAST,
+	  .prepare = getex_prepare, .visit = getex_visit },
+	{ .name = "strlen", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = READS, .acl = ACL_READS | RESP_ACL_FAST,
+	  .prepare = prepare_nothing, .visit = strlen_visit },
+	{ .name = "getrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = RESP_READONLY | RESP_LOADS, .acl = ACL_READS | RESP_ACL_SLOW,
+	  .prepare = getrange_prepare, .visit = getrange_visit },
+	{ .name = "substr", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = RESP_READONLY | RESP_LOADS, .acl = ACL_READS | RESP_ACL_SLOW,
+	  .prepare = getrange_prepare, .visit = getrange_visit },
+	{ .name = "append", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = append_prepare, .visit = part_visit },
+	{ .name = "setrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = setrange_prepare, .visit = part_visit },
+	{ .name = "incr", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = incr_prepare, .visit = incr_visit },
+	{ .name = "decr", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = decr_prepare, .visit = incr_visit },
+	{ .name = "incrby", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = incrby_prepare, .visit = incr_visit },
+	{ .name = "decrby", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = decrby_prepare, .visit = incr_visit },
+	{ .name = "incrbyfloat", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .prepare = incrbyfloat_prepare, .visit = incrbyfloat_visit },
+	{ .name = "mget", .arity = -2, .key_first = 1, .key_last = -1, .key_step = 1,
+	  .flags = READS | RESP_LOADS, .acl = ACL_READS | RESP_ACL_FAST,
+	  .prepare = prepare_nothing, .visit = mget_visit, .apply = mget_apply },
+	{ .name = "mset", .arity = -3, .key_first = 1, .key_last = -1, .key_step = 2,
+	  .flags = WRITES | RESP_BLIND, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = mset_prepare, .apply = mset_apply },
+	{ .name = "msetnx", .arity = -3, .key_first = 1, .key_last = -1, .key_step = 2,
+	  .flags = WRITES | RESP_META, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = mset_prepare, .apply = msetnx_apply },
+};
+// clang-format on
+
+const struct resp_table resp_string_table = { commands, array_count(commands) };

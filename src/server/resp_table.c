@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All commands of the RESP face, found by name. */
+#include "base/assert.h"
+#include "base/macros.h"
+#include "server/resp_internal.h"
+
+/* A family of commands is one file with one table, and one line here. */
+static const struct resp_table *const tables[] = {
+	&resp_basic_table,
+	&resp_string_table,
+	&resp_key_table,
+	&resp_multi_table,
+};
+
+enum { SLOTS = 1024, NAME_MAX = 32 };
+
+static uint16_t slots[SLOTS]; /* 1 + index of a command; 0: empty. Written once, when opened. */
+static const struct resp_command *commands[SLOTS / 2];
+static uint64_t short_names[SLOTS / 2]; /* of up to 8 bytes: the name itself, else 0 */
+static uint32_t command_count;
+
+/* Up to 8 bytes of a name in lower case, which is as good as the name. */
+static uint64_t pack(struct bytes name)
+{
+	uint64_t packed = 0;
+
+	memcpy(&packed, name.data, name.size <= 8 ? name.size : 8);
+	/* Names have letters and dots only: for those, the bit is the case or is set already. */
+	return packed | (0x2020202020202020ull >> (8 * (8 - (name.size <= 8 ? name.size : 8))));
+}
+
+static uint32_t slot_of(uint64_t packed, size_t size)
+{
+	return (uint32_t)((packed * 0x9e3779b97f4a7c15ull + size * 0x517cc1b727220a95ull) >> 54);
+}
+
+static void add(const struct resp_command *command)
+{
+	struct bytes name = bytes_of(command->name, strlen(command->name));
+	uint64_t packed = pack(name);
+	uint32_t slot = slot_of(packed, name.size);
+
+	assert(name.size > 0 && name.size <= NAME_MAX);
+	assert(command_count < array_count(commands));
+	assert(resp_command_find(name, NULL) == NULL); /* else: two rows of one name */
+	while (slots[slot] != 0)
+		slot = (slot + 1) % SLOTS;
+	commands[command_count] = command;
+	short_names[command_count] = name.size <= 8 ? packed : 0;
+	slots[slot] = (uint16_t)++command_count;
+}
+
+void resp_table_open(void)
+{
+	if (command_count > 0)
+		return;
+	for (unsigned t = 0; t < array_count(tables); t++) {
+		for (uint32_t i = 0; i < tables[t]->count; i++)
+			add(&tables[t]->commands[i]);
+	}
+}
+
+bool resp_word_is(struct bytes word, const char *lower)
+{
+	for (size_t i = 0; i < word.size; i++) {
+		uint8_t c = word.data[i];
+
+		if (c >= 'A' && c <= 'Z')
+			c |= 0x20;
+		if (c != (uint8_t)lower[i] || c == 0)
+			return false;
+	}
+	return lower[word.size] == '\0';
+}
+
+const struct resp_command *resp_command_find(struct bytes name, uint32_t *index)
+{
+	uint64_t packed;
+	uint32_t slot;
+
+	if (name.size == 0 || name.size > NAME_MAX)
+		return NULL;
+	packed = pack(name);
+	slot = slot_of(packed, name.size);
+	for (; slots[slot] != 0; slot = (slot + 1) % SLOTS) {
+		uint32_t i = slots[slot] - 1u;
+
+		/* A short name that packs alike may still hold other bytes: @ packs as `. */
+		if (name.size <= 8 && short_names[i] != packed)
+			continue;
+		if (!resp_word_is(name, commands[i]->name))
+			continue;
+		if (index != NULL)
+			*index = i;
+		return commands[i];
+	}
+	return NULL;
+}
+
+uint32_t resp_command_count(void)
+{
+	return command_count;
+}
+
+const struct resp_command *resp_command_at(uint32_t index)
+{
+	assert(index < command_count);
+	return commands[index];
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/memory.h"
+
+static const uint64_t mib = 1 << 20;
+
+static void test_never_more_than_the_number(void **state)
+{
+	(void)state;
+	for (unsigned workers = 1; workers <= 64; workers++) {
+		for (uint64_t total = 0; total < 300ull << 30; total += total / 3 + 777777) {
+			struct memory_parts p;
+			uint64_t minimum;
+
+			if (memory_split(total, workers, &p, &minimum) != STATUS_OK) {
+				assert_true(total < minimum);
+				continue;
+			}
+			assert_true(total >= minimum);
+			assert_true(memory_sum(&p, workers) <= total);
+			/* And nothing to speak of is left over. */
+			assert_true(total - memory_sum(&p, workers) < workers);
+			assert_true(p.buffers >= 4 * mib && p.buffers % mib == 0);
+			assert_true(p.receives >= mib / 2 && p.receives <= 32 * mib);
+			assert_true(p.connections >= mib / 2 && p.connections <= 128 * mib);
+			assert_true(p.index >= 2 * mib);
+			assert_true(p.cache >= mib);
+		}
+	}
+}
+
+static void test_too_small_says_what_is_needed(void **state)
+{
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	assert_int_equal(memory_split(mib, 2, &p, &minimum), STATUS_TOO_LARGE);
+	assert_int_equal(minimum, 28 * mib);
+	assert_int_equal(memory_split(minimum - 1, 2, &p, &minimum), STATUS_TOO_LARGE);
+	assert_int_equal(memory_split(minimum, 2, &p, &minimum), STATUS_OK);
+}
+
+static void test_the_default_on_two_workers(void **state)
+{
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	assert_int_equal(memory_split(256 * mib, 2, &p, &minimum), STATUS_OK);
+	assert_int_equal(p.buffers / mib, 15);
+	assert_int_equal(p.receives / mib, 7);
+	assert_int_equal(p.index / mib, 30);
+	assert_int_equal(p.cache / mib, 61);
+}
+
+static void test_the_default_is_enough_for_any_number_of_workers(void **state)
+{
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	for (unsigned workers = 1; workers <= 64; workers++) {
+		assert_int_equal(memory_split(memory_default(workers), workers, &p, &minimum),
+		                 STATUS_OK);
+	}
+	assert_int_equal(memory_default(2), 256 * mib);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_never_more_than_the_number),
+		cmocka_unit_test(test_too_small_says_what_is_needed),
+		cmocka_unit_test(test_the_default_on_two_workers),
+		cmocka_unit_test(test_the_default_is_enough_for_any_number_of_workers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
