@@ -100,7 +100,7 @@ static void turn_publish(struct worker *w)
 		flush_outbox(w, (unsigned)__builtin_ctzll(mask));
 	if (w->wake_mask == 0)
 		return;
-	/* Pairs with the fence in worker_sleep(): either we see the flag or the peer sees the push. */
+	/* Pairs with the fence in worker_sleep(): we see the flag or the peer sees the push. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (mask = w->wake_mask; mask != 0; mask &= mask - 1) {
 		struct worker *peer = w->peers[__builtin_ctzll(mask)];

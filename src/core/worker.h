@@ -39,7 +39,7 @@ struct actor;
 
 struct actor_ops {
 	const char *name;
-	/* Does what is queued, within a bound of its own; returns how many events. NULL: nothing. */
+	/* Does what is queued, within a bound of its own; returns the events. NULL: nothing. */
 	unsigned (*run)(struct actor *actor);
 	/*
 	 * Once, at the end of the turn, after the last run(): closes frames, sends replies. What it

@@ -52,8 +52,8 @@ enum kv_space {
  * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
  *     result: the version that is there.
  * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; one moment. Fewer than
- *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only. KV_KEYS_ONLY:
- *     values are not read; entry.value is empty, entry.version and expires_ms 0.
+ *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
+ *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
  *     took it. Every piece but the last is a multiple of 4 KiB.
  * (5) Pins that version of the value, inline or blob, until BLOB_CLOSE. A visit is told of it.
@@ -84,7 +84,7 @@ enum {
 	KV_KEYS_ONLY = 1 << 3,
 	KV_REVERSE = 1 << 4,
 	KV_SCAN_PARTITION = 1 << 5,
-	KV_LOAD = 1 << 6, /* GET, UPDATE: a blob is brought into memory for visit; else see kv_entry */
+	KV_LOAD = 1 << 6, /* GET, UPDATE: a blob is read into memory for visit; else see kv_entry */
 };
 
 /* What a visit sees. All memory dies when the visit returns. */
