@@ -3,11 +3,10 @@
  * Checkpoints of one shard: the index as it was after one frame of the log, written copy-on-write,
  * and then the root that names it. Recovery starts from the newest root and replays what follows.
  *
- *   begin   enough index segments are at hand; the log is cut; every tree is frozen; the body (which
- *           segments, how much lives in them, the trees' roots) is made of the same moment
- *   pages   the frozen pages, then the body, in large writes
- *   flush   the pages are on disk, and the log up to the cut
- *   root    both copies; now the checkpoint counts, and what it no longer refers to is free
+ *   begin   enough index segments are at hand; the log is cut; every tree is frozen; the body
+ * (which segments, how much lives in them, the trees' roots) is made of the same moment pages   the
+ * frozen pages, then the body, in large writes flush   the pages are on disk, and the log up to the
+ * cut root    both copies; now the checkpoint counts, and what it no longer refers to is free
  */
 #include <stdlib.h>
 
@@ -48,8 +47,8 @@ struct checkpoint {
 	uint32_t partition;    /* whose pages are written */
 	struct checkpoint_write writes[WRITES_MAX];
 	uint32_t writes_running;
-	uint32_t root_copy;         /* written next */
-	struct buf *image;          /* a page that did not fit the write before it */
+	uint32_t root_copy; /* written next */
+	struct buf *image;  /* a page that did not fit the write before it */
 	btree_value image_address;
 	bool have_image;
 	uint64_t pages; /* of all checkpoints: for the metrics */
@@ -345,7 +344,8 @@ static bool next_image(struct checkpoint *c, uint8_t *page, btree_value *address
 	for (; c->partition < shard->partition_count; c->partition++) {
 		struct partition *partition = &shard->partitions[c->partition];
 
-		if (shard_owns(shard, c->partition) && btree_checkpoint_next(&partition->tree, page, address))
+		if (shard_owns(shard, c->partition) &&
+		    btree_checkpoint_next(&partition->tree, page, address))
 			return true;
 	}
 	return false;
@@ -401,8 +401,8 @@ static bool write_body(struct checkpoint *c, struct checkpoint_write *write)
 		at += extent->blocks;
 		if (skip >= extent->blocks)
 			continue;
-		blocks = extent->blocks - skip < WRITE_BLOCKS ? extent->blocks - skip
-		                                              : WRITE_BLOCKS;
+		blocks =
+		        extent->blocks - skip < WRITE_BLOCKS ? extent->blocks - skip : WRITE_BLOCKS;
 		write->iov.iov_base = c->body->data + ((size_t)c->body_written << BLOCK_SHIFT);
 		c->body_written += blocks;
 		write_submit(write, extent->segment, extent->block + skip, blocks);
@@ -559,6 +559,9 @@ void checkpoint_consider(struct shard *shard)
 	c->wanted = true;
 	if (shard->exclusive != NULL)
 		return; /* the index lacks records that are in the log */
+	if (blob_is_running(shard) &&
+	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
+		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */
 	needed = dirty_pages(shard) + 4 * shard->partition_count +
 	         (body_size_max(shard) >> BLOCK_SHIFT) + 2;

@@ -86,7 +86,8 @@ static uint32_t choose_victim(const struct shard *shard)
 		dead = segment_size(shard) - s->live;
 		if (dead < segment_size(shard) / 16)
 			continue;
-		age = 1 + (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
+		age = 1 +
+		      (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
 		age = 64 - (unsigned)__builtin_clzll(age); /* its order of magnitude */
 		score = dead * 1024 / (segment_size(shard) + s->live) * (8 + age);
 		if (score > best_score) {

@@ -396,9 +396,9 @@ enum status frame_check(const void *data, size_t size, const struct segment_head
 		struct record record;
 		size_t used;
 		uint32_t crc;
-		enum status status = record_decode(frame + at, header->size - at, seed,
-		                                   (block << BLOCK_SHIFT) + (uint32_t)at, &record,
-		                                   &used, &crc);
+		enum status status =
+		        record_decode(frame + at, header->size - at, seed,
+		                      (block << BLOCK_SHIFT) + (uint32_t)at, &record, &used, &crc);
 
 		if (status != STATUS_OK)
 			return status;
@@ -408,7 +408,7 @@ enum status frame_check(const void *data, size_t size, const struct segment_head
 			return STATUS_CORRUPT;
 	}
 	return at == header->size && records_crc == header->records_crc ? STATUS_OK
-	                                                                 : STATUS_CORRUPT;
+	                                                                : STATUS_CORRUPT;
 }
 
 size_t blob_value_size(uint32_t extent_count)

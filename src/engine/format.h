@@ -106,7 +106,7 @@ struct root {
 	uint32_t body_crc;
 	uint32_t body_count; /* extents of the body: 1..ROOT_EXTENTS_MAX */
 	uint32_t run;
-	uint32_t touched; /* segments from this one on were never used */
+	uint32_t touched;                /* segments from this one on were never used */
 	uint32_t log_segment, log_block; /* where frame lsn + 1 is, if it is not in a new segment */
 	uint16_t stream;
 	bool clean; /* nothing follows in the log */
@@ -123,8 +123,8 @@ enum status root_decode(const void *block, uint32_t copy, struct root *root)
 uint64_t root_block(uint32_t run, uint32_t stream, uint64_t sequence, uint32_t copy);
 
 struct frame_header {
-	uint64_t generation; /* of the segment */
-	uint64_t lsn;        /* frames of a stream are numbered from 1 without a gap */
+	uint64_t generation;  /* of the segment */
+	uint64_t lsn;         /* frames of a stream are numbered from 1 without a gap */
 	uint64_t durable_lsn; /* all up to this one were durable when it was written */
 	uint32_t segment, block;
 	uint32_t size; /* bytes, this header included, without the padding */

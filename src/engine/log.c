@@ -98,8 +98,8 @@ static enum status open_frame(struct log *log, size_t size)
 	frame->generation = log->current.generation;
 	frame->segment = log->current.segment;
 	frame->block = log->next_block;
-	frame->size_max = room_left(log) < log->frame_size_max ? room_left(log)
-	                                                       : log->frame_size_max;
+	frame->size_max =
+	        room_left(log) < log->frame_size_max ? room_left(log) : log->frame_size_max;
 	frame->used = FRAME_HEADER_SIZE;
 	frame->record_count = 0;
 	frame->records_crc = 0;
@@ -257,8 +257,8 @@ const uint8_t *log_peek(const struct log *log, struct location location)
 
 		if (frame->state == FRAME_FREE || frame->segment != location.segment)
 			continue;
-		if (location.offset >= start && location.offset + location.size <=
-		                                        start + frame->used)
+		if (location.offset >= start &&
+		    location.offset + location.size <= start + frame->used)
 			return frame->buf->data + (location.offset - start);
 	}
 	return NULL;

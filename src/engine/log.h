@@ -12,8 +12,8 @@
 #include "proto/blk.h"
 
 enum {
-	LOG_FRAMES = 6,     /* buffers: in flight, closed and open */
-	LOG_IN_FLIGHT = 2,  /* durable writes at a time */
+	LOG_FRAMES = 6,    /* buffers: in flight, closed and open */
+	LOG_IN_FLIGHT = 2, /* durable writes at a time */
 };
 
 enum log_frame_state { FRAME_FREE, FRAME_OPEN, FRAME_CLOSED, FRAME_IN_FLIGHT, FRAME_ENDED };
@@ -53,8 +53,8 @@ struct log {
 	struct blk *blk;
 	uint32_t segment_blocks;
 	uint32_t frame_size_max;
-	struct log_segment current, next; /* `next` is ready: its header is durable */
-	uint32_t next_block;              /* in current: where the next frame starts */
+	struct log_segment current, next;    /* `next` is ready: its header is durable */
+	uint32_t next_block;                 /* in current: where the next frame starts */
 	struct log_frame frames[LOG_FRAMES]; /* by lsn % LOG_FRAMES */
 	struct log_frame *open;              /* NULL: none */
 	uint64_t lsn_next;                   /* of the next frame to be opened */
@@ -94,7 +94,7 @@ uint64_t log_append(struct log *log, const struct record *record);
 static inline uint64_t log_last_lsn(const struct log *log)
 {
 	return log->open != NULL && log->open->record_count == 0 ? log->lsn_next - 2
-	                                                          : log->lsn_next - 1;
+	                                                         : log->lsn_next - 1;
 }
 
 /* The frame that the next append goes to, after log_reserve(). */

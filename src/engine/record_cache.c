@@ -8,9 +8,9 @@
 #include "base/macros.h"
 
 enum {
-	UNIT = 16,             /* bytes: entries start at multiples of it */
+	UNIT = 16,              /* bytes: entries start at multiples of it */
 	ENTRY_SIZE_GUESS = 128, /* for the number of slots */
-	RESERVE_SHARE = 8,     /* of the arena is kept free between turns */
+	RESERVE_SHARE = 8,      /* of the arena is kept free between turns */
 	RESERVE_MAX = 8 << 20,
 	TURN_ENTRIES_MAX = 4096, /* looked at in one turn */
 };
@@ -237,8 +237,8 @@ void record_cache_remove(struct record_cache *cache, uint64_t hash, struct bytes
 	slot_remove(cache, i);
 }
 
-void record_cache_moved(struct record_cache *cache, uint64_t hash, struct bytes key,
-                        uint64_t from, uint64_t to)
+void record_cache_moved(struct record_cache *cache, uint64_t hash, struct bytes key, uint64_t from,
+                        uint64_t to)
 {
 	uint64_t slot = cache->slots[probe(cache, hash, key)];
 

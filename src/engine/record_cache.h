@@ -20,12 +20,12 @@ struct record_cache_entry {
 	uint64_t hash; /* of the key, hash64() */
 	uint64_t version;
 	uint64_t expires_ms;
-	uint64_t lsn;      /* must be durable before anybody is told; such entries are not evicted */
+	uint64_t lsn; /* must be durable before anybody is told; such entries are not evicted */
 	uint64_t location; /* 0: the key was deleted */
 	uint32_t value_size;
 	uint16_t key_size;
-	uint8_t flags; /* of the record */
-	uint8_t state; /* the cache's */
+	uint8_t flags;  /* of the record */
+	uint8_t state;  /* the cache's */
 	uint8_t data[]; /* key, value */
 };
 
@@ -47,17 +47,17 @@ static inline struct bytes record_cache_value(const struct record_cache_entry *e
 }
 
 /*
- * Inserts or replaces. `entry` gives version, expires_ms, lsn, location and flags; key and value are
- * copied (they may lie in another entry). False: no room now; an older entry of the key stays, and
- * is the caller's to remove.
+ * Inserts or replaces. `entry` gives version, expires_ms, lsn, location and flags; key and value
+ * are copied (they may lie in another entry). False: no room now; an older entry of the key stays,
+ * and is the caller's to remove.
  */
 bool record_cache_insert(struct record_cache *cache, uint64_t hash,
                          const struct record_cache_entry *entry, struct bytes key,
                          struct bytes value);
 void record_cache_remove(struct record_cache *cache, uint64_t hash, struct bytes key);
 /* The record is the same, its place another. */
-void record_cache_moved(struct record_cache *cache, uint64_t hash, struct bytes key,
-                        uint64_t from, uint64_t to);
+void record_cache_moved(struct record_cache *cache, uint64_t hash, struct bytes key, uint64_t from,
+                        uint64_t to);
 void record_cache_clear(struct record_cache *cache, struct bytes prefix);
 
 /* For batches: all slots first, then all entries, then the lookups. */

@@ -64,7 +64,7 @@ struct recovery {
 	struct store *store;
 	struct store_worker workers[STREAMS_MAX];
 	unsigned worker_count;
-	struct req *req; /* completed at the end */
+	struct req *req;       /* completed at the end */
 	uint8_t phase, resume; /* enum recovery_phase; where PAGE and MAKE_ROOM go back to */
 	struct recovery_read reads[READS_MAX];
 	unsigned running;
@@ -76,10 +76,10 @@ struct recovery {
 	struct recovery_segment *segments;
 	uint64_t *trees; /* root page of each partition */
 	uint64_t *tree_counts;
-	uint32_t run, streams;         /* of the last run */
-	unsigned batch;                /* reads that were submitted together */
-	uint32_t replay_offset;        /* in big, of the frame that is replayed */
-	uint32_t cursor; /* stream, segment or partition that is next, by phase */
+	uint32_t run, streams;  /* of the last run */
+	unsigned batch;         /* reads that were submitted together */
+	uint32_t replay_offset; /* in big, of the frame that is replayed */
+	uint32_t cursor;        /* stream, segment or partition that is next, by phase */
 	uint32_t last_header;
 	/* Replay. */
 	uint32_t segment, block; /* of the frame that is looked at */
@@ -158,7 +158,8 @@ static void read_ended(struct req *req)
 		return;
 	if (r->status != STATUS_OK) {
 		fail(r, r->status, "%s the store: %s",
-		     r->phase == PHASE_CLOSE || r->phase == PHASE_SUPER_WRITE ? "writing" : "reading",
+		     r->phase == PHASE_CLOSE || r->phase == PHASE_SUPER_WRITE ? "writing"
+		                                                              : "reading",
 		     status_text(r->status));
 		return;
 	}
@@ -217,8 +218,7 @@ static bool is_zero(const uint8_t *data, size_t size)
 
 static void start_returned(struct req *req)
 {
-	struct recovery_start_call *call =
-	        container_of(req, struct recovery_start_call, req);
+	struct recovery_start_call *call = container_of(req, struct recovery_start_call, req);
 	struct recovery *r = call->recovery;
 
 	if (call->status != STATUS_OK)
@@ -248,8 +248,7 @@ static void start_checkpointed(struct req *req)
 
 static void start_arrived(struct req *req)
 {
-	struct recovery_start_call *call =
-	        container_of(req, struct recovery_start_call, req);
+	struct recovery_start_call *call = container_of(req, struct recovery_start_call, req);
 
 	if (call->open) {
 		shard_opened(call->shard);
@@ -449,8 +448,7 @@ static void roots_step(struct recovery *r)
 
 		if (root_decode(slot_memory(r, 0) + ((size_t)i << BLOCK_SHIFT), i & 1, &root) !=
 		            STATUS_OK ||
-		    root.run != r->run || root.stream != r->cursor ||
-		    (root.sequence & 1) != i >> 1)
+		    root.run != r->run || root.stream != r->cursor || (root.sequence & 1) != i >> 1)
 			continue;
 		if (!found || root.sequence > best->sequence)
 			*best = root;
@@ -470,8 +468,7 @@ static bool body_segments(struct recovery *r, const uint8_t *p, uint32_t count)
 	for (uint32_t i = 0; i < count; i++, p += BODY_SEGMENT) {
 		uint32_t segment = get32(p);
 
-		if (segment >= r->store->space.segment_count ||
-		    get64(p + 16) >= SEGMENT_KINDS ||
+		if (segment >= r->store->space.segment_count || get64(p + 16) >= SEGMENT_KINDS ||
 		    get32(p + 4) > r->store->super.segment_blocks << BLOCK_SHIFT)
 			return false;
 		r->segments[segment].listed = true;
@@ -547,8 +544,7 @@ static void body_step(struct recovery *r)
 		checkpoint_restore(r->store->shards[r->cursor], root);
 	if (++r->cursor < r->streams) {
 		r->phase = PHASE_ROOTS;
-		read_submit(r, 0, slot_memory(r, 0),
-		            root_block(r->run, r->cursor, 0, 0), 4);
+		read_submit(r, 0, slot_memory(r, 0), root_block(r->run, r->cursor, 0, 0), 4);
 		return;
 	}
 	if (r->store->super.clean)
@@ -592,7 +588,7 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 	}
 	if (segment->listed && header.generation != segment->header.generation) {
 		if (segment->live || header.generation < segment->header.generation)
-			return; /* damaged, or older: what is read there will say so */
+			return;          /* damaged, or older: what is read there will say so */
 		segment->listed = false; /* given back by that checkpoint, and used again */
 	}
 	segment->header = header;
@@ -615,8 +611,7 @@ static void headers_adopt(struct recovery *r)
 		struct shard *shard;
 
 		if (!segment->found || segment->listed || is_redistributed(r) ||
-		    segment->header.run != r->run ||
-		    segment->header.kind == SEGMENT_INDEX ||
+		    segment->header.run != r->run || segment->header.kind == SEGMENT_INDEX ||
 		    segment->header.stream >= r->streams)
 			continue;
 		if (segment->header.kind == SEGMENT_LOG &&
@@ -699,9 +694,8 @@ static void trees_step(struct recovery *r, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t number = (uint32_t)r->reads[i].tag;
 		enum status status = btree_open(&r->store->partitions[number].tree,
-		                                shard_of(r, number)->pool, number,
-		                                r->reads[i].data, r->trees[number],
-		                                r->tree_counts[number]);
+		                                shard_of(r, number)->pool, number, r->reads[i].data,
+		                                r->trees[number], r->tree_counts[number]);
 
 		if (status != STATUS_OK) {
 			fail(r, status, "the root page of partition %u is damaged", number);
@@ -740,8 +734,8 @@ static uint32_t segment_starting(const struct recovery *r, uint64_t lsn)
 		const struct recovery_segment *segment = &r->segments[i];
 
 		if (segment->found && segment->header.kind == SEGMENT_LOG &&
-		    segment->header.run == r->run &&
-		    segment->header.stream == r->cursor && segment->first_lsn == lsn)
+		    segment->header.run == r->run && segment->header.stream == r->cursor &&
+		    segment->first_lsn == lsn)
 			return i;
 	}
 	return UINT32_MAX;
@@ -757,8 +751,8 @@ static bool later_segment_proves(const struct recovery *r, uint64_t lsn, uint64_
 		const struct recovery_segment *segment = &r->segments[i];
 
 		if (!segment->found || segment->header.kind != SEGMENT_LOG ||
-		    segment->header.run != r->run ||
-		    segment->header.stream != r->cursor || segment->first_lsn <= lsn)
+		    segment->header.run != r->run || segment->header.stream != r->cursor ||
+		    segment->first_lsn <= lsn)
 			continue;
 		if (segment->first_durable >= lsn)
 			proven = true;
@@ -910,13 +904,16 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 	uint32_t partition;
 	struct shard *shard;
 
-	if (record->type == RECORD_CLEAR && record->key.size > 0 &&
-	    record->key.size <= KV_KEY_MAX)
+	if (record->type == RECORD_CLEAR && record->key.size > 0 && record->key.size <= KV_KEY_MAX)
 		return replay_clear(r, record);
+	if (record->type == RECORD_FREE) {
+		if (!is_redistributed(r))
+			blob_replay_free(r->store->shards[r->cursor], record);
+		return BTREE_OK;
+	}
 	if (record->key.size == 0 || record->key.size > KV_KEY_MAX)
-		partition = 0;
-	else
-		partition = kv_partition(record->key, r->store->super.partition_count);
+		return BTREE_OK; /* of no meaning to the index */
+	partition = kv_partition(record->key, r->store->super.partition_count);
 	shard = shard_of(r, partition);
 	r->miss_partition = partition;
 	switch (record->type) {
@@ -925,10 +922,6 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 		return replay_put(shard, record, location, &r->miss);
 	case RECORD_DELETE:
 		return replay_delete(shard, record, &r->miss);
-	case RECORD_FREE:
-		if (shard->counting)
-			blob_debit(shard, record->value);
-		return BTREE_OK;
 	default:
 		return BTREE_OK; /* of no meaning to the index */
 	}
@@ -1030,8 +1023,8 @@ static void count_begin(struct recovery *r)
 static void count_step(struct recovery *r)
 {
 	fail(r, STATUS_UNSUPPORTED,
-	     "the store was last used by %u workers: start it with workers = %u",
-	     r->streams, r->streams);
+	     "the store was last used by %u workers: start it with workers = %u", r->streams,
+	     r->streams);
 }
 
 /* Start. */
@@ -1135,8 +1128,8 @@ static void step(struct recovery *r)
 	}
 }
 
-void recovery_start(struct store *store, const struct store_worker *workers,
-                    unsigned worker_count, struct req *req)
+void recovery_start(struct store *store, const struct store_worker *workers, unsigned worker_count,
+                    struct req *req)
 {
 	struct recovery *r = calloc(1, sizeof(*r));
 	struct bufs *bufs = workers[0].bufs;

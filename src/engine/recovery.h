@@ -5,8 +5,8 @@
 
 #include "engine/store.h"
 
-void recovery_start(struct store *store, const struct store_worker *workers,
-                    unsigned worker_count, struct req *req);
+void recovery_start(struct store *store, const struct store_worker *workers, unsigned worker_count,
+                    struct req *req);
 void recovery_free(struct store *store);
 
 /* store.c: the memory of all shards, when store->super is known. */

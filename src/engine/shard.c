@@ -36,7 +36,8 @@ void shard_debit(struct shard *shard, uint64_t location)
 	if (!shard->counting)
 		return;
 	segment = &shard->segments[l.segment];
-	assert(segment->live >= l.size); /* else: counted wrongly, and a live segment would be freed */
+	assert(segment->live >=
+	       l.size); /* else: counted wrongly, and a live segment would be freed */
 	segment->live -= l.size;
 	segment->dead_lsn = shard->log.lsn_next;
 }
@@ -110,6 +111,9 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 
 	busy_leave(shard, op);
 	loaded_drop(shard, op);
+	blob_unload(req);
+	if (op->cmd.op == KV_PUT && (op->cmd.flags & KV_FROM_BLOB) && status == STATUS_OK)
+		blob_published(shard, op->cmd.handle);
 	if (op->state != NULL) {
 		buf_unref(op->state);
 		if (op->cmd.op == KV_SCAN)
@@ -344,8 +348,7 @@ static void found_expire(struct shard *shard, struct found *found)
 		found->entry = (struct kv_entry){ .key = found->entry.key };
 }
 
-static bool find_in_cache(struct shard *shard, struct bytes key, uint64_t hash,
-                          struct found *found)
+static bool find_in_cache(struct shard *shard, struct bytes key, uint64_t hash, struct found *found)
 {
 	const struct record_cache_entry *entry = record_cache_find(shard->cache, hash, key);
 
@@ -455,9 +458,13 @@ static enum op_result op_get(struct req *req)
 		return result;
 	if (!shard_is_relaxed(op->shard, op->cmd.key))
 		op->lsn = found.lsn;
-	if (found.entry.blob && (op->cmd.flags & KV_LOAD))
-		return op_blob(req);
-	if (found.entry.blob)
+	if (found.entry.blob && (op->cmd.flags & KV_LOAD)) {
+		struct kv_edit unused;
+
+		result = blob_load(req, &found, &unused);
+		if (result != OP_DONE)
+			return result;
+	} else if (found.entry.blob)
 		found.entry.value = (struct bytes){ NULL, 0 };
 	if (op->cmd.visit != NULL)
 		op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
@@ -555,8 +562,7 @@ static bool run_exclusive(struct shard *shard)
 	struct req *req = shard->exclusive;
 	struct req *queued;
 
-	STAILQ_FOREACH(queued, &shard->queue, link)
-	{
+	STAILQ_FOREACH (queued, &shard->queue, link) {
 		if (queued != req)
 			continue;
 		STAILQ_REMOVE(&shard->queue, req, req, link);
@@ -604,6 +610,7 @@ static void shard_settle(struct actor *actor)
 	log_settle(&shard->log);
 	checkpoint_consider(shard);
 	cleaner_consider(shard);
+	blob_turn(shard);
 	supply_turn(shard);
 	record_cache_turn(shard->cache, shard->log.lsn_durable);
 }

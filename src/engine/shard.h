@@ -37,11 +37,11 @@ enum {
 struct partition {
 	struct btree tree;
 	uint64_t counts[KV_SPACES]; /* keys there are, the expired ones that were not removed too */
-	unsigned owner; /* shard */
+	unsigned owner;             /* shard */
 };
 
 enum shard_segment_state {
-	SEGMENT_NONE,   /* not ours */
+	SEGMENT_NONE, /* not ours */
 	SEGMENT_FILLING,
 	SEGMENT_SEALED, /* full; freed when nothing in it is live */
 };
@@ -53,6 +53,7 @@ struct shard_segment {
 	uint8_t kind;        /* enum segment_kind */
 	uint8_t state;       /* enum shard_segment_state */
 	bool cleaning;
+	uint16_t pins; /* unpublished or opened extents in it, records that are still read */
 };
 
 /* A read of a page or a record, shared by all commands that wait for it. */
@@ -114,8 +115,8 @@ struct shard {
 	struct store *store;
 	struct blk *blk;
 	struct bufs *bufs;
-	unsigned index; /* number of its stream */
-	unsigned partition_count; /* of the store */
+	unsigned index;               /* number of its stream */
+	unsigned partition_count;     /* of the store */
 	struct partition *partitions; /* of the store */
 	struct btree_pool *pool;
 	struct record_cache *cache;
@@ -144,15 +145,15 @@ struct shard {
 	struct checkpoint *checkpoint;
 	struct cleaner *cleaner;
 	struct expiry *expiry;
-	struct timer tick; /* expiry, cleaning, space: every SHARD_TICK_NS */
+	struct timer tick;               /* expiry, cleaning, space: every SHARD_TICK_NS */
 	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
 	uint64_t records_checkpointed;
 	uint64_t checkpoint_log_max; /* bytes of log after which one is due */
-	uint32_t read_pins; /* scans and open blobs: no segment is given back meanwhile */
-	uint32_t touched;          /* past the highest segment that was ours */
-	uint64_t generation_seen;  /* the highest of our segments */
-	bool counting;             /* live bytes are known; not while a store is redistributed */
-	bool started, inert;       /* inert: recovery works on it, its turns do nothing */
+	uint32_t read_pins;          /* scans and open blobs: no segment is given back meanwhile */
+	uint32_t touched;            /* past the highest segment that was ours */
+	uint64_t generation_seen;    /* the highest of our segments */
+	bool counting;               /* live bytes are known; not while a store is redistributed */
+	bool started, inert;         /* inert: recovery works on it, its turns do nothing */
 	bool open, closing;
 	struct shard_stats stats;
 };
@@ -243,14 +244,26 @@ enum op_result op_blob(struct req *req);
 /* Makes the finished blob `handle` the value of the record that is about to be written. */
 enum status blob_take(struct shard *shard, uint64_t handle, struct record *record)
         __attribute__((warn_unused_result));
-/* The extents of a record with RECORD_BLOB, or of a RECORD_FREE, gained or lost. */
+/* The record was written: its extents are live, the handle is gone. */
+void blob_published(struct shard *shard, uint64_t handle);
+/* A new value that is too large for a record: written as a blob, then stored. */
+enum op_result blob_store_large(struct req *req, const struct kv_edit *edit);
+enum op_result blob_store_ready(struct req *req, struct record *record);
+/* The extents of a blob's record, gained or lost. */
 void blob_credit(struct shard *shard, struct bytes value);
 void blob_debit(struct shard *shard, struct bytes value);
+/* A RECORD_FREE of the log, done again: its extents were given back already. */
+void blob_replay_free(struct shard *shard, const struct record *record);
 /* The record of a blob was replaced: its extents are freed by a record of their own. */
 void blob_free_later(struct shard *shard, uint64_t location);
-/* With KV_LOAD: brings the whole value into memory for visit. Else says only that there is one. */
-enum op_result blob_for_update(struct req *req, struct found *found, struct kv_edit *edit);
-void blob_update_done(struct req *req);
+/*
+ * With KV_LOAD: brings the whole value into memory for visit, and gives it room for a large one.
+ * One command at a time; it keeps that memory until op_finish().
+ */
+enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit);
+void blob_unload(struct req *req);
+void blob_turn(struct shard *shard); /* at the end of every turn */
+bool blob_is_running(const struct shard *shard);
 void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
 
 /* expiry.c: the index key of an expiry; `out` has BTREE_KEY_MAX bytes. */

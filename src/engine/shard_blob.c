@@ -1,66 +1,850 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values that do not fit a record. */
+/*
+ * Values that do not fit a record. Their bytes go to extents in blob segments, once, and are on
+ * disk before the record that names them is in the log. An extent counts as live from then on;
+ * until then, and while it is read, it is pinned. What a replaced value leaves behind is given back
+ * by a RECORD_FREE, so that a replay counts the same.
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+
 #include "base/assert.h"
+#include "base/hash.h"
+#include "base/macros.h"
 #include "engine/shard.h"
+#include "engine/store.h"
+
+enum {
+	EXTENT_BLOCKS_MAX = 128, /* 512 KiB: 512 MiB are 1024 extents */
+	IOS_MAX = 16,
+	FREES_MAX = 65536,
+	LOAD_MAX = 64 << 20, /* bytes of a value that a command may have in memory */
+};
+
+_Static_assert((KV_VALUE_MAX >> BLOCK_SHIFT) / EXTENT_BLOCKS_MAX + 64 <= BLOB_EXTENTS_MAX,
+               "the largest value fits a record's list of extents");
+
+struct blob_handle {
+	uint64_t size;   /* bytes of the value */
+	struct buf *buf; /* extents; or, opened from a record, the value itself */
+	uint32_t extent_count;
+	uint32_t generation; /* of the slot: an old handle is not taken for a new one */
+	uint32_t running;    /* reads or writes */
+	enum status status;
+	struct req *waiter; /* the command that waits for them */
+	bool used, writing, inline_value, closed;
+};
+
+struct blob_io {
+	struct blobs *blobs;
+	struct blob_handle *handle;
+	struct buf *buf;
+	uint8_t *out;            /* read: where the part goes that is asked for */
+	uint32_t skip, out_size; /* read: bytes before it, and of it */
+	uint32_t data_size, crc; /* read: what the extent holds */
+	struct iovec iov;
+	struct req req;
+	bool busy;
+};
+
+struct blobs {
+	struct shard *shard;
+	uint32_t segment, next_block; /* that is filled; UINT32_MAX: none */
+	struct blob_handle handles[SHARD_BLOBS_MAX];
+	struct blob_io ios[IOS_MAX];
+	struct req_list parked; /* wait for an io, a segment or the load memory */
+	/* Records whose extents are to be freed: a ring. */
+	uint64_t *frees;
+	uint32_t free_head, free_tail;
+	uint64_t leaked;
+	struct buf *free_buf;
+	struct iovec free_iov;
+	struct req free_req;
+	bool freeing, free_read;
+	/* The whole value of one command, and its new one. */
+	struct req *loader;
+	uint8_t *load, *load_new;
+	struct blob_handle load_handle;
+	bool loaded;
+};
+
+struct io_frame {
+	struct frame frame;
+	struct blob_io *io;
+};
+
+static uint8_t *handle_extents(struct blob_handle *h)
+{
+	return h->buf->data + BLOB_HEADER_SIZE;
+}
+
+static void pin(struct shard *shard, uint32_t segment, int by)
+{
+	struct shard_segment *s = &shard->segments[segment];
+
+	assert(by > 0 ? s->pins < UINT16_MAX : s->pins > 0);
+	s->pins = (uint16_t)(s->pins + by);
+}
+
+static void pin_extents(struct shard *shard, struct blob_handle *h, int by)
+{
+	for (uint32_t i = 0; i < h->extent_count; i++)
+		pin(shard, blob_extent_get(handle_extents(h), i).segment, by);
+}
+
+static uint64_t handle_number(const struct shard *shard, const struct blob_handle *h)
+{
+	uint64_t slot = (uint64_t)(h - shard->blobs->handles) + 1;
+
+	return slot << 40 | (uint64_t)h->generation << 8 | shard->index;
+}
+
+static struct blob_handle *handle_find(struct shard *shard, uint64_t number)
+{
+	uint64_t slot = number >> 40;
+	struct blob_handle *h;
+
+	if (slot == 0 || slot > SHARD_BLOBS_MAX)
+		return NULL;
+	h = &shard->blobs->handles[slot - 1];
+	return h->used && !h->closed && handle_number(shard, h) == number ? h : NULL;
+}
+
+static struct blob_handle *handle_get(struct shard *shard, size_t size)
+{
+	for (unsigned i = 0; i < SHARD_BLOBS_MAX; i++) {
+		struct blob_handle *h = &shard->blobs->handles[i];
+		uint32_t generation = h->generation + 1;
+		struct buf *buf;
+
+		if (h->used)
+			continue;
+		buf = buf_get(shard->bufs, size);
+		if (buf == NULL)
+			return NULL;
+		*h = (struct blob_handle){ .buf = buf, .generation = generation, .used = true };
+		return h;
+	}
+	return NULL;
+}
+
+static void handle_put(struct blob_handle *h)
+{
+	assert(h->running == 0);
+	buf_unref(h->buf);
+	h->buf = NULL;
+	h->used = false;
+}
+
+static struct blob_io *io_get(struct blobs *blobs)
+{
+	for (unsigned i = 0; i < IOS_MAX; i++) {
+		if (!blobs->ios[i].busy)
+			return &blobs->ios[i];
+	}
+	return NULL;
+}
+
+static enum op_result park(struct blobs *blobs, struct req *req)
+{
+	STAILQ_INSERT_TAIL(&blobs->parked, req, link);
+	return OP_PARKED;
+}
+
+static void unpark(struct blobs *blobs)
+{
+	STAILQ_CONCAT(&blobs->parked, &blobs->shard->queue);
+	STAILQ_CONCAT(&blobs->shard->queue, &blobs->parked);
+}
+
+void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation)
+{
+	struct blobs *blobs = shard->blobs;
+
+	(void)generation;
+	assert(blobs->segment == UINT32_MAX);
+	blobs->segment = segment;
+	blobs->next_block = 1;
+	unpark(blobs);
+}
+
+/* Checks what was read, and hands over the part that was asked for. */
+static enum status io_take(struct blob_io *io)
+{
+	if (crc32c(0, io->buf->data, io->data_size) != io->crc)
+		return STATUS_CORRUPT;
+	memcpy(io->out, io->buf->data + io->skip, io->out_size);
+	return STATUS_OK;
+}
+
+static void io_ended(struct req *req)
+{
+	struct blob_io *io = req_pop(req, struct io_frame)->io;
+	struct blob_handle *h = io->handle;
+	struct shard *shard = io->blobs->shard;
+	struct req *waiter = h->waiter;
+	enum status status = req->status;
+
+	if (status == STATUS_OK && io->out != NULL)
+		status = io_take(io);
+	if (status == STATUS_CORRUPT)
+		shard->stats.corrupt++;
+	if (status != STATUS_OK)
+		h->status = status;
+	buf_unref(io->buf);
+	io->buf = NULL;
+	io->busy = false;
+	h->running--;
+	if (h->running == 0 && waiter != NULL) {
+		h->waiter = NULL;
+		shard_requeue(shard, waiter);
+	}
+	unpark(io->blobs);
+}
+
+static void io_submit(struct blob_io *io, enum blk_op op, struct blob_extent extent)
+{
+	struct shard *shard = io->blobs->shard;
+	struct blk_cmd cmd = {
+		.op = op,
+		.flags = op == BLK_WRITE ? BLK_FUA : 0,
+		.lba = shard_lba(shard, extent.segment, extent.block),
+		.block_count = extent.blocks,
+		.iov = &io->iov,
+		.iov_count = 1,
+	};
+
+	io->busy = true;
+	io->handle->running++;
+	io->iov = (struct iovec){ io->buf->data, (size_t)extent.blocks << BLOCK_SHIFT };
+	req_init(&io->req, shard->worker);
+	req_push(&io->req, struct io_frame, io_ended)->io = io;
+	blk_submit(shard->blk, &io->req, &cmd);
+}
+
+/* Writes data[0..size) as one extent of at most what fits; the bytes that it took, 0: park. */
+static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uint8_t *data,
+                           size_t size)
+{
+	struct shard *shard = blobs->shard;
+	uint32_t room, blocks;
+	struct blob_extent extent;
+	struct blob_io *io = io_get(blobs);
+
+	if (blobs->segment == UINT32_MAX) {
+		supply_want(shard, SEGMENT_BLOB, /* urgent= */ false);
+		return 0;
+	}
+	room = shard->segment_blocks - blobs->next_block;
+	blocks = (uint32_t)(align_up(size, BLOCK_SIZE) >> BLOCK_SHIFT);
+	blocks = blocks < room ? blocks : room;
+	blocks = blocks < EXTENT_BLOCKS_MAX ? blocks : EXTENT_BLOCKS_MAX;
+	if (io == NULL || (io->buf = buf_get(shard->bufs, (size_t)blocks << BLOCK_SHIFT)) == NULL)
+		return 0;
+	size = size < (size_t)blocks << BLOCK_SHIFT ? size : (size_t)blocks << BLOCK_SHIFT;
+	memcpy(io->buf->data, data, size);
+	memset(io->buf->data + size, 0, ((size_t)blocks << BLOCK_SHIFT) - size);
+	extent = (struct blob_extent){
+		.segment = blobs->segment,
+		.block = blobs->next_block,
+		.blocks = blocks,
+		.crc = crc32c(0, io->buf->data, size),
+	};
+	blob_extent_put(handle_extents(h), h->extent_count++, extent);
+	h->size += size;
+	pin(shard, extent.segment, 1);
+	blobs->next_block += blocks;
+	if (blobs->next_block == shard->segment_blocks) {
+		shard->segments[blobs->segment].state = SEGMENT_SEALED;
+		shard->segments[blobs->segment].dead_lsn = shard->log.lsn_next;
+		blobs->segment = UINT32_MAX;
+	}
+	io->handle = h;
+	io->out = NULL;
+	io_submit(io, BLK_WRITE, extent);
+	return size;
+}
+
+/* Writes all of it; op->result counts the bytes that were handed out. OP_DONE: they are on disk. */
+static enum op_result write_all(struct req *req, struct blob_handle *h, struct bytes data)
+{
+	struct op *op = op_of(req);
+	struct blobs *blobs = op->shard->blobs;
+
+	while (op->result < data.size && h->status == STATUS_OK) {
+		size_t took;
+
+		if (h->extent_count == BLOB_EXTENTS_MAX || op->shard->log.failed != STATUS_OK ||
+		    op->shard->space_low) {
+			h->status = op->shard->space_low ? STATUS_NO_SPACE : STATUS_TOO_LARGE;
+			break;
+		}
+		took = extent_write(blobs, h, data.data + op->result, data.size - op->result);
+		if (took == 0)
+			return park(blobs, req);
+		op->result += took;
+	}
+	if (h->running > 0) {
+		h->waiter = req;
+		return OP_PARKED;
+	}
+	return OP_DONE;
+}
+
+static enum op_result blob_write(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct blob_handle *h = op->cmd.handle != 0 ? handle_find(shard, op->cmd.handle)
+	                                            : handle_get(shard, 32 << 10);
+	enum op_result result;
+
+	if (h == NULL)
+		return op_finish(req, op->cmd.handle != 0 ? STATUS_INVALID : STATUS_BUSY, 0);
+	if (op->cmd.handle == 0) {
+		h->writing = true;
+		op->cmd.handle = handle_number(shard, h);
+	}
+	if (!h->writing || (op->result == 0 && h->size % BLOCK_SIZE != 0))
+		return op_finish(req, STATUS_INVALID, op->cmd.handle);
+	if (h->size + op->cmd.value.size - op->result > KV_VALUE_MAX)
+		return op_finish(req, STATUS_TOO_LARGE, op->cmd.handle);
+	result = write_all(req, h, op->cmd.value);
+	return result == OP_DONE ? op_finish(req, h->status, op->cmd.handle) : result;
+}
+
+static enum op_result blob_open(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct blob_value value;
+	struct blob_handle *h;
+	struct found found;
+	enum op_result result;
+
+	result = op_find(req, op->cmd.key, op->hash, true, &found);
+	if (result != OP_DONE)
+		return result;
+	op->lsn = shard_is_relaxed(shard, op->cmd.key) ? 0 : found.lsn;
+	if (found.entry.version == 0) {
+		if (op->cmd.visit != NULL)
+			op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
+		return op_finish(req, STATUS_OK, 0);
+	}
+	h = handle_get(shard, found.entry.value.size + 1);
+	if (h == NULL)
+		return op_finish(req, STATUS_BUSY, 0);
+	h->size = found.entry.size;
+	memcpy(h->buf->data, found.entry.value.data, found.entry.value.size);
+	h->inline_value = !found.entry.blob;
+	if (found.entry.blob) {
+		if (blob_value_decode(found.entry.value, &value) != STATUS_OK) {
+			handle_put(h);
+			return op_finish(req, STATUS_CORRUPT, 0);
+		}
+		h->extent_count = value.extent_count;
+		pin_extents(shard, h, 1);
+		found.entry.value = (struct bytes){ NULL, 0 };
+	}
+	if (op->cmd.visit != NULL)
+		op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
+	return op_finish(req, STATUS_OK, handle_number(shard, h));
+}
+
+/* Bytes of the value that are in an extent. */
+static uint32_t extent_size(const struct blob_handle *h, uint64_t start, struct blob_extent extent)
+{
+	uint64_t most = (uint64_t)extent.blocks << BLOCK_SHIFT;
+
+	return (uint32_t)(h->size - start < most ? h->size - start : most);
+}
+
+static bool extent_is_sane(const struct shard *shard, struct blob_extent extent)
+{
+	return extent.segment < shard->segment_count && extent.blocks > 0 &&
+	       extent.blocks <= EXTENT_BLOCKS_MAX && extent.block < shard->segment_blocks &&
+	       extent.blocks <= shard->segment_blocks - extent.block;
+}
+
+/* Reads from `offset` into out what the extent there has, at most out_size; 0: park or failed. */
+static uint32_t extent_read(struct blobs *blobs, struct blob_handle *h, uint64_t offset,
+                            uint8_t *out, uint32_t out_size)
+{
+	struct blob_io *io = io_get(blobs);
+	struct blob_extent extent = { .blocks = 0 };
+	uint64_t start = 0;
+	uint32_t i = 0;
+
+	for (; i < h->extent_count; i++) {
+		extent = blob_extent_get(handle_extents(h), i);
+		if (offset < start + ((uint64_t)extent.blocks << BLOCK_SHIFT))
+			break;
+		start += (uint64_t)extent.blocks << BLOCK_SHIFT;
+	}
+	if (i == h->extent_count || !extent_is_sane(blobs->shard, extent)) {
+		h->status = STATUS_CORRUPT;
+		return 0;
+	}
+	if (io == NULL)
+		return 0;
+	io->buf = buf_get(blobs->shard->bufs, (size_t)extent.blocks << BLOCK_SHIFT);
+	if (io->buf == NULL)
+		return 0;
+	io->handle = h;
+	io->data_size = extent_size(h, start, extent);
+	io->crc = extent.crc;
+	io->skip = (uint32_t)(offset - start);
+	io->out = out;
+	io->out_size = io->data_size - io->skip < out_size ? io->data_size - io->skip : out_size;
+	io_submit(io, BLK_READ, extent);
+	return io->out_size;
+}
+
+/* Reads [offset, offset + size); op->result counts what was handed out. */
+static enum op_result read_all(struct req *req, struct blob_handle *h, uint64_t offset,
+                               uint8_t *out, uint64_t size)
+{
+	struct op *op = op_of(req);
+	struct blobs *blobs = op->shard->blobs;
+
+	while (op->result < size && h->status == STATUS_OK) {
+		uint64_t left = size - op->result;
+		uint32_t took = extent_read(blobs, h, offset + op->result, out + op->result,
+		                            left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
+
+		if (took == 0 && h->status == STATUS_OK)
+			return park(blobs, req);
+		op->result += took;
+	}
+	if (h->running > 0) {
+		h->waiter = req;
+		return OP_PARKED;
+	}
+	return OP_DONE;
+}
+
+static enum op_result blob_read(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct blob_handle *h = handle_find(op->shard, op->cmd.handle);
+	uint64_t size;
+	enum op_result result;
+
+	if (h == NULL || h->writing)
+		return op_finish(req, STATUS_INVALID, 0);
+	if (op->cmd.offset >= h->size)
+		return op_finish(req, STATUS_OK, 0);
+	size = h->size - op->cmd.offset;
+	size = size < op->cmd.out_size ? size : op->cmd.out_size;
+	if (h->inline_value) {
+		memcpy(op->cmd.out, h->buf->data + op->cmd.offset, size);
+		return op_finish(req, STATUS_OK, size);
+	}
+	result = read_all(req, h, op->cmd.offset, op->cmd.out, size);
+	if (result != OP_DONE)
+		return result;
+	return op_finish(req, h->status, h->status == STATUS_OK ? size : 0);
+}
+
+static enum op_result blob_close(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct blob_handle *h = handle_find(op->shard, op->cmd.handle);
+
+	if (h == NULL)
+		return op_finish(req, STATUS_OK, 0); /* published, or closed before */
+	assert(h->running == 0);                     /* else: closed while a command on it runs */
+	if (!h->inline_value)
+		pin_extents(op->shard, h, -1);
+	handle_put(h);
+	return op_finish(req, STATUS_OK, 0);
+}
+
+enum op_result op_blob(struct req *req)
+{
+	switch ((enum kv_op)op_of(req)->cmd.op) {
+	case KV_BLOB_WRITE:
+		return blob_write(req);
+	case KV_BLOB_OPEN:
+		return blob_open(req);
+	case KV_BLOB_READ:
+		return blob_read(req);
+	case KV_BLOB_CLOSE:
+		return blob_close(req);
+	default:
+		unreachable();
+	}
+}
+
+/* Publication. */
+
+enum status blob_take(struct shard *shard, uint64_t handle, struct record *record)
+{
+	struct blob_handle *h = handle_find(shard, handle);
+
+	if (h == NULL || !h->writing || h->running > 0)
+		return STATUS_INVALID;
+	if (h->status != STATUS_OK)
+		return h->status;
+	put64(h->buf->data, h->size);
+	put32(h->buf->data + 8, h->extent_count);
+	put32(h->buf->data + 12, 0);
+	record->flags |= RECORD_BLOB;
+	record->value = bytes_of(h->buf->data, blob_value_size(h->extent_count));
+	return STATUS_OK;
+}
+
+static void each_extent(struct shard *shard, struct bytes value,
+                        void (*act)(struct shard *shard, uint32_t segment, uint32_t size))
+{
+	struct blob_value blob;
+
+	if (blob_value_decode(value, &blob) != STATUS_OK)
+		return;
+	for (uint32_t i = 0; i < blob.extent_count; i++) {
+		struct blob_extent extent = blob_extent_get(blob.extents, i);
+
+		if (extent_is_sane(shard, extent))
+			act(shard, extent.segment, extent.blocks << BLOCK_SHIFT);
+	}
+}
+
+static void gain(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	shard->segments[segment].live += size;
+}
+
+static void lose(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	struct shard_segment *s = &shard->segments[segment];
+
+	assert(s->live >= size);
+	s->live -= size;
+	s->dead_lsn = shard->log.lsn_next;
+}
+
+void blob_credit(struct shard *shard, struct bytes value)
+{
+	if (shard->counting)
+		each_extent(shard, value, gain);
+}
+
+void blob_debit(struct shard *shard, struct bytes value)
+{
+	if (shard->counting)
+		each_extent(shard, value, lose);
+}
+
+void blob_published(struct shard *shard, uint64_t handle)
+{
+	struct blob_handle *h = handle_find(shard, handle);
+
+	if (h == NULL)
+		return;
+	pin_extents(shard, h, -1);
+	handle_put(h);
+}
+
+/* Freeing: the record is read once more, for its extents. */
+
+void blob_free_later(struct shard *shard, uint64_t location)
+{
+	struct blobs *blobs = shard->blobs;
+
+	if (blobs->free_head - blobs->free_tail == FREES_MAX) {
+		blobs->leaked++; /* the extents stay live: weir check finds them */
+		return;
+	}
+	pin(shard, location_unpack(location).segment, 1);
+	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
+}
+
+static void free_next(struct blobs *blobs)
+{
+	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
+
+	pin(blobs->shard, l.segment, -1);
+	blobs->free_tail++;
+	blobs->free_read = false;
+	buf_unref(blobs->free_buf);
+	blobs->free_buf = NULL;
+}
+
+void blob_replay_free(struct shard *shard, const struct record *record)
+{
+	struct blobs *blobs = shard->blobs;
+
+	blob_debit(shard, record->value);
+	if (record->key.size != sizeof(uint64_t) || blobs->free_tail == blobs->free_head ||
+	    blobs->frees[blobs->free_tail % FREES_MAX] != get64(record->key.data))
+		return; /* of a value that was replaced before the checkpoint */
+	pin(shard, location_unpack(get64(record->key.data)).segment, -1);
+	blobs->free_tail++;
+}
+
+/* Appends the RECORD_FREE as soon as the log has room. */
+static void free_append(struct blobs *blobs)
+{
+	struct shard *shard = blobs->shard;
+	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
+	uint64_t location = location_pack(l);
+	struct record record;
+	struct record freed = { .type = RECORD_FREE, .key = bytes_of(&location, sizeof(location)) };
+	size_t used;
+	uint32_t crc;
+
+	if (record_decode(blobs->free_buf->data + l.offset % BLOCK_SIZE, l.size,
+	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
+	                  &record, &used, &crc) != STATUS_OK) {
+		shard->stats.corrupt++;
+		blobs->leaked++;
+		free_next(blobs);
+		return;
+	}
+	freed.value = record.value;
+	if (log_reserve(&shard->log, record_size(freed.key.size, freed.value.size, false)) !=
+	    STATUS_OK)
+		return;
+	log_append(&shard->log, &freed);
+	blob_debit(shard, freed.value);
+	free_next(blobs);
+}
+
+static void free_was_read(struct req *req)
+{
+	struct blobs *blobs = container_of(req, struct blobs, free_req);
+
+	(void)req_pop(req, struct io_frame);
+	blobs->freeing = false;
+	blobs->free_read = true;
+	if (req->status != STATUS_OK) {
+		blobs->leaked++;
+		free_next(blobs);
+	}
+}
+
+static void free_read(struct blobs *blobs)
+{
+	struct shard *shard = blobs->shard;
+	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
+	uint32_t first = l.offset >> BLOCK_SHIFT;
+	uint32_t end = (uint32_t)align_up(l.offset + l.size, BLOCK_SIZE) >> BLOCK_SHIFT;
+	const uint8_t *data = log_peek(&shard->log, l);
+	struct blk_cmd cmd = {
+		.op = BLK_READ,
+		.lba = shard_lba(shard, l.segment, first),
+		.block_count = end - first,
+		.iov = &blobs->free_iov,
+		.iov_count = 1,
+	};
+
+	blobs->free_buf = buf_get(shard->bufs, (size_t)(end - first) << BLOCK_SHIFT);
+	if (blobs->free_buf == NULL)
+		return;
+	if (data != NULL) { /* not written yet */
+		memcpy(blobs->free_buf->data + l.offset % BLOCK_SIZE, data, l.size);
+		blobs->free_read = true;
+		return;
+	}
+	blobs->freeing = true;
+	blobs->free_iov =
+	        (struct iovec){ blobs->free_buf->data, (size_t)(end - first) << BLOCK_SHIFT };
+	req_init(&blobs->free_req, shard->worker);
+	req_push(&blobs->free_req, struct io_frame, free_was_read)->io = NULL;
+	blk_submit(shard->blk, &blobs->free_req, &cmd);
+}
+
+void blob_turn(struct shard *shard)
+{
+	struct blobs *blobs = shard->blobs;
+
+	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
+	     i++) {
+		if (!blobs->free_read)
+			free_read(blobs);
+		if (!blobs->free_read)
+			return;
+		free_append(blobs);
+		if (blobs->free_read)
+			return; /* no room in the log now */
+	}
+}
+
+bool blob_is_running(const struct shard *shard)
+{
+	return shard->blobs->freeing || shard->blobs->free_tail != shard->blobs->free_head;
+}
+
+/* Whole values in memory. */
+
+static bool load_memory(struct blobs *blobs)
+{
+	if (blobs->load == NULL) {
+		uint8_t *memory = mmap(NULL, 2 * (size_t)LOAD_MAX, PROT_READ | PROT_WRITE,
+		                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (memory == MAP_FAILED)
+			return false;
+		blobs->load = memory;
+		blobs->load_new = memory + LOAD_MAX;
+	}
+	return true;
+}
+
+static enum status load_begin(struct blobs *blobs, const struct found *found)
+{
+	struct blob_handle *h = &blobs->load_handle;
+	struct blob_value value;
+
+	*h = (struct blob_handle){ .size = found->entry.size };
+	if (!found->entry.blob)
+		return STATUS_OK;
+	if (found->entry.size > LOAD_MAX)
+		return STATUS_TOO_LARGE;
+	if (blob_value_decode(found->entry.value, &value) != STATUS_OK)
+		return STATUS_CORRUPT;
+	h->buf = buf_get(blobs->shard->bufs, found->entry.value.size);
+	if (h->buf == NULL)
+		return STATUS_BUSY;
+	memcpy(h->buf->data, found->entry.value.data, found->entry.value.size);
+	h->extent_count = value.extent_count;
+	pin_extents(blobs->shard, h, 1);
+	return STATUS_OK;
+}
+
+enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit)
+{
+	struct op *op = op_of(req);
+	struct blobs *blobs = op->shard->blobs;
+	struct blob_handle *h = &blobs->load_handle;
+	enum op_result result;
+	enum status status;
+
+	if (blobs->loader != NULL && blobs->loader != req)
+		return park(blobs, req);
+	if (blobs->loader == NULL) {
+		status = load_memory(blobs) ? load_begin(blobs, found) : STATUS_BUSY;
+		if (status != STATUS_OK) {
+			op_finish(req, status, 0);
+			return OP_PARKED;
+		}
+		blobs->loader = req;
+		op->result = 0;
+	}
+	if (found->entry.blob) {
+		result = read_all(req, h, 0, blobs->load, h->size);
+		if (result != OP_DONE)
+			return result;
+		if (h->status != STATUS_OK) {
+			op_finish(req, h->status, 0);
+			return OP_PARKED;
+		}
+		found->entry.value = bytes_of(blobs->load, h->size);
+		found->entry.blob = false;
+	}
+	edit->scratch = blobs->load_new;
+	edit->scratch_max = LOAD_MAX;
+	return OP_DONE;
+}
+
+static void load_handle_drop(struct blobs *blobs)
+{
+	struct blob_handle *h = &blobs->load_handle;
+
+	if (h->buf == NULL)
+		return;
+	pin_extents(blobs->shard, h, -1);
+	buf_unref(h->buf);
+	*h = (struct blob_handle){ .size = 0 };
+}
+
+void blob_unload(struct req *req)
+{
+	struct blobs *blobs = op_of(req)->shard->blobs;
+
+	if (blobs->loader != req)
+		return;
+	load_handle_drop(blobs);
+	blobs->loader = NULL;
+	unpark(blobs);
+}
+
+enum op_result blob_store_large(struct req *req, const struct kv_edit *edit)
+{
+	struct op *op = op_of(req);
+	struct blobs *blobs = op->shard->blobs;
+	struct blob_handle *h = &blobs->load_handle;
+	struct record record = {
+		.type = RECORD_PUT,
+		.key = op->cmd.key,
+		.expires_ms = edit->expires_ms,
+	};
+	enum op_result result;
+
+	assert(blobs->loader == req); /* else: a value of that size without KV_LOAD */
+	load_handle_drop(blobs);
+	*h = (struct blob_handle){ .writing = true };
+	h->buf = buf_get(op->shard->bufs, 32 << 10);
+	if (h->buf == NULL)
+		return op_finish(req, STATUS_BUSY, 0);
+	/* The rest of the command is done from memory of ours. */
+	if (edit->value.data != blobs->load_new)
+		memmove(blobs->load_new, edit->value.data, edit->value.size);
+	op->cmd.value = bytes_of(blobs->load_new, edit->value.size);
+	op->cmd.expires_ms = edit->expires_ms;
+	op->cmd.kind = edit->kind;
+	op->result = 0;
+	result = blob_store_ready(req, &record);
+	if (result != OP_DONE)
+		return result;
+	return op_update(req); /* with its step set: stores the record */
+}
+
+enum op_result blob_store_ready(struct req *req, struct record *record)
+{
+	struct op *op = op_of(req);
+	struct blob_handle *h = &op->shard->blobs->load_handle;
+	enum op_result result = write_all(req, h, op->cmd.value);
+
+	if (result != OP_DONE)
+		return result;
+	if (h->status != STATUS_OK) {
+		op_finish(req, h->status, 0);
+		return OP_PARKED;
+	}
+	put64(h->buf->data, h->size);
+	put32(h->buf->data + 8, h->extent_count);
+	put32(h->buf->data + 12, 0);
+	record->flags = op->cmd.kind | RECORD_BLOB;
+	record->value = bytes_of(h->buf->data, blob_value_size(h->extent_count));
+	return OP_DONE;
+}
 
 enum status blobs_open(struct shard *shard)
 {
-	(void)shard;
+	struct blobs *blobs = calloc(1, sizeof(*blobs));
+
+	if (blobs == NULL)
+		return STATUS_NO_SPACE;
+	shard->blobs = blobs;
+	blobs->shard = shard;
+	blobs->segment = UINT32_MAX;
+	STAILQ_INIT(&blobs->parked);
+	for (unsigned i = 0; i < IOS_MAX; i++)
+		blobs->ios[i].blobs = blobs;
+	blobs->frees = calloc(FREES_MAX, sizeof(*blobs->frees));
+	if (blobs->frees == NULL) {
+		blobs_close(shard);
+		return STATUS_NO_SPACE;
+	}
 	return STATUS_OK;
 }
 
 void blobs_close(struct shard *shard)
 {
-	(void)shard;
-}
-
-enum op_result op_blob(struct req *req)
-{
-	return op_finish(req, STATUS_UNSUPPORTED, 0);
-}
-
-enum status blob_take(struct shard *shard, uint64_t handle, struct record *record)
-{
-	(void)shard;
-	(void)handle;
-	(void)record;
-	return STATUS_UNSUPPORTED;
-}
-
-void blob_credit(struct shard *shard, struct bytes value)
-{
-	(void)shard;
-	(void)value;
-}
-
-void blob_debit(struct shard *shard, struct bytes value)
-{
-	(void)shard;
-	(void)value;
-}
-
-void blob_free_later(struct shard *shard, uint64_t location)
-{
-	(void)shard;
-	(void)location;
-}
-
-enum op_result blob_for_update(struct req *req, struct found *found, struct kv_edit *edit)
-{
-	(void)found;
-	(void)edit;
-	op_finish(req, STATUS_UNSUPPORTED, 0);
-	return OP_PARKED;
-}
-
-void blob_update_done(struct req *req)
-{
-	(void)req;
-}
-
-void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation)
-{
-	(void)shard;
-	(void)segment;
-	(void)generation;
+	if (shard->blobs->load != NULL)
+		munmap(shard->blobs->load, 2 * (size_t)LOAD_MAX);
+	free(shard->blobs->frees);
+	free(shard->blobs);
+	shard->blobs = NULL;
 }

@@ -126,8 +126,7 @@ static enum op_result scan_seek(struct req *req, struct scan *scan)
 static bool scan_in_range(const struct scan *scan, struct bytes key)
 {
 	return bytes_compare(key, bytes_of(scan->from, scan->from_size)) >= 0 &&
-	       (scan->end_size == 0 ||
-	        bytes_compare(key, bytes_of(scan->end, scan->end_size)) < 0);
+	       (scan->end_size == 0 || bytes_compare(key, bytes_of(scan->end, scan->end_size)) < 0);
 }
 
 /* The cursor whose key comes first in the direction; NULL: all are past the range. */
@@ -339,7 +338,7 @@ static void clear_removed(void *context, struct bytes key, btree_value old)
 
 	(void)key;
 	shard_debit(clear->shard, old);
-	if ((old & RECORD_BLOB) && clear->shard->started && !clear->shard->inert)
+	if (old & RECORD_BLOB)
 		blob_free_later(clear->shard, old);
 	assert(clear->partition->counts[clear->space] > 0);
 	clear->partition->counts[clear->space]--;

@@ -9,7 +9,7 @@
 #include "engine/shard.h"
 #include "engine/store.h"
 
-enum { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY };
+enum { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE };
 
 enum { UPDATE_PAGES = 16 }; /* splits up to the root, with a copy of each */
 
@@ -24,7 +24,8 @@ static enum op_result op_btree_wait(struct req *req, struct bytes key, uint64_t 
 	struct shard *shard = op_of(req)->shard;
 
 	if (result == BTREE_MISS)
-		return op_load_page(req, kv_partition_hashed(key, hash, shard->partition_count), miss);
+		return op_load_page(req, kv_partition_hashed(key, hash, shard->partition_count),
+		                    miss);
 	assert(result == BTREE_FULL);
 	checkpoint_want(shard);
 	return OP_AGAIN;
@@ -48,8 +49,7 @@ static enum op_result op_reserve(struct req *req, size_t size)
 static void drop_old(struct shard *shard, uint64_t old)
 {
 	shard_debit(shard, old);
-	/* In replay a RECORD_FREE follows. */
-	if ((old & RECORD_BLOB) && shard->started && !shard->inert)
+	if (old & RECORD_BLOB)
 		blob_free_later(shard, old);
 }
 
@@ -139,12 +139,14 @@ static enum op_result op_store(struct req *req, struct record *record)
 	if (reserved != OP_DONE)
 		return reserved;
 	record->version = shard->version_next;
-	location = log_next_location(&shard->log, size,
-	                             (uint8_t)(record->flags |
-	                                       (record->expires_ms != 0 ? RECORD_EXPIRES : 0)));
+	location = log_next_location(
+	        &shard->log, size,
+	        (uint8_t)(record->flags | (record->expires_ms != 0 ? RECORD_EXPIRES : 0)));
 	result = apply_put(shard, op->hash, record, location, &miss);
 	if (result != BTREE_OK)
 		return op_btree_wait(req, record->key, op->hash, result, &miss);
+	if (record->flags & RECORD_BLOB)
+		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
 	remember(shard, op->hash, record, location);
@@ -290,14 +292,20 @@ enum op_result op_update(struct req *req)
 		result = expiry_step(req, cmd->key, op->hash, cmd->expires_ms);
 		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
 	}
+	if (op->step == STEP_LARGE) {
+		record.expires_ms = cmd->expires_ms;
+		result = blob_store_ready(req, &record);
+		return result == OP_DONE ? op_store(req, &record) : result;
+	}
 	result = op_find(req, cmd->key, op->hash, true, &found);
 	if (result != OP_DONE)
 		return result;
-	if (found.entry.blob) {
-		result = blob_for_update(req, &found, &edit);
-		if (result != OP_DONE)
-			return result;
-	}
+	if (cmd->flags & KV_LOAD)
+		result = blob_load(req, &found, &edit);
+	else if (found.entry.blob)
+		found.entry.value = (struct bytes){ NULL, 0 };
+	if (result != OP_DONE)
+		return result;
 	result = update_ready(req);
 	if (result != OP_DONE)
 		return result;
@@ -305,7 +313,6 @@ enum op_result op_update(struct req *req)
 	cmd->visit(cmd->visitor, &found.entry, &edit);
 	if (!shard_is_relaxed(shard, cmd->key))
 		op->lsn = found.lsn;
-	blob_update_done(req);
 	if (edit.status != STATUS_OK)
 		return op_finish(req, edit.status, found.entry.version);
 	if (edit.action == KV_KEEP)
@@ -314,8 +321,10 @@ enum op_result op_update(struct req *req)
 		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
 	if (is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
-	if (edit.value.size > KV_INLINE_MAX)
-		return op_finish(req, STATUS_TOO_LARGE, found.entry.version);
+	if (edit.value.size > KV_INLINE_MAX) {
+		op->step = STEP_LARGE;
+		return blob_store_large(req, &edit);
+	}
 	assert(edit.kind < 16);
 	record.flags = edit.kind;
 	record.value = edit.value;
@@ -328,13 +337,13 @@ enum op_result op_update(struct req *req)
  * never changes its content, so it stays true as long as the index still names it.
  */
 struct commit_note {
-	uint64_t learned;  /* location; 0: nothing known */
+	uint64_t learned; /* location; 0: nothing known */
 	uint64_t version, expires_ms;
 	uint64_t location; /* where its record is in the log now */
 	uint64_t hash;
 };
 
-struct commit { /* in op->state */
+struct commit {        /* in op->state */
 	uint32_t next; /* write that is applied next */
 	struct commit_note notes[];
 };
@@ -420,7 +429,8 @@ static struct record commit_record(const struct kv_write *write, const struct co
 	};
 }
 
-/* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter. */
+/* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter.
+ */
 static size_t commit_size(const struct kv_commit *order, const struct commit *commit)
 {
 	size_t size = 0;
@@ -436,8 +446,7 @@ static size_t commit_size(const struct kv_commit *order, const struct commit *co
 }
 
 /* All records go to one frame: they are on disk together or not at all. */
-static void commit_append(struct shard *shard, const struct kv_commit *order,
-                          struct commit *commit)
+static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit)
 {
 	for (uint32_t i = 0; i < order->count; i++) {
 		struct record record = commit_record(&order->writes[i], &commit->notes[i]);

@@ -24,10 +24,10 @@ struct space_call {
 	struct space *space;
 	space_done_fn *done; /* on the caller's worker */
 	struct worker *caller;
-	uint8_t op;       /* enum space_op */
-	bool urgent;      /* for a checkpoint, the cleaner or a delete: may use the reserve */
-	bool busy;        /* under way */
-	bool fresh;       /* ALLOCATE: the segment was never written */
+	uint8_t op;  /* enum space_op */
+	bool urgent; /* for a checkpoint, the cleaner or a delete: may use the reserve */
+	bool busy;   /* under way */
+	bool fresh;  /* ALLOCATE: the segment was never written */
 	enum status status;
 	uint32_t slot; /* the caller's */
 	uint32_t left; /* the answer's: segments that anyone could still get */
@@ -37,7 +37,7 @@ struct space_call {
 
 struct space {
 	struct worker *home;
-	uint8_t *refs; /* by segment: shards that refer to it */
+	uint8_t *refs;  /* by segment: shards that refer to it */
 	uint32_t *free; /* stack of released segments, all below touched */
 	uint32_t free_count;
 	uint32_t touched; /* segments from this one on were never used */

@@ -16,8 +16,8 @@
 struct shard;
 
 struct store_options {
-	bool create;   /* make a store where there is none: the device reads as zeroes */
-	bool salvage;  /* go on behind damage in the log; what it held is lost, and counted */
+	bool create;      /* make a store where there is none: the device reads as zeroes */
+	bool salvage;     /* go on behind damage in the log; what it held is lost, and counted */
 	uint8_t uuid[16]; /* of a new store */
 	uint32_t partition_count;    /* of a new store */
 	uint32_t segment_blocks;     /* of a new store */
@@ -56,7 +56,7 @@ struct store {
 	unsigned shard_count;
 	struct recovery *recovery;
 	struct store_recovery recovered;
-	uint8_t phase; /* enum store_phase */
+	uint8_t phase;   /* enum store_phase */
 	char error[256]; /* for people, when it could not be opened */
 };
 
@@ -99,7 +99,7 @@ void store_free(struct store *store);
 
 struct shard_stats;
 struct store_worker_stats {
-	uint64_t lsn, lsn_durable;      /* of the log: handed out; on disk */
+	uint64_t lsn, lsn_durable;       /* of the log: handed out; on disk */
 	uint64_t frames, records, bytes; /* written to the log */
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;

@@ -28,10 +28,10 @@ struct supply {
 	struct shard *shard;
 	struct supply_line lines[SEGMENT_KINDS];
 	struct space_call releases[RELEASES_MAX];
-	uint32_t scan;  /* segment that is looked at next for a release */
-	bool scanning;  /* a checkpoint has made some releasable */
-	bool refused;   /* since the last tick: do not ask again before the next */
-	uint64_t lsn;   /* of the checkpoint */
+	uint32_t scan; /* segment that is looked at next for a release */
+	bool scanning; /* a checkpoint has made some releasable */
+	bool refused;  /* since the last tick: do not ask again before the next */
+	uint64_t lsn;  /* of the checkpoint */
 };
 
 struct supply_frame {
@@ -205,8 +205,7 @@ bool supply_is_running(const struct shard *shard, enum segment_kind kind)
 
 static void released(struct space_call *call)
 {
-	struct supply *supply =
-	        container_of(call - call->slot, struct supply, releases[0]);
+	struct supply *supply = container_of(call - call->slot, struct supply, releases[0]);
 
 	supply->shard->space_left = call->left;
 	supply->shard->space_low = call->left <= supply->shard->space->reserve_count;
@@ -238,7 +237,7 @@ static bool is_releasable(const struct shard *shard, uint32_t segment, uint64_t 
 {
 	const struct shard_segment *s = &shard->segments[segment];
 
-	return s->state == SEGMENT_SEALED && s->live == 0 && s->dead_lsn <= lsn + 1;
+	return s->state == SEGMENT_SEALED && s->live == 0 && s->pins == 0 && s->dead_lsn <= lsn + 1;
 }
 
 void supply_release_up_to(struct shard *shard, uint64_t lsn)

@@ -69,7 +69,8 @@ static void hop_arrived(struct req *req)
 }
 
 /* Step 1, at home. */
-static void hop(struct kv_shard *shard, struct req *req, const struct kv_cmd *cmd, unsigned engine)
+static void hop(struct kv_shard *shard, struct req *req, const struct kv_cmd *cmd, unsigned engine,
+                bool all)
 {
 	struct hop_frame *frame = req_push(req, struct hop_frame, hop_done);
 
@@ -77,7 +78,7 @@ static void hop(struct kv_shard *shard, struct req *req, const struct kv_cmd *cm
 	frame->cmd = *cmd;
 	frame->sum = 0;
 	frame->next = (uint16_t)engine;
-	frame->all = false;
+	frame->all = all;
 	worker_send(shard->engines[engine]->worker, req, hop_arrived);
 }
 
@@ -87,7 +88,7 @@ static void send_to(struct kv_shard *shard, struct req *req, const struct kv_cmd
 	if (shard->engines[engine]->worker == shard->kv.worker)
 		kv_submit(shard->engines[engine], req, cmd);
 	else
-		hop(shard, req, cmd, engine);
+		hop(shard, req, cmd, engine, /* all= */ false);
 }
 
 static void send_to_all(struct kv_shard *shard, struct req *req, const struct kv_cmd *cmd)
@@ -96,8 +97,7 @@ static void send_to_all(struct kv_shard *shard, struct req *req, const struct kv
 		send_to(shard, req, cmd, 0);
 		return;
 	}
-	hop(shard, req, cmd, 0);
-	req_top(req, struct hop_frame)->all = true;
+	hop(shard, req, cmd, 0, /* all= */ true);
 }
 
 /* The engine that owns all keys of a commit; engine_count: there are several. */
