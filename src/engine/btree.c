@@ -24,7 +24,7 @@ enum status btree_init(struct btree *tree, struct btree_pool *pool, uint32_t tag
 	page = pool_take_page(pool);
 	page_init(page, tag, 0, BYTES(""), 0);
 	tree->root = pool_take_node(tree, page);
-	tree->depth = 1;
+	btree_set_depth(tree, 1);
 	node_mark_dirty(tree->root);
 	return STATUS_OK;
 }
@@ -45,7 +45,7 @@ enum status btree_open(struct btree *tree, struct btree_pool *pool, uint32_t tag
 	page = pool_take_page(pool);
 	memcpy(page, image, sizeof(*page));
 	tree->root = pool_take_node(tree, page);
-	tree->depth = page->level + 1u;
+	btree_set_depth(tree, page->level + 1u);
 	pool->loaded++;
 	return STATUS_OK;
 }
@@ -160,19 +160,20 @@ static bool find_place(struct btree *tree, const struct btree_page *page,
 static bool install(struct btree_node *parent, uint32_t index, const struct btree_page *image)
 {
 	struct btree *tree = parent->tree;
+	struct btree_pool *pool = tree->pool;
 	struct btree_page *page;
 	struct btree_node *node;
 
-	if (tree->pool->pages_dirty + POOL_CLEAN_PAGES_MIN > tree->pool->pages_max)
+	if (pool->pages_dirty + pool->table_count + POOL_CLEAN_PAGES_MIN > pool->pages_max)
 		return false;
-	if (!pool_reserve(tree->pool, image->level > 0 ? 2 : 1, 1, parent))
+	if (!pool_reserve(pool, image->level > 0 ? 2 : 1, 1, parent))
 		return false;
-	page = pool_take_page(tree->pool);
+	page = pool_take_page(pool);
 	memcpy(page, image, sizeof(*page));
 	node = pool_take_node(tree, page);
 	node_attach(parent, index, node);
-	tree->pool->clean_count++;
-	tree->pool->loaded++;
+	pool->clean_count++;
+	pool->loaded++;
 	return true;
 }
 
@@ -345,28 +346,30 @@ static uint32_t range_end(struct btree_node *leaf, struct bytes upper, struct by
 	return page_search(leaf->page, upper, 0, &found);
 }
 
-enum btree_result btree_remove_range(struct btree *tree, const struct btree_range *range,
-                                     uint64_t limit, struct btree_miss *miss)
+enum btree_result btree_remove_range(struct btree *tree, struct btree_range *range, uint64_t limit,
+                                     struct btree_miss *miss)
 {
-	uint8_t key_buf[PAGE_KEY_BUF_SIZE], fence_bufs[2][PAGE_KEY_BUF_SIZE];
-	struct bytes lower = range->lower, fence;
-	unsigned turn = 0;
+	uint8_t key_buf[PAGE_KEY_BUF_SIZE], fence_buf[PAGE_KEY_BUF_SIZE];
+	struct bytes lower = range->lower;
 
+	_Static_assert(sizeof(range->at) >= BTREE_KEY_MAX, "a fence is kept here");
 	assert(limit > 0);
+	if (range->at_size > 0)
+		lower = bytes_of(range->at, range->at_size);
+	if (range->upper.size > 0 && bytes_compare(lower, range->upper) >= 0)
+		return BTREE_ABSENT;
 	for (;;) {
 		struct btree_node *leaf = btree_descend(tree, lower, miss);
+		struct bytes fence = BYTES("");
 		uint32_t first, end;
 		bool found, more;
 
 		if (leaf == NULL)
 			return BTREE_MISS;
-		fence = BYTES("");
-		(void)node_upper(leaf, fence_bufs[turn], &fence);
+		(void)node_upper(leaf, fence_buf, &fence);
 		first = page_search(leaf->page, lower, 0, &found);
 		end = range_end(leaf, range->upper, fence, &more);
 		if (first < end) {
-			if (limit == 0)
-				return BTREE_OK;
 			if (!node_may_change(leaf))
 				return BTREE_FULL;
 			end = end - first > limit ? first + (uint32_t)limit : end;
@@ -380,8 +383,9 @@ enum btree_result btree_remove_range(struct btree *tree, const struct btree_rang
 		}
 		if (!more)
 			return BTREE_ABSENT;
-		lower = fence;
-		turn ^= 1; /* the next fence must not overwrite this one */
+		memcpy(range->at, fence.data, fence.size);
+		range->at_size = (uint16_t)fence.size;
+		lower = bytes_of(range->at, range->at_size);
 	}
 }
 

@@ -39,8 +39,8 @@ struct btree_pool_stats {
 	uint64_t evicted, loaded;
 };
 void btree_pool_stats(const struct btree_pool *pool, struct btree_pool_stats *out);
-/* Whether so many pages are free or can be evicted: then a change does not end with FULL. */
-bool btree_pool_has_room(const struct btree_pool *pool, uint64_t pages);
+/* Whether the next `changes` insertions or removals in any of its trees cannot end with FULL. */
+bool btree_pool_has_room(const struct btree_pool *pool, unsigned changes);
 
 struct btree_node;
 
@@ -127,22 +127,25 @@ struct btree_range {
 	/* Told every entry that went, in key order; must not use the tree. NULL: nobody is. */
 	void (*removed)(void *context, struct bytes key, btree_value value);
 	void *context;
+	/* Private, 0 at first: nothing is left below this key. */
+	uint16_t at_size;
+	uint8_t at[BTREE_KEY_MAX + 8];
 };
 
 /*
  * Removes up to `limit` entries of a range, leaf by leaf. OK: there may be more, call again;
- * ABSENT: the range is empty now. On MISS and FULL what was told to removed() is gone, nothing
- * else: go on with the same range.
+ * ABSENT: all that was in the range is gone. On MISS and FULL what was told to removed() is gone,
+ * nothing else. Go on with the same range: it remembers how far it came, and what is inserted
+ * behind that place in the meantime stays.
  */
-enum btree_result btree_remove_range(struct btree *tree, const struct btree_range *range,
-                                     uint64_t limit, struct btree_miss *miss)
-        __attribute__((warn_unused_result));
+enum btree_result btree_remove_range(struct btree *tree, struct btree_range *range, uint64_t limit,
+                                     struct btree_miss *miss) __attribute__((warn_unused_result));
 
 /* Brings the cache lines of the descent near; for batches of lookups. */
 void btree_prefetch(const struct btree *tree, struct bytes key);
 
 /*
- * A position in the tree that survives changes: it remembers its key and the value as it was when
+ * A position in the tree that survives changes: it remembers its key, and the value as it was when
  * the cursor came there. May be copied.
  */
 struct btree_cursor {
@@ -151,21 +154,23 @@ struct btree_cursor {
 	uint32_t index;
 	uint64_t change_count;
 	uint16_t key_size;
-	bool at_entry;
+	bool at_entry; /* else `key` is a place between two entries */
 	btree_value value;
 	uint8_t key[BTREE_KEY_MAX + 8]; /* a short suffix is written as a whole word */
 };
 
 /*
  * To the first entry >= key (or, with `reverse`, the last entry < key; key of size 0: the end).
- * ABSENT: none. On MISS and ABSENT the cursor is at no entry.
+ * ABSENT: none. On MISS the cursor is between two entries: load the page and go on with
+ * btree_next(). (Seeking again is right too, but walks again over leaves without entries.)
  */
 enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
                              bool reverse, struct btree_miss *miss)
         __attribute__((warn_unused_result));
 /*
- * From an entry (or where one was when the cursor came there) to the next in the direction.
- * ABSENT: none. On MISS and ABSENT the cursor stays where it was.
+ * To the next entry in the direction from the one it is at (or that was there when it came).
+ * ABSENT: none, the cursor stays where it was. On MISS it is between two entries: go on in the same
+ * direction. An entry that is inserted while a page is waited for may be passed over.
  */
 enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct btree_miss *miss)
         __attribute__((warn_unused_result));

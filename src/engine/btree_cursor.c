@@ -45,6 +45,17 @@ static enum btree_result next_leaf(struct btree_node **leaf, bool reverse, struc
 	return BTREE_ABSENT;
 }
 
+/* A move of the cursor has to wait for a page: it goes on from this key, in either direction. */
+static enum btree_result pause_at(struct btree_cursor *cursor, struct bytes key)
+{
+	assert(key.size <= BTREE_KEY_MAX);
+	if (key.size > 0)
+		memmove(cursor->key, key.data, key.size);
+	cursor->key_size = (uint16_t)key.size;
+	cursor->at_entry = false;
+	return BTREE_MISS;
+}
+
 /*
  * Puts the cursor on the entry at `index` of the leaf (or, with `reverse`, on the one before it),
  * or on the first one after (before) if the leaf ends there.
@@ -57,6 +68,14 @@ static enum btree_result settle(struct btree_cursor *cursor, struct btree_node *
 	while (index == (reverse ? 0 : page->count)) {
 		enum btree_result result = next_leaf(&leaf, reverse, miss);
 
+		if (result == BTREE_MISS) {
+			uint8_t buf[PAGE_KEY_BUF_SIZE];
+			struct bytes fence = page_lower(leaf->page);
+
+			if (!reverse)
+				(void)node_upper(leaf, buf, &fence);
+			return pause_at(cursor, fence);
+		}
 		if (result != BTREE_OK)
 			return result;
 		page = leaf->page;
@@ -72,39 +91,46 @@ static enum btree_result settle(struct btree_cursor *cursor, struct btree_node *
 	return BTREE_OK;
 }
 
-enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
-                             bool reverse, struct btree_miss *miss)
+/* To the first entry >= key, or with `reverse` the last < key (of size 0: the last). */
+static enum btree_result seek(struct btree_cursor *cursor, struct bytes key, bool reverse,
+                              struct btree_miss *miss)
 {
 	struct btree_node *leaf;
 	bool found;
 
+	if (reverse && key.size == 0) {
+		leaf = cursor->tree->root;
+		if (edge_leaf(&leaf, reverse, miss) != BTREE_OK)
+			return pause_at(cursor, key);
+		return settle(cursor, leaf, leaf->page->count, reverse, miss);
+	}
+	leaf = btree_descend(cursor->tree, key, miss);
+	if (leaf == NULL)
+		return pause_at(cursor, key);
+	return settle(cursor, leaf, page_search(leaf->page, key, 0, &found), reverse, miss);
+}
+
+enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
+                             bool reverse, struct btree_miss *miss)
+{
 	_Static_assert(sizeof(cursor->key) >= PAGE_KEY_BUF_SIZE, "page_key() writes here");
 	assert(key.size <= BTREE_KEY_MAX);
 	cursor->tree = tree;
-	cursor->at_entry = false;
-	if (reverse && key.size == 0) {
-		leaf = tree->root;
-		if (edge_leaf(&leaf, reverse, miss) != BTREE_OK)
-			return BTREE_MISS;
-		return settle(cursor, leaf, leaf->page->count, reverse, miss);
-	}
-	leaf = btree_descend(tree, key, miss);
-	if (leaf == NULL)
-		return BTREE_MISS;
-	return settle(cursor, leaf, page_search(leaf->page, key, 0, &found), reverse, miss);
+	(void)pause_at(cursor, key);
+	return seek(cursor, key, reverse, miss);
 }
 
 enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct btree_miss *miss)
 {
 	struct btree *tree = cursor->tree;
+	struct bytes key = bytes_of(cursor->key, cursor->key_size);
 	struct btree_node *leaf = cursor->leaf;
 	uint32_t index = cursor->index;
 	bool found = true;
 
-	assert(cursor->at_entry);
+	if (!cursor->at_entry)
+		return seek(cursor, key, reverse, miss);
 	if (cursor->change_count != tree->change_count) {
-		struct bytes key = btree_cursor_key(cursor);
-
 		leaf = btree_descend(tree, key, miss);
 		if (leaf == NULL)
 			return BTREE_MISS;

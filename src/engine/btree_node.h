@@ -37,12 +37,19 @@ enum {
 	 */
 	POOL_SPARE_PAGES = 2,
 	/*
-	 * Pages that must not be dirty when one is loaded: else the way to a leaf and to its
-	 * neighbour would not fit, and one would push out the other for ever.
+	 * Pages that must be neither dirty nor tables when one is loaded: else the way to a leaf
+	 * and to its neighbour would not fit, and one would push out the other for ever. Without
+	 * dirty pages it is always so, since an inner node has a page for its table.
 	 */
 	POOL_CLEAN_PAGES_MIN = 24,
-	POOL_PAGES_MIN = 64,
+	POOL_PAGES_MIN = 64, /* at least twice POOL_CLEAN_PAGES_MIN */
 };
+
+/*
+ * Pages that an insertion takes at most: per level both halves of a split and a table of children,
+ * a root with its table, a copy.
+ */
+#define BTREE_CHANGE_PAGES(depth) (3 * (depth) + 3)
 
 struct btree_pool {
 	struct btree_node *nodes;
@@ -55,6 +62,8 @@ struct btree_pool {
 	uint64_t free_node_count, free_page_count; /* the untouched ones included */
 	uint64_t clean_count; /* nodes that could be evicted once their children are */
 	uint64_t hand;        /* of the clock, an index of nodes */
+	uint32_t depth_max;   /* of all trees that there were */
+	uint64_t table_count; /* pages that hold tables of children */
 	uint64_t pages_dirty, evicted, loaded;
 };
 
@@ -75,6 +84,13 @@ void node_free(struct btree_node *node);
 static inline bool node_is_evictable(const struct btree_node *node)
 {
 	return !node->dirty && !node->dead && node->frozen == NULL && node->parent != NULL;
+}
+
+static inline void btree_set_depth(struct btree *tree, uint32_t depth)
+{
+	tree->depth = depth;
+	if (tree->pool->depth_max < depth)
+		tree->pool->depth_max = depth;
 }
 
 /* Which child of its parent a node is. */

@@ -63,12 +63,15 @@ void btree_pool_stats(const struct btree_pool *pool, struct btree_pool_stats *ou
 	};
 }
 
-bool btree_pool_has_room(const struct btree_pool *pool, uint64_t pages)
+bool btree_pool_has_room(const struct btree_pool *pool, unsigned changes)
 {
-	uint64_t nodes_left = pool->free_node_count + pool->clean_count;
+	uint64_t pages = changes * (uint64_t)BTREE_CHANGE_PAGES(pool->depth_max);
+	/* The way down to the leaf may be clean, but it is needed. */
+	uint64_t nodes = changes * (pool->depth_max + 1) + pool->depth_max;
 
-	pages += POOL_SPARE_PAGES;
-	return pool->free_page_count + pool->clean_count >= pages && nodes_left >= pages;
+	pages += pool->depth_max + POOL_SPARE_PAGES;
+	return pool->free_page_count + pool->clean_count >= pages &&
+	       pool->free_node_count + pool->clean_count >= nodes;
 }
 
 struct btree_page *pool_take_page(struct btree_pool *pool)
@@ -111,6 +114,7 @@ struct btree_node *pool_take_node(struct btree *tree, struct btree_page *page)
 	*node = (struct btree_node){ .tree = tree, .page = page, .referenced = true };
 	if (page->level > 0) {
 		node->children = (void *)pool_take_page(pool);
+		pool->table_count++;
 		memset(node->children, 0, BTREE_PAGE_SIZE);
 	}
 	return node;
@@ -124,12 +128,22 @@ void pool_give_node(struct btree_pool *pool, struct btree_node *node)
 	pool->free_node_count++;
 }
 
+static void give_table(struct btree_node *node)
+{
+	struct btree_pool *pool = node->tree->pool;
+
+	if (node->children == NULL)
+		return;
+	pool_give_page(pool, node->children);
+	pool->table_count--;
+	node->children = NULL;
+}
+
 void node_free(struct btree_node *node)
 {
 	struct btree_pool *pool = node->tree->pool;
 
-	if (node->children != NULL)
-		pool_give_page(pool, node->children);
+	give_table(node);
 	if (node->page != NULL)
 		pool_give_page(pool, node->page);
 	pool_give_node(pool, node);
@@ -266,10 +280,8 @@ void node_kill(struct btree_node *node)
 		node->address = node->page->address;
 	if (node->frozen != node->page)
 		pool_give_page(pool, node->page);
-	if (node->children != NULL)
-		pool_give_page(pool, node->children);
+	give_table(node);
 	node->page = NULL;
-	node->children = NULL;
 	if (node->frozen != NULL)
 		return; /* in the list of the checkpoint, which looks at it when it ends */
 	if (node->address == 0) {

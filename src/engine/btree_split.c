@@ -255,7 +255,7 @@ static void grow(struct btree *tree)
 	page_insert(page, 0, BYTES(""), old->page->address);
 	node_mark_dirty(old);
 	tree->root = pool_take_node(tree, page);
-	tree->depth++;
+	btree_set_depth(tree, tree->depth + 1);
 	node_attach(tree->root, 0, old);
 	node_mark_dirty(tree->root);
 }
@@ -282,8 +282,6 @@ static void note_run(struct btree_node *node, uint32_t index)
 enum btree_result btree_insert(struct btree_node *node, struct btree_insertion *insertion)
 {
 	struct btree *tree = node->tree;
-	/* Per level both halves and a table of children; a root and its table; a copy. */
-	uint64_t pages = 3 * (uint64_t)tree->depth + 3;
 	uint8_t bufs[2][PAGE_KEY_BUF_SIZE];
 	unsigned turn = 0;
 
@@ -295,7 +293,7 @@ enum btree_result btree_insert(struct btree_node *node, struct btree_insertion *
 		return BTREE_OK;
 	}
 	if (tree->depth == BTREE_DEPTH_MAX ||
-	    !pool_reserve(tree->pool, pages, tree->depth + 1, node))
+	    !pool_reserve(tree->pool, BTREE_CHANGE_PAGES(tree->depth), tree->depth + 1, node))
 		return BTREE_FULL;
 	while (page_room(node->page) < suffix_cost(insertion->key.size - node->page->prefix_size)) {
 		struct bytes separator;

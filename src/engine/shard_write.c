@@ -11,7 +11,7 @@
 
 enum { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE };
 
-enum { UPDATE_PAGES = 16 }; /* splits up to the root, with a copy of each */
+enum { UPDATE_CHANGES = 2 }; /* of the index: the record and its expiry */
 
 static struct btree *tree_of(struct shard *shard, struct bytes key, uint64_t hash)
 {
@@ -271,7 +271,7 @@ static enum op_result update_ready(struct req *req)
 	if (btree_find(tree_of(shard, op->cmd.key, op->hash), op->cmd.key, &location, &miss) ==
 	    BTREE_MISS)
 		return op_btree_wait(req, op->cmd.key, op->hash, BTREE_MISS, &miss);
-	if (!btree_pool_has_room(shard->pool, UPDATE_PAGES)) {
+	if (!btree_pool_has_room(shard->pool, UPDATE_CHANGES)) {
 		checkpoint_want(shard);
 		return OP_AGAIN;
 	}

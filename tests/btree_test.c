@@ -1,0 +1,908 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "engine/btree_node.h"
+
+/* A disk of pages; an address is free, used, or used until the next checkpoint is durable. */
+enum { STORE_PAGES_MAX = 1 << 15 };
+
+enum place_state { PLACE_FREE, PLACE_USED, PLACE_RELEASED };
+
+struct store {
+	uint8_t *pages; /* of address i + 1 */
+	enum place_state states[STORE_PAGES_MAX];
+	uint32_t free[STORE_PAGES_MAX]; /* a stack */
+	uint32_t free_count, used_count;
+	uint32_t allocate_max; /* then allocate() says no */
+};
+
+static uint64_t random_state;
+
+static uint64_t random_next(void)
+{
+	uint64_t z = random_state += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static uint32_t random_below(uint32_t bound)
+{
+	return (uint32_t)(random_next() % bound);
+}
+
+static struct store *store_open(void)
+{
+	struct store *store = calloc(1, sizeof(*store));
+
+	assert_non_null(store);
+	store->pages = aligned_alloc(BTREE_PAGE_SIZE, (size_t)STORE_PAGES_MAX * BTREE_PAGE_SIZE);
+	assert_non_null(store->pages);
+	store->allocate_max = UINT32_MAX;
+	for (uint32_t i = STORE_PAGES_MAX; i > 0; i--)
+		store->free[store->free_count++] = i - 1;
+	return store;
+}
+
+static void store_close(struct store *store)
+{
+	free(store->pages);
+	free(store);
+}
+
+static void *store_page(struct store *store, btree_value address)
+{
+	assert_in_range(address, 1, STORE_PAGES_MAX);
+	assert_int_not_equal(store->states[address - 1], PLACE_FREE);
+	return store->pages + (address - 1) * BTREE_PAGE_SIZE;
+}
+
+static btree_value store_allocate(void *context)
+{
+	struct store *store = context;
+	uint32_t place;
+
+	if (store->allocate_max == 0)
+		return 0;
+	store->allocate_max--;
+	assert_true(store->free_count > 0);
+	place = store->free[--store->free_count];
+	assert_int_equal(store->states[place], PLACE_FREE);
+	store->states[place] = PLACE_USED;
+	store->used_count++;
+	return place + 1;
+}
+
+static void store_released(void *context, btree_value address)
+{
+	struct store *store = context;
+
+	assert_in_range(address, 1, STORE_PAGES_MAX);
+	assert_int_equal(store->states[address - 1], PLACE_USED);
+	store->states[address - 1] = PLACE_RELEASED;
+	store->used_count--;
+}
+
+static const struct btree_checkpoint_ops store_ops = { store_allocate, store_released };
+
+/* A checkpoint is durable: what it does not need may be overwritten. */
+static void store_reuse(struct store *store)
+{
+	for (uint32_t i = 0; i < STORE_PAGES_MAX; i++) {
+		if (store->states[i] != PLACE_RELEASED)
+			continue;
+		store->states[i] = PLACE_FREE;
+		memset(store->pages + (size_t)i * BTREE_PAGE_SIZE, 0xdd, BTREE_PAGE_SIZE);
+		store->free[store->free_count++] = i;
+	}
+}
+
+/* A universe of keys in order; the model of a tree is a value per key, 0: absent. */
+enum { KEYS_MAX = 4096, CURSORS = 4 };
+
+struct model {
+	uint8_t (*data)[BTREE_KEY_MAX];
+	struct bytes keys[KEYS_MAX];
+	uint32_t key_count;
+	btree_value values[KEYS_MAX];
+	uint64_t count;
+};
+
+/* A tree, what it should hold, and what the disk holds. */
+struct rig {
+	struct model model;
+	struct btree_pool *pool;
+	struct btree tree;
+	struct store *store;
+	btree_value root, root_begun; /* durable; of the checkpoint that runs */
+	btree_value durable[KEYS_MAX], begun[KEYS_MAX];
+	uint64_t durable_count, begun_count;
+	struct btree_cursor cursors[CURSORS];
+	uint32_t cursor_rank[CURSORS]; /* KEYS_MAX: not positioned */
+	uint64_t value_next;
+	uint64_t misses, fulls, busies, checkpoints, failures, crashes;
+	uint32_t removed_next, removed_end; /* of the range removal under way */
+	uint64_t removed_count;
+};
+
+static int key_order(const void *a, const void *b)
+{
+	return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+static size_t key_make(uint8_t *key, unsigned kind)
+{
+	size_t size, prefix;
+
+	switch (kind) {
+	case 0: /* short, few letters: prefixes of each other */
+		size = 1 + random_below(7);
+		for (size_t i = 0; i < size; i++)
+			key[i] = (uint8_t)("\0ab\xff"[random_below(4)]);
+		return size;
+	case 1:
+		return (size_t)snprintf((char *)key, BTREE_KEY_MAX, "key:%012u",
+		                        random_below(1000000));
+	case 2: /* long and alike */
+		prefix = 900 + 30 * random_below(4);
+		memset(key, 'p', prefix);
+		size = prefix + 1 + random_below(8);
+		for (size_t i = prefix; i < size; i++)
+			key[i] = (uint8_t)random_below(3);
+		return size;
+	case 3: /* as long as can be and different at once, or only at the end */
+		size = BTREE_KEY_MAX - random_below(3);
+		memset(key, (int)random_below(40), size);
+		key[size - 1] = (uint8_t)random_below(4);
+		return size;
+	default:
+		size = 1 + random_below(BTREE_KEY_MAX);
+		for (size_t i = 0; i < size; i++)
+			key[i] = (uint8_t)random_next();
+		return size;
+	}
+}
+
+static void model_init(struct model *model, uint32_t count, unsigned kinds)
+{
+	uint32_t kept = 0;
+
+	assert_true(count <= KEYS_MAX);
+	model->data = malloc(count * sizeof(*model->data));
+	assert_non_null(model->data);
+	for (uint32_t i = 0; i < count; i++) {
+		unsigned kind = random_below(5);
+
+		while ((kinds & 1u << kind) == 0)
+			kind = (kind + 1) % 5;
+		model->keys[i] = bytes_of(model->data[i], key_make(model->data[i], kind));
+	}
+	qsort(model->keys, count, sizeof(model->keys[0]), key_order);
+	for (uint32_t i = 0; i < count; i++) {
+		if (kept == 0 || !bytes_equal(model->keys[kept - 1], model->keys[i]))
+			model->keys[kept++] = model->keys[i];
+	}
+	model->key_count = kept;
+}
+
+static uint32_t model_next(const struct model *model, uint32_t from)
+{
+	while (from < model->key_count && model->values[from] == 0)
+		from++;
+	return from;
+}
+
+/* The last present key before `end`; UINT32_MAX: none. */
+static uint32_t model_before(const struct model *model, uint32_t end)
+{
+	while (end > 0 && model->values[end - 1] == 0)
+		end--;
+	return end - 1;
+}
+
+static struct rig *rig_open(uint64_t seed, uint32_t keys, unsigned kinds, uint32_t pages)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	assert_non_null(rig);
+	random_state = seed;
+	model_init(&rig->model, keys, kinds);
+	rig->store = store_open();
+	rig->value_next = 1;
+	for (unsigned i = 0; i < CURSORS; i++)
+		rig->cursor_rank[i] = KEYS_MAX;
+	assert_int_equal(btree_pool_open(&rig->pool, pages * (BTREE_PAGE_SIZE + 80)), STATUS_OK);
+	assert_int_equal(btree_init(&rig->tree, rig->pool, 7), STATUS_OK);
+	return rig;
+}
+
+static void rig_close(struct rig *rig)
+{
+	btree_fini(&rig->tree);
+	btree_pool_close(rig->pool);
+	store_close(rig->store);
+	free(rig->model.data);
+	free(rig);
+}
+
+static bool checkpoint_begin(struct rig *rig)
+{
+	uint64_t changes = rig->tree.change_count, dirty = btree_dirty_count(&rig->tree);
+	uint32_t used = rig->store->used_count;
+	enum status status =
+	        btree_checkpoint_begin(&rig->tree, &store_ops, rig->store, &rig->root_begun);
+
+	if (status == STATUS_NO_SPACE) {
+		assert_int_equal(rig->tree.change_count, changes);
+		assert_int_equal(btree_dirty_count(&rig->tree), dirty);
+		assert_int_equal(rig->store->used_count, used);
+		return false;
+	}
+	assert_int_equal(status, STATUS_OK);
+	assert_int_equal(btree_dirty_count(&rig->tree), 0);
+	memcpy(rig->begun, rig->model.values, sizeof(rig->begun));
+	rig->begun_count = rig->model.count;
+	return true;
+}
+
+static bool checkpoint_step(struct rig *rig)
+{
+	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
+	btree_value address;
+
+	if (!btree_checkpoint_next(&rig->tree, page, &address))
+		return false;
+	/* An address that this checkpoint has dropped again is released, but still written. */
+	memcpy(store_page(rig->store, address), page, sizeof(page));
+	assert_int_equal(btree_page_check(page, 7, address), STATUS_OK);
+	return true;
+}
+
+static void checkpoint_end(struct rig *rig, bool ok)
+{
+	while (ok && checkpoint_step(rig)) {
+	}
+	btree_checkpoint_end(&rig->tree, ok);
+	if (!ok) {
+		rig->failures++;
+		return;
+	}
+	store_reuse(rig->store);
+	rig->root = rig->root_begun;
+	memcpy(rig->durable, rig->begun, sizeof(rig->durable));
+	rig->durable_count = rig->begun_count;
+	rig->checkpoints++;
+}
+
+/* Makes pages evictable. */
+static void checkpoint_whole(struct rig *rig)
+{
+	if (rig->tree.checkpointing)
+		checkpoint_end(rig, true);
+	assert_true(checkpoint_begin(rig));
+	checkpoint_end(rig, true);
+}
+
+/* Does what a result other than OK and ABSENT asks for. False: the result is final. */
+static bool rig_again(struct rig *rig, enum btree_result result, const struct btree_miss *miss)
+{
+	enum status status;
+
+	if (result == BTREE_FULL) {
+		rig->fulls++;
+		checkpoint_whole(rig);
+		return true;
+	}
+	if (result != BTREE_MISS)
+		return false;
+	rig->misses++;
+	status = btree_load(&rig->tree, store_page(rig->store, miss->address), miss->address);
+	if (status == STATUS_BUSY) {
+		rig->busies++;
+		checkpoint_whole(rig);
+		return true;
+	}
+	assert_int_equal(status, STATUS_OK);
+	return true;
+}
+
+static void rig_set(struct rig *rig, uint32_t rank)
+{
+	struct model *model = &rig->model;
+	btree_value old = 12345, value = rig->value_next++;
+	enum btree_result result;
+	struct btree_miss miss;
+	bool room;
+
+	do {
+		room = btree_pool_has_room(rig->pool, 1);
+		result = btree_set(&rig->tree, model->keys[rank], value, &old, &miss);
+		assert_false(room && result == BTREE_FULL);
+	} while (rig_again(rig, result, &miss));
+	assert_int_equal(result, BTREE_OK);
+	assert_int_equal(old, model->values[rank]);
+	model->count += model->values[rank] == 0;
+	model->values[rank] = value;
+	assert_int_equal(rig->tree.key_count, model->count);
+}
+
+static void rig_find(struct rig *rig, uint32_t rank)
+{
+	btree_value value = 0;
+	enum btree_result result;
+	struct btree_miss miss;
+
+	btree_prefetch(&rig->tree, rig->model.keys[rank]);
+	do
+		result = btree_find(&rig->tree, rig->model.keys[rank], &value, &miss);
+	while (rig_again(rig, result, &miss));
+	assert_int_equal(result, rig->model.values[rank] == 0 ? BTREE_ABSENT : BTREE_OK);
+	assert_int_equal(value, rig->model.values[rank]);
+}
+
+static void rig_remove(struct rig *rig, uint32_t rank)
+{
+	struct model *model = &rig->model;
+	btree_value old = 0;
+	enum btree_result result;
+	struct btree_miss miss;
+
+	do
+		result = btree_remove(&rig->tree, model->keys[rank], &old, &miss);
+	while (rig_again(rig, result, &miss));
+	assert_int_equal(result, model->values[rank] == 0 ? BTREE_ABSENT : BTREE_OK);
+	assert_int_equal(old, model->values[rank]);
+	model->count -= model->values[rank] != 0;
+	model->values[rank] = 0;
+	assert_int_equal(rig->tree.key_count, model->count);
+}
+
+static void rig_replace(struct rig *rig, uint32_t rank)
+{
+	struct model *model = &rig->model;
+	bool fits = model->values[rank] != 0 && random_below(2) == 0;
+	btree_value expected = fits ? model->values[rank] : rig->value_next + 1000000;
+	enum btree_result result;
+	struct btree_miss miss;
+
+	do
+		result = btree_replace(&rig->tree, model->keys[rank], expected, rig->value_next,
+		                       &miss);
+	while (rig_again(rig, result, &miss));
+	assert_int_equal(result, fits ? BTREE_OK : BTREE_ABSENT);
+	if (fits)
+		model->values[rank] = rig->value_next++;
+}
+
+static void range_removed(void *context, struct bytes key, btree_value value)
+{
+	struct rig *rig = context;
+	struct model *model = &rig->model;
+	uint32_t rank = model_next(model, rig->removed_next);
+
+	assert_true(rank < rig->removed_end);
+	assert_true(bytes_equal(key, model->keys[rank]));
+	assert_int_equal(value, model->values[rank]);
+	model->values[rank] = 0;
+	model->count--;
+	rig->removed_next = rank + 1;
+	rig->removed_count++;
+}
+
+static void rig_remove_range(struct rig *rig, uint32_t first, uint32_t end)
+{
+	struct model *model = &rig->model;
+	struct btree_range range = { .lower = model->keys[first],
+		                     .removed = range_removed,
+		                     .context = rig };
+	uint64_t limit = 1 + random_below(50);
+	enum btree_result result;
+	struct btree_miss miss;
+
+	if (end < model->key_count)
+		range.upper = model->keys[end];
+	rig->removed_next = first;
+	rig->removed_end = end;
+	do {
+		rig->removed_count = 0;
+		result = btree_remove_range(&rig->tree, &range, limit, &miss);
+		assert_true(rig->removed_count <= limit);
+		assert_true(result != BTREE_OK || rig->removed_count == limit);
+	} while (rig_again(rig, result, &miss) || result == BTREE_OK);
+	assert_int_equal(result, BTREE_ABSENT);
+	assert_true(model_next(model, first) >= end);
+	assert_int_equal(rig->tree.key_count, model->count);
+}
+
+static void check_cursor(struct rig *rig, unsigned i, uint32_t rank)
+{
+	struct model *model = &rig->model;
+
+	assert_true(rank < model->key_count);
+	assert_true(bytes_equal(btree_cursor_key(&rig->cursors[i]), model->keys[rank]));
+	assert_int_equal(btree_cursor_value(&rig->cursors[i]), model->values[rank]);
+	rig->cursor_rank[i] = rank;
+}
+
+static void rig_seek(struct rig *rig, unsigned i, uint32_t rank)
+{
+	struct model *model = &rig->model;
+	bool reverse = random_below(2) == 0;
+	struct bytes key = model->keys[rank];
+	enum btree_result result;
+	struct btree_miss miss;
+	uint32_t expected;
+
+	if (random_below(8) == 0) {
+		key = BYTES("");
+		rank = reverse ? model->key_count : 0;
+	}
+	result = btree_seek(&rig->tree, &rig->cursors[i], key, reverse, &miss);
+	while (rig_again(rig, result, &miss)) {
+		if (random_below(8) == 0)
+			result = btree_seek(&rig->tree, &rig->cursors[i], key, reverse, &miss);
+		else
+			result = btree_next(&rig->cursors[i], reverse, &miss);
+	}
+	expected = reverse ? model_before(model, rank) : model_next(model, rank);
+	rig->cursor_rank[i] = KEYS_MAX;
+	assert_int_equal(result, expected < model->key_count ? BTREE_OK : BTREE_ABSENT);
+	if (result == BTREE_OK)
+		check_cursor(rig, i, expected);
+}
+
+static void rig_next(struct rig *rig, unsigned i, bool reverse)
+{
+	struct model *model = &rig->model;
+	enum btree_result result;
+	struct btree_miss miss;
+	uint32_t expected;
+
+	if (rig->cursor_rank[i] == KEYS_MAX)
+		return;
+	expected = reverse ? model_before(model, rig->cursor_rank[i])
+	                   : model_next(model, rig->cursor_rank[i] + 1);
+	do
+		result = btree_next(&rig->cursors[i], reverse, &miss);
+	while (rig_again(rig, result, &miss));
+	assert_int_equal(result, expected < model->key_count ? BTREE_OK : BTREE_ABSENT);
+	if (result == BTREE_OK)
+		check_cursor(rig, i, expected);
+	else if (!rig->cursors[i].at_entry)
+		rig->cursor_rank[i] = KEYS_MAX;
+}
+
+/* A cleaner wants a page of the disk to move. */
+static void rig_touch(struct rig *rig)
+{
+	uint32_t place = random_below(STORE_PAGES_MAX);
+	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
+	enum btree_result result;
+	struct btree_miss miss;
+	btree_value address;
+
+	for (unsigned i = 0; rig->store->states[place] != PLACE_USED; i++) {
+		if (i == 1000)
+			return;
+		place = random_below(rig->store->free_count > STORE_PAGES_MAX - 2000
+		                             ? STORE_PAGES_MAX - rig->store->free_count + 1
+		                             : STORE_PAGES_MAX);
+	}
+	address = place + 1;
+	memcpy(page, store_page(rig->store, address), sizeof(page));
+	if (btree_page_check(page, 7, address) != STATUS_OK)
+		return; /* allocated, but not written yet */
+	do
+		result = btree_touch(&rig->tree, page, address, &miss);
+	while (rig_again(rig, result, &miss));
+	if (result == BTREE_OK)
+		assert_true(btree_dirty_count(&rig->tree) > 0);
+	else
+		assert_int_equal(result, BTREE_ABSENT);
+}
+
+/* Counts the pages and entries below a root as they are on disk. */
+static void walk_disk(struct rig *rig, btree_value root, uint32_t *pages, uint64_t *entries)
+{
+	static btree_value stack[STORE_PAGES_MAX];
+	uint8_t key[BTREE_KEY_MAX];
+	uint32_t top = 0, key_size;
+	btree_value value;
+
+	stack[top++] = root;
+	*pages = 0;
+	*entries = 0;
+	while (top > 0) {
+		btree_value address = stack[--top];
+		const void *page = store_page(rig->store, address);
+
+		assert_int_equal(btree_page_check(page, 7, address), STATUS_OK);
+		(*pages)++;
+		for (uint32_t i = 0; btree_page_entry(page, i, key, &key_size, &value); i++) {
+			if (btree_page_is_leaf(page))
+				(*entries)++;
+			else
+				stack[top++] = value;
+		}
+	}
+}
+
+/* Power is lost: what is on disk must be the tree as it was when the last checkpoint began. */
+static void rig_crash(struct rig *rig)
+{
+	uint32_t pages;
+	uint64_t entries;
+
+	if (rig->root == 0)
+		return;
+	walk_disk(rig, rig->root, &pages, &entries);
+	assert_int_equal(entries, rig->durable_count);
+	btree_fini(&rig->tree);
+	for (unsigned i = 0; i < CURSORS; i++)
+		rig->cursor_rank[i] = KEYS_MAX;
+	/* Recovery knows what is used from the pages that it can reach. */
+	for (uint32_t i = 0; i < STORE_PAGES_MAX; i++) {
+		if (rig->store->states[i] == PLACE_USED)
+			store_released(rig->store, i + 1);
+	}
+	assert_int_equal(btree_open(&rig->tree, rig->pool, 7, store_page(rig->store, rig->root),
+	                            rig->root, rig->durable_count),
+	                 STATUS_OK);
+	{
+		static btree_value stack[STORE_PAGES_MAX];
+		uint8_t key[BTREE_KEY_MAX];
+		uint32_t top = 0, key_size;
+		btree_value value;
+
+		stack[top++] = rig->root;
+		while (top > 0) {
+			btree_value address = stack[--top];
+			const void *page = store_page(rig->store, address);
+
+			rig->store->states[address - 1] = PLACE_USED;
+			rig->store->used_count++;
+			for (uint32_t i = 0; !btree_page_is_leaf(page) &&
+			                     btree_page_entry(page, i, key, &key_size, &value);
+			     i++)
+				stack[top++] = value;
+		}
+	}
+	store_reuse(rig->store);
+	memcpy(rig->model.values, rig->durable, sizeof(rig->durable));
+	rig->model.count = rig->durable_count;
+	rig->crashes++;
+}
+
+/* All entries in order, forward and back. */
+static void rig_compare(struct rig *rig)
+{
+	struct model *model = &rig->model;
+	struct btree_cursor *cursor = &rig->cursors[0];
+	enum btree_result result;
+	struct btree_miss miss;
+	uint32_t rank;
+
+	for (int reverse = 0; reverse < 2; reverse++) {
+		rank = reverse ? model->key_count : 0;
+		result = btree_seek(&rig->tree, cursor, BYTES(""), reverse, &miss);
+		while (rig_again(rig, result, &miss))
+			result = btree_next(cursor, reverse, &miss);
+		for (;;) {
+			rank = reverse ? model_before(model, rank) : model_next(model, rank);
+			if (rank >= model->key_count)
+				break;
+			assert_int_equal(result, BTREE_OK);
+			check_cursor(rig, 0, rank);
+			do
+				result = btree_next(cursor, reverse, &miss);
+			while (rig_again(rig, result, &miss));
+			rank += !reverse;
+		}
+		assert_int_equal(result, BTREE_ABSENT);
+	}
+	rig->cursor_rank[0] = KEYS_MAX;
+}
+
+/* After a whole checkpoint the disk holds the pages of the tree and nothing else. */
+static void rig_check_leaks(struct rig *rig)
+{
+	uint32_t pages;
+	uint64_t entries;
+
+	checkpoint_whole(rig);
+	walk_disk(rig, rig->root, &pages, &entries);
+	assert_int_equal(entries, rig->model.count);
+	assert_int_equal(pages, rig->store->used_count);
+}
+
+static void rig_checkpoint(struct rig *rig)
+{
+	if (!rig->tree.checkpointing) {
+		if (random_below(4) == 0)
+			rig->store->allocate_max = random_below(20);
+		(void)checkpoint_begin(rig);
+		rig->store->allocate_max = UINT32_MAX;
+		return;
+	}
+	if (random_below(3) != 0) {
+		for (uint32_t i = random_below(10); i > 0 && checkpoint_step(rig); i--) {
+		}
+		return;
+	}
+	checkpoint_end(rig, random_below(4) != 0);
+}
+
+static void rig_step(struct rig *rig, unsigned set_share)
+{
+	uint32_t rank = random_below(rig->model.key_count), end;
+	unsigned choice = random_below(1000), cursor = random_below(CURSORS);
+
+	if (choice < set_share)
+		rig_set(rig, rank);
+	else if (choice < 700)
+		rig_remove(rig, rank);
+	else if (choice < 750)
+		rig_find(rig, rank);
+	else if (choice < 800)
+		rig_replace(rig, rank);
+	else if (choice < 830)
+		rig_seek(rig, cursor, rank);
+	else if (choice < 960)
+		rig_next(rig, cursor, random_below(2) == 0);
+	else if (choice < 963) {
+		end = rank + random_below(200);
+		rig_remove_range(rig, rank,
+		                 end < rig->model.key_count ? end : rig->model.key_count);
+	} else if (choice < 970)
+		rig_touch(rig);
+	else if (choice < 999)
+		rig_checkpoint(rig);
+	else if (random_below(4) == 0)
+		rig_crash(rig);
+}
+
+struct plan {
+	uint64_t seed;
+	uint32_t keys;
+	unsigned kinds;
+	uint32_t pages;
+	uint32_t steps;
+	uint32_t validate_every;
+};
+
+static void run_plan(const struct plan *plan)
+{
+	struct rig *rig = rig_open(plan->seed, plan->keys, plan->kinds, plan->pages);
+	static const unsigned shares[] = { 600, 350, 100, 500, 350 };
+
+	for (uint32_t i = 0; i < plan->steps; i++) {
+		/* Grows, stays, shrinks to little, grows again. */
+		rig_step(rig, shares[(uint64_t)i * array_count(shares) / plan->steps]);
+		if (i % plan->validate_every == 0)
+			btree_validate(&rig->tree);
+	}
+	rig_compare(rig);
+	rig_check_leaks(rig);
+	btree_validate(&rig->tree);
+	rig_crash(rig);
+	rig_compare(rig);
+	printf("seed %lu: %lu keys, depth %u, %lu misses, %lu full, %lu busy, %lu checkpoints, "
+	       "%lu failed, %lu crashes\n",
+	       plan->seed, rig->model.count, rig->tree.depth, rig->misses, rig->fulls, rig->busies,
+	       rig->checkpoints, rig->failures, rig->crashes);
+	rig_close(rig);
+}
+
+static void test_model_every_step(void **state)
+{
+	static const struct plan plans[] = {
+		{ 1, 600, 31, 64, 6000, 1 },
+		{ 2, 400, 1, 64, 4000, 1 },
+		{ 3, 300, 8, 300, 4000, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_count(plans); i++)
+		run_plan(&plans[i]);
+}
+
+static void test_model_long(void **state)
+{
+	static const struct plan plans[] = {
+		{ 11, 4000, 31, 80, 60000, 500 }, { 12, 4000, 31, 2000, 60000, 500 },
+		{ 13, 4000, 2, 64, 60000, 500 },  { 14, 2000, 4, 64, 40000, 500 },
+		{ 15, 3000, 8, 100, 40000, 500 }, { 16, 3000, 16, 200, 40000, 500 },
+		{ 17, 4000, 1, 64, 60000, 500 },  { 18, 4000, 24, 1000, 60000, 500 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < array_count(plans); i++)
+		run_plan(&plans[i]);
+}
+
+static void test_append_fills_pages(void **state)
+{
+	struct rig *rig = rig_open(1, 1, 2, 4096);
+	struct btree_pool_stats stats;
+	struct btree_miss miss;
+	char key[32];
+	btree_value old;
+
+	(void)state;
+	for (unsigned i = 0; i < 100000; i++) {
+		size_t size = (size_t)snprintf(key, sizeof(key), "key:%012u", i);
+
+		assert_int_equal(btree_set(&rig->tree, bytes_of(key, size), i + 1, &old, &miss),
+		                 BTREE_OK);
+	}
+	btree_validate(&rig->tree);
+	btree_pool_stats(rig->pool, &stats);
+	/* 28 bytes per entry and slot where the prefix is not known yet; split at random: 40. */
+	assert_in_range(stats.pages, 1, 100000 * 29 / BTREE_PAGE_SIZE);
+	rig_close(rig);
+}
+
+static void count_removed(void *context, struct bytes key, btree_value value)
+{
+	(void)key;
+	(void)value;
+	++*(uint64_t *)context;
+}
+
+static void test_range_removal_gives_back_pages(void **state)
+{
+	struct rig *rig = rig_open(1, 1, 2, 4096);
+	uint64_t removed = 0;
+	struct btree_range range = { .lower = BYTES("b"),
+		                     .upper = BYTES("c"),
+		                     .removed = count_removed,
+		                     .context = &removed };
+	struct btree_pool_stats stats;
+	enum btree_result result;
+	struct btree_miss miss;
+	char key[32];
+	btree_value old;
+
+	(void)state;
+	for (unsigned i = 0; i < 90000; i++) {
+		size_t size = (size_t)snprintf(key, sizeof(key), "%c:%012u", 'a' + i % 3, i);
+
+		assert_int_equal(btree_set(&rig->tree, bytes_of(key, size), i + 1, &old, &miss),
+		                 BTREE_OK);
+	}
+	do
+		result = btree_remove_range(&rig->tree, &range, 1000, &miss);
+	while (result == BTREE_OK);
+	assert_int_equal(result, BTREE_ABSENT);
+	assert_int_equal(removed, 30000);
+	assert_int_equal(rig->tree.key_count, 60000);
+	btree_validate(&rig->tree);
+	range = (struct btree_range){ .lower = BYTES("c:000000050000"),
+		                      .upper = BYTES("a"),
+		                      .removed = count_removed,
+		                      .context = &removed };
+	assert_int_equal(btree_remove_range(&rig->tree, &range, 1000, &miss), BTREE_ABSENT);
+	range = (struct btree_range){ .removed = count_removed, .context = &removed };
+	do
+		result = btree_remove_range(&rig->tree, &range, UINT64_MAX, &miss);
+	while (result == BTREE_OK);
+	assert_int_equal(removed, 90000);
+	assert_int_equal(rig->tree.depth, 1);
+	btree_pool_stats(rig->pool, &stats);
+	assert_int_equal(stats.pages, 1);
+	btree_validate(&rig->tree);
+	rig_close(rig);
+}
+
+/* A tree of some pages on disk, opened with only its root in memory. */
+static struct rig *rig_on_disk(void)
+{
+	struct rig *rig = rig_open(5, 4000, 2, 2000);
+
+	for (uint32_t i = 0; i < rig->model.key_count; i++)
+		rig_set(rig, i);
+	checkpoint_whole(rig);
+	rig_crash(rig);
+	return rig;
+}
+
+static void test_load_refuses_what_is_not_the_page(void **state)
+{
+	struct rig *rig = rig_on_disk();
+	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE], other[BTREE_PAGE_SIZE];
+	struct btree_miss miss, second;
+	btree_value value;
+	uint32_t last = rig->model.key_count - 1;
+
+	(void)state;
+	assert_int_equal(btree_find(&rig->tree, rig->model.keys[0], &value, &miss), BTREE_MISS);
+	assert_int_equal(btree_find(&rig->tree, rig->model.keys[last], &value, &second),
+	                 BTREE_MISS);
+	assert_int_not_equal(miss.address, second.address);
+	memcpy(page, store_page(rig->store, miss.address), sizeof(page));
+	memcpy(other, store_page(rig->store, second.address), sizeof(other));
+	assert_int_equal(btree_load(&rig->tree, other, miss.address), STATUS_CORRUPT);
+	page[1000] ^= 1;
+	assert_int_equal(btree_load(&rig->tree, page, miss.address), STATUS_CORRUPT);
+	page[1000] ^= 1;
+	/* Another page with the right address: as if a write had been lost. */
+	page_seal((struct btree_page *)(void *)other, miss.address);
+	assert_int_equal(btree_load(&rig->tree, other, miss.address), STATUS_OK);
+	assert_int_equal(btree_find(&rig->tree, rig->model.keys[0], &value, &miss), BTREE_MISS);
+	assert_int_equal(btree_load(&rig->tree, other, miss.address), STATUS_CORRUPT);
+	/* Another partition's. */
+	((struct btree_page *)(void *)other)->tag = 8;
+	page_seal((struct btree_page *)(void *)other, miss.address);
+	assert_int_equal(btree_load(&rig->tree, other, miss.address), STATUS_CORRUPT);
+	assert_int_equal(btree_load(&rig->tree, page, miss.address), STATUS_OK);
+	assert_int_equal(btree_load(&rig->tree, page, miss.address), STATUS_OK);
+	assert_int_equal(btree_find(&rig->tree, rig->model.keys[0], &value, &miss), BTREE_OK);
+	rig_close(rig);
+}
+
+static void test_touch_moves_a_page(void **state)
+{
+	struct rig *rig = rig_on_disk();
+	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
+	struct btree_miss miss, same;
+	btree_value value;
+
+	(void)state;
+	assert_int_equal(btree_find(&rig->tree, rig->model.keys[9], &value, &miss), BTREE_MISS);
+	memcpy(page, store_page(rig->store, miss.address), sizeof(page));
+	assert_int_equal(btree_touch(&rig->tree, page, miss.address, &same), BTREE_OK);
+	assert_int_equal(btree_dirty_count(&rig->tree), rig->tree.depth);
+	checkpoint_whole(rig);
+	assert_int_equal(rig->store->states[miss.address - 1], PLACE_FREE);
+	assert_int_equal(btree_touch(&rig->tree, page, miss.address, &same), BTREE_ABSENT);
+	rig_check_leaks(rig);
+	rig_close(rig);
+}
+
+static void test_full_pool_changes_nothing(void **state)
+{
+	struct rig *rig = rig_open(3, 4000, 2, 64);
+	enum btree_result result = BTREE_OK;
+	struct btree_miss miss;
+	uint64_t count = 0;
+	btree_value old;
+
+	(void)state;
+	for (uint32_t i = 0; result == BTREE_OK && i < rig->model.key_count; i += 7) {
+		result = btree_set(&rig->tree, rig->model.keys[i], i + 1, &old, &miss);
+		count += result == BTREE_OK;
+	}
+	for (uint32_t i = 0; result == BTREE_OK && i < rig->model.key_count; i++) {
+		result = btree_set(&rig->tree, rig->model.keys[i], i + 1, &old, &miss);
+		count += result == BTREE_OK && old == 0;
+	}
+	if (result == BTREE_FULL)
+		assert_int_equal(rig->tree.key_count, count);
+	btree_validate(&rig->tree);
+	checkpoint_whole(rig);
+	btree_validate(&rig->tree);
+	rig_close(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_append_fills_pages),
+		cmocka_unit_test(test_range_removal_gives_back_pages),
+		cmocka_unit_test(test_load_refuses_what_is_not_the_page),
+		cmocka_unit_test(test_touch_moves_a_page),
+		cmocka_unit_test(test_full_pool_changes_nothing),
+		cmocka_unit_test(test_model_every_step),
+		cmocka_unit_test(test_model_long),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
