@@ -142,13 +142,17 @@ static enum status fail(const char *what, const char *address, char error[static
 	return status;
 }
 
-static void set_option(int fd, int level, int name)
+static void set_option(int fd, int level, int name, int value)
 {
-	int one = 1;
-
 	/* Best effort: what matters shows when the socket is bound. */
-	if (setsockopt(fd, level, name, &one, sizeof(one)) != 0)
+	if (setsockopt(fd, level, name, &value, sizeof(value)) != 0)
 		return;
+}
+
+static void set_stream_options(int fd)
+{
+	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1); /* a peer that is gone is noticed, some day */
 }
 
 static int open_socket(const struct net_address *address)
@@ -199,7 +203,7 @@ static int probe_alone(const struct net_address *address)
 
 	if (fd < 0)
 		return -1;
-	set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+	set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	r = bind(fd, &address->any, address->size);
 	if (r == 0)
 		r = listen(fd, 1); /* SO_REUSEADDR alone would let two bind, but not listen */
@@ -216,10 +220,12 @@ static int probe_alone(const struct net_address *address)
 static int prepare(int fd, const struct net_address *address, enum io_share share)
 {
 	if (address->any.sa_family != AF_UNIX) {
-		set_option(fd, SOL_SOCKET, SO_REUSEADDR);
-		set_option(fd, IPPROTO_TCP, TCP_NODELAY); /* what it accepts inherits it */
+		set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		set_stream_options(fd); /* what it accepts inherits them */
+		if (address->any.sa_family == AF_INET6)
+			set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 		if (share != IO_SHARE_NONE)
-			set_option(fd, SOL_SOCKET, SO_REUSEPORT);
+			set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 		if (share == IO_SHARE_FIRST && probe_alone(address) != 0)
 			return -1;
 	}
@@ -238,6 +244,14 @@ enum status net_listen(const struct io_listen_options *options, int *out, char b
 	if (status != STATUS_OK)
 		return status;
 	fd = open_socket(&address);
+	if (fd < 0 && errno == EAFNOSUPPORT && options->address[0] == '*') {
+		/* A machine without IPv6. */
+		address.v4 = (struct sockaddr_in){
+			AF_INET, address.v6.sin6_port, { INADDR_ANY }, { 0 }
+		};
+		address.size = sizeof(address.v4);
+		fd = open_socket(&address);
+	}
 	if (fd < 0)
 		return fail("socket for", options->address, error);
 	if (prepare(fd, &address, options->share) != 0) {
@@ -280,7 +294,7 @@ enum status net_socket(const struct net_address *address, int *out,
 	if (fd < 0)
 		return fail("socket to", "connect", error);
 	if (address->any.sa_family != AF_UNIX)
-		set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+		set_stream_options(fd);
 	*out = fd;
 	return STATUS_OK;
 }

@@ -427,7 +427,7 @@ enum status plain_streams_open(struct plain *p, const struct io_options *options
 	STAILQ_INIT(&p->work);
 	STAILQ_INIT(&p->free);
 	p->streams = calloc(options->connections_max, sizeof(*p->streams));
-	p->receive = malloc(PLAIN_RECEIVE_SIZE);
+	p->receive = calloc(1, PLAIN_RECEIVE_SIZE);
 	if (p->streams == NULL || p->receive == NULL)
 		return STATUS_NO_SPACE;
 	p->stream_count = options->connections_max;

@@ -224,7 +224,7 @@ static void drain(struct uring *u)
 		}
 		io_uring_cq_advance(&u->ring, count);
 	}
-	assert(u->flying == 0);
+	assert(u->flying == 0); /* else: a stream or listener is still open */
 }
 
 static void uring_close(struct transport *t)

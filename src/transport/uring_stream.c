@@ -9,6 +9,8 @@
 #include "base/assert.h"
 #include "transport/uring.h"
 
+enum { SEND_SIZE_MAX = 1 << 30 }; /* of one operation, whose size is 32 bits wide */
+
 /*
  * A stream is a set of flags that say what flies and what is wanted; issue() compares them and
  * starts what is missing. Whatever finds no room or no buffer is marked dirty and tried again when
@@ -174,8 +176,9 @@ static void prep_send(struct uring_stream *s, struct io_uring_sqe *sqe)
 	uint32_t count = cursor_window(&s->cursor, &iov);
 
 	if (count == 1) {
-		io_uring_prep_send(sqe, s->fd, iov->iov_base, iov->iov_len,
-		                   MSG_WAITALL | MSG_NOSIGNAL);
+		size_t size = iov->iov_len < SEND_SIZE_MAX ? iov->iov_len : SEND_SIZE_MAX;
+
+		io_uring_prep_send(sqe, s->fd, iov->iov_base, size, MSG_WAITALL | MSG_NOSIGNAL);
 	} else {
 		s->message.msg_iov = (struct iovec *)(uintptr_t)iov;
 		s->message.msg_iovlen = count;
