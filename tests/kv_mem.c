@@ -7,27 +7,13 @@
 #include "base/macros.h"
 #include "base/prng.h"
 #include "core/worker.h"
+#include "kv_mem_table.h"
 
 enum {
 	PARTITIONS_DEFAULT = 64,
 	HANDLES_MAX = 4096,
 	PREPARED_MAX = 64,
 	BLOB_PIECE_ALIGN = 4096,
-};
-
-/* The bytes of a value: shared by its record and the handles that pin it. */
-struct value {
-	unsigned refs;
-	bool blob;
-	size_t size, room;
-	uint8_t *data;
-};
-
-struct record {
-	struct bytes key; /* owned */
-	struct value *value;
-	uint64_t version, expires_ms;
-	uint8_t kind;
 };
 
 struct handle {
@@ -55,9 +41,8 @@ struct op {
 };
 
 struct kv_mem {
-	struct record *records; /* sorted by key */
-	size_t count, room;
-	uint64_t version, delay_ns_max;
+	struct table table;
+	uint64_t delay_ns_max;
 	unsigned partitions;
 	struct prng prng;
 	struct kv_mem_fault fault;
@@ -67,134 +52,12 @@ struct kv_mem {
 	TAILQ_HEAD(, op) waiting; /* in the order of submission */
 	uint8_t *scratch;
 	size_t scratch_size;
-	uint64_t now_ms; /* of the command that takes effect */
 };
 
 struct port {
 	struct kv kv;
 	struct kv_mem *mem;
 };
-
-static void *take(size_t size)
-{
-	void *memory = calloc(1, size == 0 ? 1 : size);
-
-	assert(memory != NULL);
-	return memory;
-}
-
-static struct value *value_take(struct bytes bytes, bool blob)
-{
-	struct value *value = take(sizeof(*value));
-
-	*value = (struct value){
-		.refs = 1, .blob = blob, .size = bytes.size, .data = take(bytes.size)
-	};
-	if (bytes.size > 0)
-		memcpy(value->data, bytes.data, bytes.size);
-	value->room = bytes.size;
-	return value;
-}
-
-static void value_unref(struct value *value)
-{
-	assert(value->refs > 0);
-	if (--value->refs > 0)
-		return;
-	free(value->data);
-	free(value);
-}
-
-/* The first record that is not before `key`. */
-static size_t lower_bound(const struct kv_mem *mem, struct bytes key)
-{
-	size_t first = 0, last = mem->count;
-
-	while (first < last) {
-		size_t middle = first + (last - first) / 2;
-
-		if (bytes_compare(mem->records[middle].key, key) < 0)
-			first = middle + 1;
-		else
-			last = middle;
-	}
-	return first;
-}
-
-static bool is_expired(const struct kv_mem *mem, const struct record *record)
-{
-	return record->expires_ms != 0 && record->expires_ms <= mem->now_ms;
-}
-
-static void record_remove(struct kv_mem *mem, size_t index)
-{
-	struct record *record = &mem->records[index];
-
-	assert(index < mem->count);
-	free((void *)(uintptr_t)record->key.data);
-	value_unref(record->value);
-	memmove(record, record + 1, (mem->count - index - 1) * sizeof(*record));
-	mem->count--;
-}
-
-/* The live record of `key`, or NULL; one that has expired is removed. */
-static struct record *record_find(struct kv_mem *mem, struct bytes key)
-{
-	size_t index = lower_bound(mem, key);
-
-	if (index == mem->count || !bytes_equal(mem->records[index].key, key))
-		return NULL;
-	if (is_expired(mem, &mem->records[index])) {
-		record_remove(mem, index);
-		return NULL;
-	}
-	return &mem->records[index];
-}
-
-/* Makes `value`, whose ref it takes over, the value of `key`. Returns the new version. */
-static uint64_t record_store(struct kv_mem *mem, struct bytes key, struct value *value,
-                             uint64_t expires_ms, uint8_t kind)
-{
-	struct record *record = record_find(mem, key);
-
-	if (record == NULL) {
-		size_t index = lower_bound(mem, key);
-
-		if (mem->count == mem->room) {
-			mem->room = mem->room == 0 ? 64 : mem->room * 2;
-			mem->records = realloc(mem->records, mem->room * sizeof(*record));
-			assert(mem->records != NULL);
-		}
-		record = &mem->records[index];
-		memmove(record + 1, record, (mem->count - index) * sizeof(*record));
-		mem->count++;
-		*record = (struct record){ .key = bytes_of(take(key.size), key.size) };
-		memcpy((void *)(uintptr_t)record->key.data, key.data, key.size);
-	} else {
-		value_unref(record->value);
-	}
-	record->value = value;
-	record->version = ++mem->version;
-	record->expires_ms = expires_ms;
-	record->kind = kind;
-	return record->version;
-}
-
-static struct kv_entry entry_of(const struct record *record, struct bytes key, bool load)
-{
-	struct kv_entry entry = { .key = key };
-
-	if (record == NULL)
-		return entry;
-	entry.size = record->value->size;
-	entry.version = record->version;
-	entry.expires_ms = record->expires_ms;
-	entry.kind = record->kind;
-	entry.blob = record->value->blob && !load;
-	if (!entry.blob)
-		entry.value = bytes_of(record->value->data, record->value->size);
-	return entry;
-}
 
 static struct handle *handle_find(struct kv_mem *mem, uint64_t number)
 {
@@ -256,17 +119,17 @@ static bool is_locked(const struct kv_mem *mem, struct bytes key)
 
 static uint64_t version_of(struct kv_mem *mem, struct bytes key)
 {
-	const struct record *record = record_find(mem, key);
+	const struct record *record = record_find(&mem->table, key);
 
 	return record == NULL ? 0 : record->version;
 }
 
 static enum status do_get(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	const struct record *record = record_find(mem, cmd->key);
+	const struct record *record = record_find(&mem->table, cmd->key);
 
 	if (cmd->visit != NULL) {
-		struct kv_entry entry = entry_of(record, cmd->key, cmd->flags & KV_LOAD);
+		struct kv_entry entry = record_entry(record, cmd->key, cmd->flags & KV_LOAD);
 
 		cmd->visit(cmd->visitor, &entry, NULL);
 	}
@@ -276,7 +139,7 @@ static enum status do_get(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t
 
 static enum status do_put(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	const struct record *old = record_find(mem, cmd->key);
+	const struct record *old = record_find(&mem->table, cmd->key);
 	uint64_t expires_ms = cmd->flags & KV_FROM_BLOB ? 0 : cmd->expires_ms;
 	struct value *value;
 
@@ -289,13 +152,13 @@ static enum status do_put(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t
 		expires_ms = old == NULL ? 0 : old->expires_ms;
 	value = cmd->flags & KV_FROM_BLOB ? handle_finish(mem, cmd->handle)
 	                                  : value_take(cmd->value, false);
-	*result = record_store(mem, cmd->key, value, expires_ms, cmd->kind);
+	*result = record_store(&mem->table, cmd->key, value, expires_ms, cmd->kind)->version;
 	return STATUS_OK;
 }
 
 static enum status do_delete(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	const struct record *old = record_find(mem, cmd->key);
+	const struct record *old = record_find(&mem->table, cmd->key);
 
 	if (is_locked(mem, cmd->key))
 		return STATUS_BUSY;
@@ -304,7 +167,7 @@ static enum status do_delete(struct kv_mem *mem, const struct kv_cmd *cmd, uint6
 		return STATUS_CONFLICT;
 	*result = old != NULL;
 	if (old != NULL)
-		record_remove(mem, (size_t)(old - mem->records));
+		record_remove(&mem->table, (size_t)(old - mem->table.records));
 	return STATUS_OK;
 }
 
@@ -320,8 +183,8 @@ static uint8_t *scratch_of(struct kv_mem *mem, size_t size)
 
 static enum status do_update(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	const struct record *old = record_find(mem, cmd->key);
-	struct kv_entry entry = entry_of(old, cmd->key, cmd->flags & KV_LOAD);
+	const struct record *old = record_find(&mem->table, cmd->key);
+	struct kv_entry entry = record_entry(old, cmd->key, cmd->flags & KV_LOAD);
 	struct kv_edit edit = { .action = KV_KEEP, .status = STATUS_OK };
 
 	if (is_locked(mem, cmd->key))
@@ -336,15 +199,16 @@ static enum status do_update(struct kv_mem *mem, const struct kv_cmd *cmd, uint6
 		return edit.status;
 	if (edit.action == KV_REMOVE) {
 		if (old != NULL)
-			record_remove(mem, (size_t)(old - mem->records));
+			record_remove(&mem->table, (size_t)(old - mem->table.records));
 		*result = 0;
 		return STATUS_OK;
 	}
 	assert(edit.action == KV_STORE);
 	assert(edit.value.size <= edit.scratch_max);
-	*result =
-	        record_store(mem, cmd->key, value_take(edit.value, edit.value.size > KV_INLINE_MAX),
-	                     edit.expires_ms, edit.kind);
+	*result = record_store(&mem->table, cmd->key,
+	                       value_take(edit.value, edit.value.size > KV_INLINE_MAX),
+	                       edit.expires_ms, edit.kind)
+	                  ->version;
 	return STATUS_OK;
 }
 
@@ -375,7 +239,7 @@ static uint64_t apply_writes(struct kv_mem *mem, const struct kv_write *writes, 
 
 	for (uint32_t i = 0; i < count; i++) {
 		const struct kv_write *write = &writes[i];
-		struct record *old = record_find(mem, write->key);
+		struct record *old = record_find(&mem->table, write->key);
 		uint64_t expires_ms = write->expires_ms;
 
 		if (write->op == KV_GET)
@@ -383,12 +247,12 @@ static uint64_t apply_writes(struct kv_mem *mem, const struct kv_write *writes, 
 		applied++;
 		if (write->op == KV_DELETE) {
 			if (old != NULL)
-				record_remove(mem, (size_t)(old - mem->records));
+				record_remove(&mem->table, (size_t)(old - mem->table.records));
 			continue;
 		}
 		if (write->flags & KV_KEEP_EXPIRY)
 			expires_ms = old == NULL ? 0 : old->expires_ms;
-		record_store(mem, write->key,
+		record_store(&mem->table, write->key,
 		             write->flags & KV_FROM_BLOB ? handle_finish(mem, write->version)
 		                                         : value_take(write->value, false),
 		             expires_ms, write->kind);
@@ -472,7 +336,7 @@ static enum status do_resolve(struct kv_mem *mem, const struct kv_cmd *cmd, uint
 static bool scan_wants(const struct kv_mem *mem, const struct kv_cmd *cmd,
                        const struct record *record)
 {
-	if (is_expired(mem, record))
+	if (record_is_expired(&mem->table, record))
 		return false;
 	return !(cmd->flags & KV_SCAN_PARTITION) ||
 	       kv_partition(record->key, mem->partitions) == cmd->partition;
@@ -480,20 +344,20 @@ static bool scan_wants(const struct kv_mem *mem, const struct kv_cmd *cmd,
 
 static enum status do_scan(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	size_t first = lower_bound(mem, cmd->key), last = mem->count;
+	size_t first = table_lower_bound(&mem->table, cmd->key), last = mem->table.count;
 	bool reverse = cmd->flags & KV_REVERSE;
 
 	if (cmd->end.size > 0) {
-		last = lower_bound(mem, cmd->end);
+		last = table_lower_bound(&mem->table, cmd->end);
 	} else if (cmd->key.data[0] < UINT8_MAX) {
 		uint8_t next_space = (uint8_t)(cmd->key.data[0] + 1);
 
-		last = lower_bound(mem, bytes_of(&next_space, 1));
+		last = table_lower_bound(&mem->table, bytes_of(&next_space, 1));
 	}
 	*result = 0;
 	while (first < last && *result < cmd->limit) {
-		const struct record *record = &mem->records[reverse ? --last : first++];
-		struct kv_entry entry = entry_of(record, record->key, cmd->flags & KV_LOAD);
+		const struct record *record = &mem->table.records[reverse ? --last : first++];
+		struct kv_entry entry = record_entry(record, record->key, cmd->flags & KV_LOAD);
 
 		if (!scan_wants(mem, cmd, record))
 			continue;
@@ -507,13 +371,13 @@ static enum status do_scan(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_
 
 static enum status do_clear(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	size_t index = lower_bound(mem, cmd->key);
+	size_t index = table_lower_bound(&mem->table, cmd->key);
 
 	*result = 0;
-	while (index < mem->count && mem->records[index].key.size >= cmd->key.size &&
-	       memcmp(mem->records[index].key.data, cmd->key.data, cmd->key.size) == 0) {
-		*result += !is_expired(mem, &mem->records[index]);
-		record_remove(mem, index);
+	while (index < mem->table.count && mem->table.records[index].key.size >= cmd->key.size &&
+	       memcmp(mem->table.records[index].key.data, cmd->key.data, cmd->key.size) == 0) {
+		*result += !record_is_expired(&mem->table, &mem->table.records[index]);
+		record_remove(&mem->table, index);
 	}
 	return STATUS_OK;
 }
@@ -521,9 +385,9 @@ static enum status do_clear(struct kv_mem *mem, const struct kv_cmd *cmd, uint64
 static enum status do_count(const struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
 	*result = 0;
-	for (size_t i = lower_bound(mem, bytes_of(cmd->key.data, 1));
-	     i < mem->count && mem->records[i].key.data[0] == cmd->key.data[0]; i++)
-		*result += !is_expired(mem, &mem->records[i]);
+	for (size_t i = table_lower_bound(&mem->table, bytes_of(cmd->key.data, 1));
+	     i < mem->table.count && mem->table.records[i].key.data[0] == cmd->key.data[0]; i++)
+		*result += !record_is_expired(&mem->table, &mem->table.records[i]);
 	return STATUS_OK;
 }
 
@@ -558,7 +422,7 @@ static enum status do_blob_write(struct kv_mem *mem, const struct kv_cmd *cmd, u
 
 static enum status do_blob_open(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
-	const struct record *record = record_find(mem, cmd->key);
+	const struct record *record = record_find(&mem->table, cmd->key);
 
 	*result = 0;
 	if (record != NULL) {
@@ -568,7 +432,7 @@ static enum status do_blob_open(struct kv_mem *mem, const struct kv_cmd *cmd, ui
 		record->value->refs++;
 	}
 	if (cmd->visit != NULL) {
-		struct kv_entry entry = entry_of(record, cmd->key, false);
+		struct kv_entry entry = record_entry(record, cmd->key, false);
 
 		cmd->visit(cmd->visitor, &entry, NULL);
 	}
@@ -688,7 +552,7 @@ static void op_execute(struct timer *timer)
 		assert(op != NULL);
 		TAILQ_REMOVE(&mem->waiting, op, link);
 		timer_cancel(&op->req->worker->timers, &op->timer);
-		mem->now_ms = last->req->worker->wall_ms;
+		mem->table.now_ms = last->req->worker->wall_ms;
 		op->status = execute(mem, &op->cmd, &op->result);
 		op_arm(op, op_complete);
 	} while (op != last);
@@ -704,7 +568,7 @@ static void port_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd
 		uint64_t result;
 		enum status status;
 
-		mem->now_ms = kv->worker->wall_ms;
+		mem->table.now_ms = kv->worker->wall_ms;
 		status = execute(mem, cmd, &result);
 		req_complete(req, status, result);
 		return;
@@ -756,20 +620,28 @@ struct kv *kv_mem_attach(struct kv_mem *mem, struct worker *worker)
 	return &port->kv;
 }
 
-void kv_mem_close(struct kv_mem *mem)
+void kv_mem_abandon(struct kv_mem *mem)
 {
-	assert(mem->stats.in_flight == 0);
-	for (unsigned i = 0; i < HANDLES_MAX; i++)
-		assert(mem->handles[i].value == NULL); /* else: a blob handle was not closed */
+	for (unsigned i = 0; i < HANDLES_MAX; i++) {
+		if (mem->handles[i].value != NULL)
+			value_unref(mem->handles[i].value);
+	}
 	for (unsigned i = 0; i < PREPARED_MAX; i++) {
 		if (mem->prepared[i].txn != 0)
 			prepared_free(mem, &mem->prepared[i]);
 	}
-	while (mem->count > 0)
-		record_remove(mem, mem->count - 1);
-	free(mem->records);
+	while (mem->table.count > 0)
+		record_remove(&mem->table, mem->table.count - 1);
+	free(mem->table.records);
 	free(mem->scratch);
 	free(mem);
+}
+
+void kv_mem_close(struct kv_mem *mem)
+{
+	assert(mem->stats.in_flight == 0);
+	assert(mem->stats.handles_open == 0); /* else: a blob handle was not closed */
+	kv_mem_abandon(mem);
 }
 
 void kv_mem_fail(struct kv_mem *mem, const struct kv_mem_fault *fault)
@@ -781,8 +653,33 @@ void kv_mem_fail(struct kv_mem *mem, const struct kv_mem_fault *fault)
 void kv_mem_stats(const struct kv_mem *mem, struct kv_mem_stats *out)
 {
 	*out = mem->stats;
-	out->keys = mem->count;
+	out->keys = mem->table.count;
 	out->bytes = 0;
-	for (size_t i = 0; i < mem->count; i++)
-		out->bytes += mem->records[i].value->size;
+	for (size_t i = 0; i < mem->table.count; i++)
+		out->bytes += mem->table.records[i].value->size;
+}
+
+struct kv_entry kv_mem_peek(struct kv_mem *mem, struct bytes key)
+{
+	return record_entry(record_find(&mem->table, key), key, true);
+}
+
+void kv_mem_restore(struct kv_mem *mem, const struct kv_entry *entry)
+{
+	struct record *record =
+	        record_store(&mem->table, entry->key,
+	                     value_take(entry->value, entry->value.size > KV_INLINE_MAX),
+	                     entry->expires_ms, entry->kind);
+
+	record->version = entry->version;
+	if (entry->version > mem->table.version)
+		mem->table.version = entry->version;
+}
+
+void kv_mem_remove(struct kv_mem *mem, struct bytes key)
+{
+	const struct record *record = record_find(&mem->table, key);
+
+	if (record != NULL)
+		record_remove(&mem->table, (size_t)(record - mem->table.records));
 }

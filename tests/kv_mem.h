@@ -28,7 +28,8 @@ struct kv_mem *kv_mem_open(const struct kv_mem_options *options);
 /* The store as `worker` sees it. kv->ops->close() gives the port back; the data stays. */
 struct kv *kv_mem_attach(struct kv_mem *mem, struct worker *worker);
 
-void kv_mem_close(struct kv_mem *mem); /* after its ports; no blob handle is open */
+void kv_mem_close(struct kv_mem *mem);   /* after its ports; no blob handle is open */
+void kv_mem_abandon(struct kv_mem *mem); /* the same, whatever is under way or open */
 
 /*
  * After `skip` more commands the next `count` complete with `status` and have no effect. A count
@@ -40,6 +41,14 @@ struct kv_mem_fault {
 	bool reads;
 };
 void kv_mem_fail(struct kv_mem *mem, const struct kv_mem_fault *fault);
+
+/*
+ * For what builds on it, past all commands: what a key holds, in memory that dies with the next
+ * change, and a record put back as it was, with its version, or taken out.
+ */
+struct kv_entry kv_mem_peek(struct kv_mem *mem, struct bytes key);
+void kv_mem_restore(struct kv_mem *mem, const struct kv_entry *entry);
+void kv_mem_remove(struct kv_mem *mem, struct bytes key);
 
 /* For assertions at the end of a test. */
 struct kv_mem_stats {

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim_store_clients.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+enum {
+	COMMIT_MAX = 6,
+	PIECE_SIZE = 16 << 10, /* of a blob */
+	EXPIRY_MAX_MS = 40,
+	SMALL_VALUE_MAX = 4000, /* of the writes of a commit */
+};
+
+enum kind {
+	DO_PUT,
+	DO_SWAP, /* PUT if the version is the one last seen */
+	DO_DELETE,
+	DO_UPDATE,
+	DO_COMMIT,
+	DO_GET,
+	DO_SCAN,
+	DO_BLOB,      /* BLOB_WRITE.., PUT */
+	DO_BLOB_READ, /* BLOB_OPEN, BLOB_READ.., BLOB_CLOSE */
+	KINDS
+};
+
+static const struct {
+	enum kv_op op;
+	unsigned weight;
+} kinds[KINDS] = {
+	[DO_PUT] = { KV_PUT, 25 },
+	[DO_SWAP] = { KV_PUT, 5 },
+	[DO_DELETE] = { KV_DELETE, 8 },
+	[DO_UPDATE] = { KV_UPDATE, 15 },
+	[DO_COMMIT] = { KV_COMMIT, 12 },
+	[DO_GET] = { KV_GET, 20 },
+	[DO_SCAN] = { KV_SCAN, 5 },
+	[DO_BLOB] = { KV_BLOB_WRITE, 5 },
+	[DO_BLOB_READ] = { KV_BLOB_OPEN, 5 },
+};
+
+struct client {
+	struct req req;
+	struct store_clients *all;
+	struct worker *worker;
+	struct kv *kv;
+	bool busy;
+	enum kind kind;
+	uint64_t since, wall_ms_first; /* when it was submitted */
+	unsigned key_count;            /* of the writes of a commit; else 1 */
+	unsigned keys[COMMIT_MAX];
+	uint64_t numbers[COMMIT_MAX]; /* of writes; of what a GET has seen */
+	uint64_t seen_version;
+	uint32_t size;         /* of the value to write, or of the blob that is read */
+	uint64_t handle, done; /* of a blob; bytes of it that were written or read */
+	bool closing;          /* the handle is being given back */
+	uint64_t expires_ms;
+	unsigned draw; /* what the visit of an update does */
+	unsigned scan_first, scan_last;
+	uint64_t *scanned; /* by key */
+	struct kv_write writes[COMMIT_MAX];
+	struct kv_commit commit;
+	uint8_t key_room[COMMIT_MAX][STORE_KEY_MAX];
+	uint8_t *value; /* value_max, at least COMMIT_MAX small ones */
+};
+
+struct store_clients {
+	struct store_harness_options options;
+	struct kv_model *model;
+	struct store_harness_result *result;
+	uint64_t versions[KV_MODEL_KEYS_MAX]; /* by key: the last one that a client was told */
+	unsigned worker_count;
+	unsigned client_count;
+	struct client clients[];
+};
+
+struct client_frame {
+	struct frame frame;
+	struct client *client;
+};
+
+uint8_t store_space(unsigned space)
+{
+	static const uint8_t spaces[STORE_SPACES] = { KV_SPACE_REDIS, KV_SPACE_REDIS_MEMBERS + 1,
+		                                      KV_SPACE_APP };
+
+	return spaces[space];
+}
+
+unsigned store_space_first(unsigned space, unsigned count)
+{
+	return count * space / STORE_SPACES;
+}
+
+/* Space, index in two bytes, and a tail whose size depends on the index. */
+struct bytes store_key(unsigned index, unsigned count, uint8_t *room)
+{
+	size_t tail = index % 13 == 0 ? 250 : index * 7 % 40;
+	unsigned space = 0;
+
+	while (store_space_first(space + 1, count) <= index)
+		space++;
+	room[0] = store_space(space);
+	room[1] = (uint8_t)(index >> 8);
+	room[2] = (uint8_t)index;
+	memset(room + 3, 'k', tail);
+	assert(3 + tail <= STORE_KEY_MAX);
+	return bytes_of(room, 3 + tail);
+}
+
+int store_key_index(struct bytes key)
+{
+	return key.size < 3 ? -1 : key.data[1] << 8 | key.data[2];
+}
+
+uint64_t store_entry_number(const struct kv_entry *entry)
+{
+	uint64_t number;
+
+	if (entry->version == 0)
+		return 0;
+	if (entry->blob)
+		return (uint64_t)STORE_NUMBER_UNKNOWN;
+	number = kv_model_number(entry->value);
+	return number == 0 || entry->size != entry->value.size ? (uint64_t)STORE_NUMBER_FORGED
+	                                                       : number;
+}
+
+struct store_clients *store_clients_open(const struct store_harness_options *options,
+                                         struct kv_model *model,
+                                         struct store_harness_result *result)
+{
+	size_t room = options->value_max > COMMIT_MAX * SMALL_VALUE_MAX
+	                      ? options->value_max
+	                      : COMMIT_MAX * SMALL_VALUE_MAX;
+	struct store_clients *all;
+
+	all = calloc(1, sizeof(*all) + options->clients * sizeof(all->clients[0]));
+	assert(all != NULL);
+	all->options = *options;
+	all->model = model;
+	all->result = result;
+	all->client_count = options->clients;
+	for (unsigned i = 0; i < all->client_count; i++) {
+		struct client *client = &all->clients[i];
+
+		client->all = all;
+		client->value = calloc(1, room);
+		client->scanned = calloc(options->keys, sizeof(client->scanned[0]));
+		assert(client->value != NULL && client->scanned != NULL);
+	}
+	return all;
+}
+
+void store_clients_close(struct store_clients *all)
+{
+	for (unsigned i = 0; i < all->client_count; i++) {
+		free(all->clients[i].value);
+		free(all->clients[i].scanned);
+	}
+	free(all);
+}
+
+void store_clients_attach(struct store_clients *all, const struct store_env *env,
+                          const struct store_binding *binding, void *store)
+{
+	all->worker_count = env->worker_count;
+	memset(all->versions, 0, sizeof(all->versions));
+	for (unsigned i = 0; i < all->client_count; i++) {
+		assert(!all->clients[i].busy);
+		all->clients[i].worker = env->workers[i % env->worker_count];
+		all->clients[i].kv = binding->kv(store, i % env->worker_count);
+	}
+}
+
+void store_clients_drop(struct store_clients *all)
+{
+	for (unsigned i = 0; i < all->client_count; i++)
+		all->clients[i].busy = false;
+}
+
+bool store_clients_are_idle(const struct store_clients *all)
+{
+	for (unsigned i = 0; i < all->client_count; i++) {
+		if (all->clients[i].busy)
+			return false;
+	}
+	return true;
+}
+
+uint64_t store_clients_since(const struct store_clients *all, uint64_t now)
+{
+	for (unsigned i = 0; i < all->client_count; i++) {
+		if (all->clients[i].busy && all->clients[i].since < now)
+			now = all->clients[i].since;
+	}
+	return now;
+}
+
+static void client_done(struct req *req);
+
+static void submit(struct client *client, const struct kv_cmd *cmd)
+{
+	req_init(&client->req, client->worker);
+	req_push(&client->req, struct client_frame, client_done)->client = client;
+	kv_submit(client->kv, &client->req, cmd);
+}
+
+static struct bytes key_of(struct client *client, unsigned slot)
+{
+	return store_key(client->keys[slot], client->all->options.keys, client->key_room[slot]);
+}
+
+static void seen(struct client *client, unsigned key, uint64_t number, uint64_t version)
+{
+	if (number == (uint64_t)STORE_NUMBER_UNKNOWN)
+		return;
+	kv_model_seen(client->all->model,
+	              &(struct kv_model_seen){ .key = key,
+	                                       .number = number,
+	                                       .version = version,
+	                                       .since = client->since,
+	                                       .wall_ms_first = client->wall_ms_first,
+	                                       .wall_ms_last = client->worker->wall_ms });
+}
+
+static void see_one(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct client *client = visitor;
+
+	assert(edit == NULL);
+	client->numbers[0] = store_entry_number(entry);
+	client->seen_version = entry->version;
+	client->size = (uint32_t)entry->size;
+}
+
+static void see_many(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct client *client = visitor;
+	int index = store_key_index(entry->key);
+
+	assert(edit == NULL);
+	if (index < (int)client->scan_first || index > (int)client->scan_last) {
+		client->numbers[0] = (uint64_t)STORE_NUMBER_FORGED; /* outside of the range */
+		return;
+	}
+	client->scanned[index] = store_entry_number(entry);
+}
+
+static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct client *client = visitor;
+	uint64_t before = store_entry_number(entry);
+	struct kv_model_decision decision = { .number = client->numbers[0], .before = before };
+
+	/* What an update saw is durable when it completes, but it has not completed yet. */
+	client->numbers[1] = before;
+	client->seen_version = entry->version;
+	decision.keeps = client->draw == 0;
+	decision.deletes = client->draw == 1;
+	if (before == (uint64_t)STORE_NUMBER_UNKNOWN)
+		decision.before = 0;
+	kv_model_decide(client->all->model, &decision);
+	if (decision.keeps)
+		return;
+	edit->action = decision.deletes ? KV_REMOVE : KV_STORE;
+	if (decision.deletes)
+		return;
+	assert(client->size <= edit->scratch_max);
+	kv_model_fill(client->numbers[0], before, edit->scratch, client->size);
+	edit->value = bytes_of(edit->scratch, client->size);
+}
+
+static void finish_writes(struct client *client, enum status status, uint64_t version)
+{
+	for (unsigned i = 0; i < client->key_count; i++)
+		kv_model_end(client->all->model, client->numbers[i], status, version);
+	if (version != 0 && status == STATUS_OK)
+		client->all->versions[client->keys[0]] = version;
+	client->busy = false;
+}
+
+static void finish_update(struct client *client, enum status status, uint64_t result)
+{
+	bool stored = client->draw > 1;
+
+	kv_model_end(client->all->model, client->numbers[0], status, stored ? result : 0);
+	if (status == STATUS_OK)
+		seen(client, client->keys[0], client->numbers[1], client->seen_version);
+	client->busy = false;
+}
+
+static void finish_scan(struct client *client, enum status status)
+{
+	struct kv_model *model = client->all->model;
+
+	client->busy = false;
+	if (status != STATUS_OK)
+		return;
+	if (client->numbers[0] != 0) /* an entry that is no key of the range */
+		seen(client, client->scan_first, client->numbers[0], 0);
+	for (unsigned key = client->scan_first; key <= client->scan_last; key++)
+		seen(client, key, client->scanned[key], 0);
+	if (client->all->options.expiry == 0)
+		kv_model_whole(model, client->scanned, client->scan_first, client->scan_last);
+}
+
+static void close_handle(struct client *client)
+{
+	client->closing = true;
+	submit(client, &(struct kv_cmd){ .op = KV_BLOB_CLOSE, .handle = client->handle });
+}
+
+static void blob_write_piece(struct client *client)
+{
+	uint64_t left = client->size - client->done;
+	uint64_t piece = left < PIECE_SIZE ? left : PIECE_SIZE;
+
+	submit(client, &(struct kv_cmd){ .op = KV_BLOB_WRITE,
+	                                 .handle = client->handle,
+	                                 .value = bytes_of(client->value + client->done, piece) });
+	client->done += piece;
+}
+
+/* 1. Pieces; 2. the PUT that gives them a key; a handle that no PUT took is closed. */
+static void blob_written(struct client *client, enum status status, uint64_t result)
+{
+	bool put = client->done > client->size;
+
+	if (client->closing) {
+		client->busy = false;
+		return;
+	}
+	if (!put && status == STATUS_OK) {
+		client->handle = result;
+		if (client->done < client->size) {
+			blob_write_piece(client);
+			return;
+		}
+		client->done = client->size + 1;
+		kv_model_decide(client->all->model,
+		                &(struct kv_model_decision){ .number = client->numbers[0] });
+		submit(client, &(struct kv_cmd){ .op = KV_PUT,
+		                                 .flags = KV_FROM_BLOB,
+		                                 .key = key_of(client, 0),
+		                                 .handle = client->handle });
+		return;
+	}
+	finish_writes(client, status, put && status == STATUS_OK ? result : 0);
+	if (status == STATUS_OK || client->handle == 0)
+		return;
+	client->busy = true;
+	close_handle(client);
+}
+
+/* 1. The handle; 2. pieces; 3. the handle goes back. */
+static void blob_read(struct client *client, enum status status, uint64_t result)
+{
+	bool opened = client->handle != 0;
+
+	if (client->closing || (!opened && (status != STATUS_OK || result == 0))) {
+		if (!client->closing && status == STATUS_OK)
+			seen(client, client->keys[0], 0, 0);
+		client->busy = false;
+		return;
+	}
+	if (!opened)
+		client->handle = result;
+	else if (status == STATUS_OK)
+		client->done += result;
+	if (status != STATUS_OK || client->size > client->all->options.value_max ||
+	    (opened && result == 0) || client->done == client->size) {
+		struct bytes value = bytes_of(client->value, client->done);
+		uint64_t number = kv_model_number(value);
+
+		if (status == STATUS_OK)
+			seen(client, client->keys[0],
+			     number == 0 ? (uint64_t)STORE_NUMBER_FORGED : number,
+			     client->seen_version);
+		close_handle(client);
+		return;
+	}
+	submit(client,
+	       &(struct kv_cmd){ .op = KV_BLOB_READ,
+	                         .handle = client->handle,
+	                         .offset = client->done,
+	                         .out = client->value + client->done,
+	                         .out_size = PIECE_SIZE < client->size - client->done
+	                                             ? PIECE_SIZE
+	                                             : (uint32_t)(client->size - client->done) });
+}
+
+static void client_done(struct req *req)
+{
+	struct client *client = req_pop(req, struct client_frame)->client;
+	enum status status = req->status;
+	uint64_t result = req->result;
+
+	client->all->result->status[status]++;
+	switch (client->kind) {
+	case DO_PUT:
+	case DO_SWAP:
+		if (status == STATUS_CONFLICT)
+			client->all->versions[client->keys[0]] = result;
+		finish_writes(client, status, status == STATUS_OK ? result : 0);
+		break;
+	case DO_DELETE:
+	case DO_COMMIT:
+		finish_writes(client, status, 0);
+		break;
+	case DO_UPDATE:
+		finish_update(client, status, result);
+		break;
+	case DO_GET:
+		if (status == STATUS_OK)
+			seen(client, client->keys[0], client->numbers[0], result);
+		if (status == STATUS_OK)
+			client->all->versions[client->keys[0]] = result;
+		client->busy = false;
+		break;
+	case DO_SCAN:
+		finish_scan(client, status);
+		break;
+	case DO_BLOB:
+		blob_written(client, status, result);
+		break;
+	case DO_BLOB_READ:
+		blob_read(client, status, result);
+		break;
+	case KINDS:
+		unreachable();
+	}
+}
+
+static uint32_t draw_size(struct prng *prng, uint32_t max)
+{
+	uint32_t most = prng_below(prng, 4) == 0 ? max : 200;
+
+	return (uint32_t)prng_range(prng, KV_MODEL_VALUE_MIN, most < max ? most : max);
+}
+
+static uint64_t draw_expiry(struct client *client, struct prng *prng)
+{
+	if (!prng_chance(prng, client->all->options.expiry))
+		return 0;
+	return client->worker->wall_ms + 1 + prng_below(prng, EXPIRY_MAX_MS);
+}
+
+static void start_put(struct client *client, struct prng *prng)
+{
+	uint32_t max = client->all->options.value_max;
+	struct kv_cmd cmd = { .op = KV_PUT, .key = key_of(client, 0) };
+
+	client->size = draw_size(prng, max < KV_INLINE_MAX ? max : KV_INLINE_MAX);
+	client->expires_ms = draw_expiry(client, prng);
+	client->numbers[0] = kv_model_begin(
+	        client->all->model, &(struct kv_model_write){ .key = client->keys[0],
+	                                                      .size = client->size,
+	                                                      .expires_ms = client->expires_ms });
+	kv_model_fill(client->numbers[0], 0, client->value, client->size);
+	cmd.value = bytes_of(client->value, client->size);
+	cmd.expires_ms = client->expires_ms;
+	if (client->kind == DO_SWAP) {
+		cmd.flags = KV_IF_VERSION;
+		cmd.version = client->all->versions[client->keys[0]];
+	}
+	submit(client, &cmd);
+}
+
+static void start_delete(struct client *client)
+{
+	client->numbers[0] =
+	        kv_model_begin(client->all->model,
+	                       &(struct kv_model_write){ .key = client->keys[0], .deletes = true });
+	submit(client, &(struct kv_cmd){ .op = KV_DELETE, .key = key_of(client, 0) });
+}
+
+static void start_update(struct client *client, struct prng *prng)
+{
+	client->draw = (unsigned)prng_below(prng, 8);
+	client->size = draw_size(prng, SMALL_VALUE_MAX);
+	client->numbers[0] =
+	        kv_model_begin(client->all->model, &(struct kv_model_write){ .key = client->keys[0],
+	                                                                     .size = client->size,
+	                                                                     .undecided = true });
+	submit(client, &(struct kv_cmd){ .op = KV_UPDATE,
+	                                 .flags = KV_LOAD,
+	                                 .key = key_of(client, 0),
+	                                 .visit = update,
+	                                 .visitor = client });
+}
+
+static void draw_commit_keys(struct client *client, struct prng *prng)
+{
+	unsigned wanted = 2 + (unsigned)prng_below(prng, COMMIT_MAX - 1);
+
+	client->key_count = 0;
+	for (unsigned i = 0; i < wanted; i++) {
+		unsigned key = (unsigned)prng_below(prng, client->all->options.keys), at = 0;
+
+		while (at < client->key_count && client->keys[at] != key)
+			at++;
+		if (at == client->key_count)
+			client->keys[client->key_count++] = key;
+	}
+}
+
+static void start_commit(struct client *client, struct prng *prng)
+{
+	uint64_t group = UINT64_MAX;
+
+	draw_commit_keys(client, prng);
+	for (unsigned i = 0; i < client->key_count; i++) {
+		struct kv_write *write = &client->writes[i];
+		uint8_t *value = client->value + (size_t)i * SMALL_VALUE_MAX;
+		struct kv_model_write what = { .key = client->keys[i], .group = group };
+
+		what.deletes = prng_below(prng, 5) == 0;
+		what.size = draw_size(prng, SMALL_VALUE_MAX);
+		client->numbers[i] = kv_model_begin(client->all->model, &what);
+		if (i == 0)
+			group = client->numbers[0];
+		*write = (struct kv_write){ .op = what.deletes ? KV_DELETE : KV_PUT,
+			                    .key = key_of(client, i) };
+		if (what.deletes)
+			continue;
+		kv_model_fill(client->numbers[i], 0, value, what.size);
+		write->value = bytes_of(value, what.size);
+	}
+	client->commit = (struct kv_commit){ client->writes, client->key_count };
+	submit(client, &(struct kv_cmd){ .op = KV_COMMIT, .commit = &client->commit });
+}
+
+static void start_scan(struct client *client, struct prng *prng)
+{
+	unsigned count = client->all->options.keys;
+	unsigned space = (unsigned)prng_below(prng, STORE_SPACES);
+	unsigned first = store_space_first(space, count);
+	unsigned last = store_space_first(space + 1, count) - 1;
+	struct kv_cmd cmd = {
+		.op = KV_SCAN, .limit = UINT32_MAX, .visit = see_many, .visitor = client
+	};
+
+	client->scan_first = (unsigned)prng_range(prng, first, last);
+	client->scan_last = (unsigned)prng_range(prng, client->scan_first, last);
+	client->keys[0] = client->scan_first;
+	cmd.key = key_of(client, 0);
+	if (client->scan_last < last) {
+		client->keys[1] = client->scan_last + 1;
+		cmd.end = key_of(client, 1);
+	}
+	if (prng_below(prng, 2) == 0)
+		cmd.flags = KV_REVERSE;
+	memset(client->scanned, 0, count * sizeof(client->scanned[0]));
+	client->numbers[0] = 0;
+	submit(client, &cmd);
+}
+
+static void start_blob(struct client *client, struct prng *prng)
+{
+	client->size =
+	        (uint32_t)prng_range(prng, KV_MODEL_VALUE_MIN, client->all->options.value_max);
+	client->numbers[0] =
+	        kv_model_begin(client->all->model, &(struct kv_model_write){ .key = client->keys[0],
+	                                                                     .size = client->size,
+	                                                                     .undecided = true });
+	kv_model_fill(client->numbers[0], 0, client->value, client->size);
+	blob_write_piece(client);
+}
+
+static void start_kind(struct client *client, struct prng *prng)
+{
+	switch (client->kind) {
+	case DO_PUT:
+	case DO_SWAP:
+		start_put(client, prng);
+		break;
+	case DO_DELETE:
+		start_delete(client);
+		break;
+	case DO_UPDATE:
+		start_update(client, prng);
+		break;
+	case DO_COMMIT:
+		start_commit(client, prng);
+		break;
+	case DO_GET:
+		submit(client, &(struct kv_cmd){ .op = KV_GET,
+		                                 .flags = KV_LOAD,
+		                                 .key = key_of(client, 0),
+		                                 .visit = see_one,
+		                                 .visitor = client });
+		break;
+	case DO_SCAN:
+		start_scan(client, prng);
+		break;
+	case DO_BLOB:
+		start_blob(client, prng);
+		break;
+	case DO_BLOB_READ:
+		submit(client, &(struct kv_cmd){ .op = KV_BLOB_OPEN,
+		                                 .key = key_of(client, 0),
+		                                 .visit = see_one,
+		                                 .visitor = client });
+		break;
+	case KINDS:
+		unreachable();
+	}
+}
+
+static bool kind_is_allowed(const struct store_harness_options *options, enum kind kind)
+{
+	if (options->without & 1u << kinds[kind].op)
+		return false;
+	/* Blobs are for stores that have them and runs that want them. */
+	return (kind != DO_BLOB && kind != DO_BLOB_READ) || options->value_max > KV_INLINE_MAX;
+}
+
+static enum kind draw_kind(const struct store_harness_options *options, struct prng *prng)
+{
+	for (;;) {
+		unsigned weight = (unsigned)prng_below(prng, 100), kind = 0;
+
+		while (weight >= kinds[kind].weight)
+			weight -= kinds[kind++].weight;
+		if (kind_is_allowed(options, (enum kind)kind))
+			return (enum kind)kind;
+	}
+}
+
+int store_clients_start(struct store_clients *all, struct prng *prng)
+{
+	unsigned index = (unsigned)prng_below(prng, all->client_count);
+	struct client *client = &all->clients[index];
+
+	if (client->busy)
+		return -1;
+	client->busy = true;
+	client->kind = draw_kind(&all->options, prng);
+	client->since = kv_model_now(all->model);
+	client->wall_ms_first = client->worker->wall_ms;
+	client->key_count = 1;
+	client->keys[0] = (unsigned)prng_below(prng, all->options.keys);
+	/* A few keys are hot: concurrent writers meet there. */
+	if (prng_below(prng, 3) == 0)
+		client->keys[0] %= 4;
+	client->handle = client->done = 0;
+	client->closing = false;
+	client->numbers[0] = client->numbers[1] = 0;
+	start_kind(client, prng);
+	return (int)(index % all->worker_count);
+}
