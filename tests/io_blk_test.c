@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-enum { BLOCK = 4096, BLOCKS = 256, MANY = 128 };
+enum { BLOCK = 4096, BLOCKS = 512, MANY = 512 };
 
 static char path[64];
 

@@ -213,7 +213,7 @@ static bool client_read(int fd, uint64_t *size)
 	return false;
 }
 
-static void echo_odd_pieces(const char *address)
+static void echo_odd_pieces(const char *address, const struct io_options *io_options)
 {
 	enum { TOTAL = 1 << 20 };
 	struct server server, unused = { 0 };
@@ -226,7 +226,7 @@ static void echo_odd_pieces(const char *address)
 
 	for (size_t i = 0; i < TOTAL; i++)
 		out[i] = pattern(i);
-	fixture_open(&f, &(struct io_options){ 0 });
+	fixture_open(&f, io_options);
 	server_open(&server, &f, address, 1);
 	server.echo = true;
 	options.address = server.listener->address;
@@ -264,9 +264,12 @@ static void echo_odd_pieces(const char *address)
 static void test_echo_odd_pieces(void **state)
 {
 	(void)state;
-	echo_odd_pieces("127.0.0.1:0");
-	echo_odd_pieces("[::1]:0");
-	echo_odd_pieces(unix_address);
+	echo_odd_pieces("127.0.0.1:0", &(struct io_options){ 0 });
+	echo_odd_pieces("[::1]:0", &(struct io_options){ 0 });
+	echo_odd_pieces(unix_address, &(struct io_options){ 0 });
+	echo_odd_pieces("127.0.0.1:0", &(struct io_options){ .queue_depth = 2 });
+	echo_odd_pieces("127.0.0.1:0", &(struct io_options){ .sqpoll = true });
+	echo_odd_pieces("127.0.0.1:0", &(struct io_options){ .refuse_multishot = true });
 }
 
 static void test_pipelined(void **state)
@@ -361,7 +364,7 @@ static void test_reset_by_peer(void **state)
 }
 
 /* Paused, nothing is handed over and the peer is held back; then all comes, and the end last. */
-static void pause_holds_back(const char *address, bool from_the_start)
+static void pause_holds_back(const char *address, bool from_the_start, bool multishot)
 {
 	uint8_t data[4096];
 	uint64_t sent = 0, checked = 0;
@@ -371,7 +374,10 @@ static void pause_holds_back(const char *address, bool from_the_start)
 	ssize_t r;
 	int fd;
 
-	fixture_open(&f, &(struct io_options){ .receive_memory = 256 << 10 });
+	fixture_open(&f, &(struct io_options){
+	                         .receive_memory = 256 << 10,
+	                         .refuse_multishot = !multishot,
+	                 });
 	server_open(&server, &f, address, 1);
 	server.paused = from_the_start;
 	fd = client_open(server.listener->address);
@@ -421,9 +427,10 @@ static void pause_holds_back(const char *address, bool from_the_start)
 static void test_pause(void **state)
 {
 	(void)state;
-	pause_holds_back("127.0.0.1:0", false);
-	pause_holds_back("127.0.0.1:0", true);
-	pause_holds_back(unix_address, false);
+	pause_holds_back("127.0.0.1:0", false, true);
+	pause_holds_back("127.0.0.1:0", true, true);
+	pause_holds_back("127.0.0.1:0", false, false);
+	pause_holds_back(unix_address, false, true);
 }
 
 /* A paused stream may hold every receive buffer; others then wait, and go on. */

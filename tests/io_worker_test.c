@@ -230,6 +230,23 @@ static void test_probe_reports(void **state)
 	}
 }
 
+static void test_probe_of_a_place(void **state)
+{
+	struct io_feature features[IO_FEATURES_MAX];
+	char report[IO_ERROR_SIZE] = "";
+	unsigned count = io_probe_path(".", features);
+
+	(void)state;
+	assert_true(count >= 4 && count <= IO_FEATURES_MAX);
+	assert_string_equal(features[0].name, "direct I/O");
+	assert_string_equal(features[count - 1].name, "durable writes");
+	assert_true(io_fua_probe(".", report) <= IO_FUA_FLUSH);
+	assert_non_null(strstr(report, "RWF_DSYNC"));
+	count = io_probe_path("/nowhere/at/all", features);
+	assert_int_equal(count, 1);
+	assert_false(features[0].usable);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +258,7 @@ int main(void)
 	const struct CMUnitTest once[] = {
 		cmocka_unit_test(test_plain_where_uring_is_refused),
 		cmocka_unit_test(test_probe_reports),
+		cmocka_unit_test(test_probe_of_a_place),
 	};
 
 	return run_all_kinds(tests, array_count(tests)) +

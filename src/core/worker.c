@@ -100,7 +100,7 @@ static void turn_publish(struct worker *w)
 		flush_outbox(w, (unsigned)__builtin_ctzll(mask));
 	if (w->wake_mask == 0)
 		return;
-	/* Pairs with the fence in worker_sleep(): either we see the flag or the peer sees the push. */
+	/* Pairs with the fence in worker_sleep(): we see the flag or the peer sees the push. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (mask = w->wake_mask; mask != 0; mask &= mask - 1) {
 		struct worker *peer = w->peers[__builtin_ctzll(mask)];
@@ -161,7 +161,7 @@ static unsigned turn_queues(struct worker *w)
 /* All of a turn but the doorbells. */
 static unsigned turn_body(struct worker *w)
 {
-	unsigned count = 0, made;
+	unsigned count = 0, made = 0;
 
 	w->now_ns = w->clock->now_ns(w->clock);
 	w->wall_ms = w->clock->wall_ms(w->clock);
@@ -175,6 +175,7 @@ static unsigned turn_body(struct worker *w)
 		if (made == 0)
 			break;
 	}
+	w->unfinished = made > 0;
 	for (unsigned i = 0; i < w->actor_count; i++) {
 		if (w->actors[i]->ops->settle != NULL)
 			w->actors[i]->ops->settle(w->actors[i]);
@@ -212,7 +213,7 @@ static bool inbox_has_work(const struct worker *w)
 
 bool worker_has_work(const struct worker *w)
 {
-	return !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) || w->outbox_mask != 0 ||
+	return w->unfinished || !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) || w->outbox_mask != 0 ||
 	       inbox_has_work(w);
 }
 

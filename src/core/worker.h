@@ -39,7 +39,7 @@ struct actor;
 
 struct actor_ops {
 	const char *name;
-	/* Does what is queued, within a bound of its own; returns how many events. NULL: nothing. */
+	/* Does what is queued, within a bound of its own; returns the events. NULL: nothing. */
 	unsigned (*run)(struct actor *actor);
 	/*
 	 * Once, at the end of the turn, after the last run(): closes frames, sends replies. What it
@@ -79,6 +79,7 @@ struct worker {
 	struct req_list outbox[WORKER_PEERS_MAX]; /* what did not fit their ring yet */
 	uint64_t outbox_mask;                     /* peers whose outbox is not empty */
 	uint64_t wake_mask;                       /* peers sent to in this turn */
+	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
 	struct worker_stats stats;
 	struct trace *trace; /* flight recorder; NULL: none */

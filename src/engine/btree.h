@@ -17,7 +17,7 @@
 enum {
 	BTREE_PAGE_SIZE = 4096,
 	BTREE_KEY_MAX = 1040, /* bytes: three of the largest fit a page */
-	BTREE_DEPTH_MAX = 12,
+	BTREE_DEPTH_MAX = 64, /* a page has room for three children with the largest keys */
 };
 
 /* Where a page or a record is on disk; 0: nowhere. The tree only stores it. */
@@ -34,23 +34,36 @@ enum status btree_pool_open(struct btree_pool **out, size_t memory_size)
 void btree_pool_close(struct btree_pool *pool); /* after its trees */
 
 struct btree_pool_stats {
-	uint64_t pages, pages_max;   /* in use; there are */
-	uint64_t pages_dirty;        /* not evictable until a checkpoint has written them */
+	uint64_t pages, pages_max; /* in use; there are */
+	uint64_t pages_dirty;      /* not evictable until a checkpoint has written them */
 	uint64_t evicted, loaded;
 };
 void btree_pool_stats(const struct btree_pool *pool, struct btree_pool_stats *out);
+/* Whether so many pages are free or can be evicted: then a change does not end with FULL. */
+bool btree_pool_has_room(const struct btree_pool *pool, uint64_t pages);
 
 struct btree_node;
 
+struct btree_checkpoint_ops;
+
+/* Memory: its user's, from btree_init() or btree_open() to btree_fini(); it must not move. */
 struct btree {
 	struct btree_pool *pool;
 	struct btree_node *root; /* always in memory */
 	uint32_t tag;            /* the partition: written into every page, checked on load */
 	uint32_t depth;          /* 1: the root is a leaf */
 	uint64_t key_count;
-	/* private to btree.c */
-	uint64_t change_count; /* grows with every change of any page: cursors look at it */
-	struct btree_node *frozen; /* pages of the checkpoint that runs */
+	/* private to btree*.c */
+	uint64_t change_count; /* grows when entries move or pages leave: cursors look at it */
+	uint64_t dirty_count;
+	struct btree_node
+	        *dead; /* have left the tree: the next checkpoint releases their addresses */
+	struct btree_node *frozen,
+	        *frozen_next; /* the checkpoint that runs; what is next to write */
+	const struct btree_checkpoint_ops *ops; /* of the checkpoint that runs */
+	void *ops_context;
+	btree_value unwanted; /* the last page that btree_load() had no place for */
+	bool unwanted_missed; /* and that was asked for since */
 	bool checkpointing;
 };
 
@@ -61,30 +74,29 @@ enum btree_result {
 	BTREE_FULL,   /* no page is free and none can be evicted: checkpoint, then ask again */
 };
 
-/* A page to read: one block at `address`; give it to btree_load() together with this. */
+/* A page to read: one block at `address`, for btree_load(). */
 struct btree_miss {
 	btree_value address;
-	struct btree_node *parent; /* valid until the tree is changed: see btree_load() */
-	uint32_t child_index;
 };
 
-/* An empty tree; its root is a new dirty leaf. FULL pool: NO_SPACE. */
+/* An empty tree; its root is a new dirty leaf. NO_SPACE: the pool is full. */
 enum status btree_init(struct btree *tree, struct btree_pool *pool, uint32_t tag)
         __attribute__((warn_unused_result));
 /*
- * A tree whose root page was read from `address`. CORRUPT: the page is not that page. key_count is
- * the caller's to restore (it is stored with the checkpoint).
+ * A tree whose root page was read from `address`. CORRUPT: the page is not that page; NO_SPACE: the
+ * pool is full. key_count is the caller's to restore (it is stored with the checkpoint). Pages are
+ * aligned to 8 bytes here and below.
  */
 enum status btree_open(struct btree *tree, struct btree_pool *pool, uint32_t tag, const void *page,
-                       btree_value address, uint64_t key_count)
-        __attribute__((warn_unused_result));
+                       btree_value address, uint64_t key_count) __attribute__((warn_unused_result));
 void btree_fini(struct btree *tree); /* gives all pages back */
 
 /*
  * Takes a page that was read for `address`, wherever in the tree that address is now wanted: it
- * descends by the page's own first key. OK also when it is in memory already or no longer wanted
- * (the tree has changed since): just ask again. CORRUPT: checksum, address or tag do not fit.
- * BUSY: the pool is full.
+ * descends by the page's own lower fence. OK also when it is in memory already or no longer wanted
+ * (the tree has changed since): just ask again. CORRUPT: checksum, address, tag or fences do not
+ * fit, or the tree asks for the address again and again but not where its page says it belongs (a
+ * lost write that left an older page). BUSY: the pool is full.
  */
 enum status btree_load(struct btree *tree, const void *page, btree_value address)
         __attribute__((warn_unused_result));
@@ -109,11 +121,29 @@ enum btree_result btree_replace(struct btree *tree, struct bytes key, btree_valu
 enum btree_result btree_remove(struct btree *tree, struct bytes key, btree_value *old,
                                struct btree_miss *miss) __attribute__((warn_unused_result));
 
+/* What to remove: keys from `lower` on and below `upper` (of size 0: to the end). */
+struct btree_range {
+	struct bytes lower, upper;
+	/* Told every entry that went, in key order; must not use the tree. NULL: nobody is. */
+	void (*removed)(void *context, struct bytes key, btree_value value);
+	void *context;
+};
+
+/*
+ * Removes up to `limit` entries of a range, leaf by leaf. OK: there may be more, call again;
+ * ABSENT: the range is empty now. On MISS and FULL what was told to removed() is gone, nothing
+ * else: go on with the same range.
+ */
+enum btree_result btree_remove_range(struct btree *tree, const struct btree_range *range,
+                                     uint64_t limit, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+
 /* Brings the cache lines of the descent near; for batches of lookups. */
 void btree_prefetch(const struct btree *tree, struct bytes key);
 
 /*
- * A position in the tree that survives changes: it remembers its key. Zero-cost to copy.
+ * A position in the tree that survives changes: it remembers its key and the value as it was when
+ * the cursor came there. May be copied.
  */
 struct btree_cursor {
 	struct btree *tree;
@@ -122,14 +152,21 @@ struct btree_cursor {
 	uint64_t change_count;
 	uint16_t key_size;
 	bool at_entry;
-	uint8_t key[BTREE_KEY_MAX];
+	btree_value value;
+	uint8_t key[BTREE_KEY_MAX + 8]; /* a short suffix is written as a whole word */
 };
 
-/* At the first entry >= key (or, with `reverse`, the last entry < key; key of size 0: the end). */
+/*
+ * To the first entry >= key (or, with `reverse`, the last entry < key; key of size 0: the end).
+ * ABSENT: none. On MISS and ABSENT the cursor is at no entry.
+ */
 enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
                              bool reverse, struct btree_miss *miss)
         __attribute__((warn_unused_result));
-/* To the next entry in the direction; ABSENT: none. On MISS the cursor stays where it was. */
+/*
+ * From an entry (or where one was when the cursor came there) to the next in the direction.
+ * ABSENT: none. On MISS and ABSENT the cursor stays where it was.
+ */
 enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct btree_miss *miss)
         __attribute__((warn_unused_result));
 /* The entry under the cursor; the key is the cursor's own memory. */
@@ -145,10 +182,18 @@ btree_value btree_cursor_value(const struct btree_cursor *cursor);
  */
 struct btree_checkpoint_ops {
 	btree_value (*allocate)(void *context);
+	/*
+	 * The tree no longer needs what is at this address once the checkpoint is durable. It may
+	 * be needed by the checkpoint before until then, also if this one fails.
+	 */
 	void (*released)(void *context, btree_value address);
 };
 
-/* *root: the address of the root page in this checkpoint (as before, if nothing was dirty). */
+/*
+ * *root: the address of the root page in this checkpoint (as before, if nothing was dirty). OK: the
+ * checkpoint runs until btree_checkpoint_end(), and ops and context must stay until then. NO_SPACE:
+ * nothing has changed, and the addresses that had been allocated were released.
+ */
 enum status btree_checkpoint_begin(struct btree *tree, const struct btree_checkpoint_ops *ops,
                                    void *context, btree_value *root)
         __attribute__((warn_unused_result));
@@ -168,8 +213,9 @@ uint64_t btree_dirty_count(const struct btree *tree);
 
 /*
  * Marks the page with this address dirty so that the next checkpoint moves it: for the cleaner of
- * index segments, which has the page's image. ABSENT: the tree no longer uses it (nothing to do).
- * MISS: its parent must be loaded first.
+ * index segments, which has the page's image and has checked it with btree_page_check(). ABSENT:
+ * the tree as it is now does not use it (nothing to do). MISS: its parent must be loaded first, or
+ * the page itself (then btree_load() says what is wrong with it). FULL: the pool is.
  */
 enum btree_result btree_touch(struct btree *tree, const void *page, btree_value address,
                               struct btree_miss *miss) __attribute__((warn_unused_result));
@@ -181,6 +227,8 @@ enum status btree_page_check(const void *page, uint32_t tag, btree_value address
 bool btree_page_entry(const void *page, uint32_t index, uint8_t key[BTREE_KEY_MAX],
                       uint32_t *key_size, btree_value *value);
 bool btree_page_is_leaf(const void *page);
+/* Of any 4 KiB: the tag it would have if it were a page. */
+uint32_t btree_page_tag(const void *page);
 
 /* Walks all pages in memory and asserts the order and fences of every one. For tests. */
 void btree_validate(const struct btree *tree);

@@ -56,16 +56,20 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd)
 	kv->ops->submit(kv, req, cmd);
 }
 
-uint32_t kv_partition(struct bytes key, unsigned partitions)
+uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions)
 {
-	uint8_t space;
+	uint8_t space = key.data[0];
 
-	assert(key.size > 0);
 	assert(partitions > 0);
-	space = key.data[0];
 	if (space >= KV_SPACE_REDIS_MEMBERS && space < KV_SPACE_REDIS_MEMBERS + 16) {
 		assert(key.size >= 3);
 		return ((uint32_t)key.data[1] << 8 | key.data[2]) % partitions;
 	}
-	return (uint32_t)(hash64(key) % partitions);
+	return (uint32_t)(hash % partitions);
+}
+
+uint32_t kv_partition(struct bytes key, unsigned partitions)
+{
+	assert(key.size > 0);
+	return kv_partition_hashed(key, hash64(key), partitions);
 }

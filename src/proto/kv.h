@@ -52,8 +52,8 @@ enum kv_space {
  * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
  *     result: the version that is there.
  * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; one moment. Fewer than
- *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only. KV_KEYS_ONLY:
- *     values are not read; entry.value is empty, entry.version and expires_ms 0.
+ *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
+ *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
  *     took it. Every piece but the last is a multiple of 4 KiB.
  * (5) Pins that version of the value, inline or blob, until BLOB_CLOSE. A visit is told of it.
@@ -84,7 +84,7 @@ enum {
 	KV_KEYS_ONLY = 1 << 3,
 	KV_REVERSE = 1 << 4,
 	KV_SCAN_PARTITION = 1 << 5,
-	KV_LOAD = 1 << 6, /* GET, UPDATE: a blob is brought into memory for visit; else see kv_entry */
+	KV_LOAD = 1 << 6, /* GET, UPDATE: a blob is read into memory for visit; else see kv_entry */
 };
 
 /* What a visit sees. All memory dies when the visit returns. */
@@ -152,10 +152,8 @@ struct kv_cmd {
 		uint64_t version;
 		uint64_t offset; /* BLOB_READ */
 	};
-	union {
-		uint64_t expires_ms;
-		uint64_t handle;
-	};
+	uint64_t expires_ms; /* PUT: 0: never */
+	uint64_t handle;     /* of a blob */
 	kv_visit_fn *visit; /* may be NULL for GET */
 	union {
 		void *visitor;
@@ -163,7 +161,7 @@ struct kv_cmd {
 		const struct kv_commit *commit; /* COMMIT, PREPARE */
 	};
 };
-_Static_assert(sizeof(struct kv_cmd) <= 88, "copied into a frame by every layer that keeps it");
+_Static_assert(sizeof(struct kv_cmd) <= 96, "copied into a frame by every layer that keeps it");
 
 /* How durable OK is. */
 enum kv_durability {
@@ -200,5 +198,7 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
  * the collection, so that members live beside their collection's own record.
  */
 uint32_t kv_partition(struct bytes key, unsigned partitions);
+/* The same when hash64(key) is known. */
+uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions);
 
 #endif

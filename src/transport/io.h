@@ -29,6 +29,7 @@ struct io_options {
 	unsigned helpers;         /* plain: threads that read and write files; 0: 4 */
 	bool sqpoll;              /* io_uring: a kernel thread submits; wants a core of its own */
 	bool refuse_uring;        /* as if the kernel refused io_uring */
+	bool refuse_multishot;    /* as if it were a kernel before 6.0 */
 };
 
 /* Counters only grow. */
@@ -153,7 +154,14 @@ struct io_feature {
 };
 enum { IO_FEATURES_MAX = 16 };
 
-/* Tries what the transports use here; for people. Blocks shortly. Returns how many. */
+/* Tries what the transports use of this kernel; for people. Blocks shortly. Returns how many. */
 unsigned io_probe(struct io_feature features[static IO_FEATURES_MAX]);
+
+/*
+ * What a place to store in can do: a block device, which is only read, or a directory or a file in
+ * it, where a nameless file is written. For people. Blocks for some tens of milliseconds. Returns
+ * how many; the first is not usable when the place cannot be opened.
+ */
+unsigned io_probe_path(const char *path, struct io_feature features[static IO_FEATURES_MAX]);
 
 #endif

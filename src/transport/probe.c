@@ -5,19 +5,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
-#include <linux/fs.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/macros.h"
 #include "transport/clock.h"
+#include "transport/file.h"
 
 enum {
 	FUA_ROUNDS = 5,
@@ -257,4 +255,74 @@ enum io_fua io_fua_probe(const char *path, char report[static IO_ERROR_SIZE])
 	         (double)best_ns[IO_FUA_DSYNC] / 1e3, (double)best_ns[IO_FUA_FLUSH] / 1e3);
 	/* Two operations cost twice the processor, so they must be clearly faster. */
 	return best_ns[IO_FUA_FLUSH] < best_ns[IO_FUA_DSYNC] * 3 / 4 ? IO_FUA_FLUSH : IO_FUA_DSYNC;
+}
+
+static void add_geometry(struct report *r, const struct file *file)
+{
+	const struct blk_geometry *g = &file->geometry;
+	char text[sizeof(r->features->reason)];
+
+	snprintf(text, sizeof(text), "past the page cache, in multiples of %u bytes", g->align);
+	add(r, "direct I/O", file->direct ? 0 : EOPNOTSUPP, text);
+	add(r, "write through", g->volatile_cache ? EOPNOTSUPP : 0,
+	    "a write is durable when it ends");
+	if (file->device)
+		add(r, "forced unit access", g->fua_is_flush ? EOPNOTSUPP : 0,
+		    "one write is made durable without a flush");
+	snprintf(text, sizeof(text), "a power cut leaves %u bytes old or new", g->atomic_unit);
+	add(r, "atomic writes", g->atomic_unit == 0 ? EOPNOTSUPP : 0, text);
+	if (!file->device)
+		add(r, "discard", g->discard_unit == 0 ? EOPNOTSUPP : 0,
+		    "freed space goes back, and reads as zeroes");
+}
+
+/* On a nameless file, opened again by the name that the system gives its descriptor. */
+static enum status probe_directory(struct report *r, const char *path,
+                                   char error[static IO_ERROR_SIZE])
+{
+	struct io_file_options options = { .direct = true, .size = 1 << 20 };
+	char name[64], text[IO_ERROR_SIZE];
+	enum status status;
+	struct file file;
+	int fd = open_beside(path);
+
+	if (fd < 0) {
+		snprintf(error, IO_ERROR_SIZE, "%s", strerror(errno));
+		return status_from_errno(errno);
+	}
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	status = file_open(&file, name, &options, error);
+	close(fd);
+	if (status != STATUS_OK)
+		return status;
+	add_geometry(r, &file);
+	close(file.fd);
+	io_fua_probe(path, text);
+	add(r, "durable writes", 0, text);
+	return STATUS_OK;
+}
+
+unsigned io_probe_path(const char *path, struct io_feature features[static IO_FEATURES_MAX])
+{
+	struct io_file_options options = { .direct = true, .read_only = true };
+	struct report r = { .features = features };
+	char error[IO_ERROR_SIZE];
+	enum status status;
+	struct stat st;
+	struct file file;
+
+	if (stat(path, &st) == 0 && S_ISBLK(st.st_mode)) {
+		status = file_open(&file, path, &options, error);
+		if (status == STATUS_OK) {
+			add_geometry(&r, &file);
+			close(file.fd);
+		}
+	} else {
+		status = probe_directory(&r, path, error);
+	}
+	if (status != STATUS_OK) {
+		add(&r, "open", EIO, "");
+		snprintf(features[0].reason, sizeof(features[0].reason), "%.95s", error);
+	}
+	return r.count;
 }

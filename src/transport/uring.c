@@ -20,14 +20,20 @@ enum {
 	CLOSE_WAIT_NS = 10 * 1000000,
 };
 
+/* What was not taken (EAGAIN, EBUSY, EINTR) stays in the queue for the next time. */
+static void entered(struct uring *u, int r)
+{
+	assert(r != -EBADF && r != -EFAULT && r != -EINVAL);
+	assert(r != -EEXIST); /* else: not the thread of the first turn */
+	assert(r != -EBADR);  /* else: no memory for completions, and some are lost */
+	u->io.stats.enters++;
+}
+
 static void submit(struct uring *u)
 {
 	int r = io_uring_submit(&u->ring);
 
-	/* What was not taken (EAGAIN, EBUSY, EINTR) stays in the queue for the next time. */
-	assert(r != -EBADF && r != -EFAULT && r != -EINVAL);
-	assert(r != -EEXIST); /* else: not the thread of the first turn */
-	u->io.stats.enters++;
+	entered(u, r);
 }
 
 /* Binds the ring to the calling thread: it was created disabled, perhaps by another one. */
@@ -100,9 +106,7 @@ static void uring_doorbell(struct transport *t)
 		return;
 	/* Deferred work runs only when asked for: here, for the price of the submission. */
 	r = io_uring_submit_and_get_events(&u->ring);
-	assert(r != -EBADF && r != -EFAULT && r != -EINVAL);
-	assert(r != -EEXIST); /* else: not the thread of the first turn */
-	u->io.stats.enters++;
+	entered(u, r);
 }
 
 static void dispatch(struct uring *u, uint64_t data, int res, uint32_t flags)
@@ -178,9 +182,7 @@ static void uring_sleep(struct transport *t, uint64_t until_ns)
 		timeout = &ts;
 	}
 	r = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout, NULL);
-	assert(r != -EBADF && r != -EFAULT && r != -EINVAL);
-	assert(r != -EEXIST); /* else: not the thread of the first turn */
-	u->io.stats.enters++;
+	entered(u, r);
 }
 
 static void uring_wake(struct transport *t)

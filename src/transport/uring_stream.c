@@ -717,8 +717,8 @@ enum status uring_streams_open(struct uring *u, const struct io_options *options
 		u->streams[i].fd = -1;
 		STAILQ_INSERT_HEAD(&u->free, &u->streams[i], link);
 	}
-	u->multishot_recv = true;
-	u->multishot_accept = true;
+	u->multishot_recv = !options->refuse_multishot;
+	u->multishot_accept = !options->refuse_multishot;
 	return STATUS_OK;
 }
 

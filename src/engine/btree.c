@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/btree.h"
+
+#include "engine/btree_node.h"
+
+static void tree_reset(struct btree *tree, struct btree_pool *pool, uint32_t tag,
+                       uint64_t key_count)
+{
+	*tree = (struct btree){
+		.pool = pool,
+		.tag = tag,
+		.key_count = key_count,
+		.change_count = 1, /* a zeroed cursor has seen nothing */
+	};
+}
+
+enum status btree_init(struct btree *tree, struct btree_pool *pool, uint32_t tag)
+{
+	struct btree_page *page;
+
+	tree_reset(tree, pool, tag, 0);
+	if (!pool_reserve(pool, 1, 1, NULL))
+		return STATUS_NO_SPACE;
+	page = pool_take_page(pool);
+	page_init(page, tag, 0, BYTES(""), 0);
+	tree->root = pool_take_node(tree, page);
+	tree->depth = 1;
+	node_mark_dirty(tree->root);
+	return STATUS_OK;
+}
+
+enum status btree_open(struct btree *tree, struct btree_pool *pool, uint32_t tag, const void *image,
+                       btree_value address, uint64_t key_count)
+{
+	enum status status = btree_page_check(image, tag, address);
+	struct btree_page *page;
+
+	if (status != STATUS_OK)
+		return status;
+	if (((const struct btree_page *)image)->lower_size != 0)
+		return STATUS_CORRUPT;
+	tree_reset(tree, pool, tag, key_count);
+	if (!pool_reserve(pool, 2, 1, NULL))
+		return STATUS_NO_SPACE;
+	page = pool_take_page(pool);
+	memcpy(page, image, sizeof(*page));
+	tree->root = pool_take_node(tree, page);
+	tree->depth = page->level + 1u;
+	pool->loaded++;
+	return STATUS_OK;
+}
+
+void btree_fini(struct btree *tree)
+{
+	struct btree_pool *pool = tree->pool;
+
+	for (uint64_t i = 0; i < pool->nodes_used; i++) {
+		struct btree_node *node = &pool->nodes[i];
+
+		if (node->tree != tree)
+			continue;
+		if (node_is_evictable(node))
+			pool->clean_count--;
+		if (node->frozen != NULL) {
+			pool->pages_dirty--;
+			if (node->frozen != node->page)
+				pool_give_page(pool, node->frozen);
+		}
+		if (node->dirty && node->frozen != node->page)
+			pool->pages_dirty--;
+		node_free(node);
+	}
+	*tree = (struct btree){ .pool = NULL };
+}
+
+enum btree_result btree_missed(struct btree *tree, const struct btree_node *parent, uint32_t index,
+                               struct btree_miss *miss)
+{
+	miss->address = page_value(parent->page, index);
+	assert(miss->address != 0); /* else: a page that was never written was evicted */
+	if (miss->address == tree->unwanted)
+		tree->unwanted_missed = true;
+	return BTREE_MISS;
+}
+
+struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
+{
+	struct btree_node *node = tree->root;
+
+	while (node->children != NULL) {
+		uint32_t index = page_child(node->page, key);
+		struct btree_node *child = node->children[index];
+
+		if (child == NULL) {
+			(void)btree_missed(tree, node, index, miss);
+			return NULL;
+		}
+		node = child;
+	}
+	if (!node->referenced)
+		node->referenced = true;
+	return node;
+}
+
+/* Whether a page has the fences and the keys that its place in the tree demands. */
+static bool page_fits(struct btree_node *parent, uint32_t index, const struct btree_page *page)
+{
+	uint8_t lower_buf[PAGE_KEY_BUF_SIZE], upper_buf[PAGE_KEY_BUF_SIZE];
+	uint8_t last_buf[PAGE_KEY_BUF_SIZE];
+	struct bytes lower = page_lower(parent->page), upper;
+	bool bounded = true;
+
+	if (index > 0)
+		lower = page_key(parent->page, index, lower_buf);
+	if (!bytes_equal(lower, page_lower(page)))
+		return false;
+	if (index + 1u < parent->page->count)
+		upper = page_key(parent->page, index + 1, upper_buf);
+	else
+		bounded = node_upper(parent, upper_buf, &upper);
+	if (!bounded)
+		return page->prefix_size == 0;
+	if (page->prefix_size > keys_shared(lower, upper))
+		return false;
+	/* The first key of an inner page is its lower fence, which was compared. */
+	return page->count <= (page->level > 0 ? 1 : 0) ||
+	       bytes_compare(page_key(page, page->count - 1u, last_buf), upper) < 0;
+}
+
+/*
+ * Where a page belongs by its level and lower fence: below a parent, or it is the root (no parent).
+ * False: the way there is not in memory (*miss), or there is no such place (miss->address 0).
+ */
+static bool find_place(struct btree *tree, const struct btree_page *page,
+                       struct btree_node **parent, uint32_t *index, struct btree_miss *miss)
+{
+	struct btree_node *node = tree->root;
+
+	miss->address = 0;
+	*parent = NULL;
+	if (page->level >= node->page->level)
+		return page->level == node->page->level && page->lower_size == 0;
+	for (;;) {
+		struct btree_node *child;
+
+		*index = page_child(node->page, page_lower(page));
+		if (node->page->level == page->level + 1)
+			break;
+		child = node->children[*index];
+		if (child == NULL) {
+			(void)btree_missed(tree, node, *index, miss);
+			return false;
+		}
+		node = child;
+	}
+	*parent = node;
+	return true;
+}
+
+static bool install(struct btree_node *parent, uint32_t index, const struct btree_page *image)
+{
+	struct btree *tree = parent->tree;
+	struct btree_page *page;
+	struct btree_node *node;
+
+	if (tree->pool->pages_dirty + POOL_CLEAN_PAGES_MIN > tree->pool->pages_max)
+		return false;
+	if (!pool_reserve(tree->pool, image->level > 0 ? 2 : 1, 1, parent))
+		return false;
+	page = pool_take_page(tree->pool);
+	memcpy(page, image, sizeof(*page));
+	node = pool_take_node(tree, page);
+	node_attach(parent, index, node);
+	tree->pool->clean_count++;
+	tree->pool->loaded++;
+	return true;
+}
+
+enum status btree_load(struct btree *tree, const void *image, btree_value address)
+{
+	enum status status = btree_page_check(image, tree->tag, address);
+	const struct btree_page *page = image;
+	struct btree_node *parent;
+	struct btree_miss miss;
+	uint32_t index;
+
+	if (status != STATUS_OK)
+		return status;
+	if (!find_place(tree, page, &parent, &index, &miss) && miss.address != 0)
+		return STATUS_OK; /* what is above it was evicted in the meantime */
+	if (parent != NULL && page_value(parent->page, index) == address) {
+		if (parent->children[index] != NULL)
+			return STATUS_OK;
+		if (!page_fits(parent, index, page))
+			return STATUS_CORRUPT;
+		return install(parent, index, page) ? STATUS_OK : STATUS_BUSY;
+	}
+	if (tree->unwanted == address && tree->unwanted_missed)
+		return STATUS_CORRUPT;
+	tree->unwanted = address;
+	tree->unwanted_missed = false;
+	return STATUS_OK;
+}
+
+enum btree_result btree_touch(struct btree *tree, const void *image, btree_value address,
+                              struct btree_miss *miss)
+{
+	const struct btree_page *page = image;
+	struct btree_node *parent, *node;
+	uint32_t index;
+
+	assert(page->address == address); /* else: was not checked */
+	if (!find_place(tree, page, &parent, &index, miss))
+		return miss->address != 0 ? BTREE_MISS : BTREE_ABSENT;
+	node = parent == NULL ? tree->root : parent->children[index];
+	if (node == NULL) {
+		if (page_value(parent->page, index) != address)
+			return BTREE_ABSENT;
+		if (!page_fits(parent, index, page))
+			return btree_missed(tree, parent, index, miss);
+		if (!install(parent, index, page))
+			return BTREE_FULL;
+		node = parent->children[index];
+	}
+	if (node->page->address != address)
+		return BTREE_ABSENT;
+	node_mark_dirty(node);
+	return BTREE_OK;
+}
+
+enum btree_result btree_find(struct btree *tree, struct bytes key, btree_value *value,
+                             struct btree_miss *miss)
+{
+	struct btree_node *leaf = btree_descend(tree, key, miss);
+	uint32_t index;
+	bool found;
+
+	assert(key.size >= 1);
+	assert(key.size <= BTREE_KEY_MAX);
+	if (leaf == NULL)
+		return BTREE_MISS;
+	index = page_search(leaf->page, key, 0, &found);
+	if (!found)
+		return BTREE_ABSENT;
+	*value = page_value(leaf->page, index);
+	return BTREE_OK;
+}
+
+enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value value,
+                            btree_value *old, struct btree_miss *miss)
+{
+	struct btree_node *leaf = btree_descend(tree, key, miss);
+	struct btree_insertion insertion = { .key = key, .value = value };
+	enum btree_result result;
+	bool found;
+
+	assert(key.size >= 1);
+	assert(key.size <= BTREE_KEY_MAX);
+	assert(value != 0);
+	if (leaf == NULL)
+		return BTREE_MISS;
+	insertion.index = page_search(leaf->page, key, 0, &found);
+	if (found) {
+		if (!node_may_change(leaf))
+			return BTREE_FULL;
+		*old = page_value(leaf->page, insertion.index);
+		node_change(leaf);
+		page_set_value(leaf->page, insertion.index, value);
+		return BTREE_OK;
+	}
+	result = btree_insert(leaf, &insertion);
+	if (result != BTREE_OK)
+		return result;
+	*old = 0;
+	tree->key_count++;
+	return BTREE_OK;
+}
+
+enum btree_result btree_replace(struct btree *tree, struct bytes key, btree_value expected,
+                                btree_value value, struct btree_miss *miss)
+{
+	struct btree_node *leaf = btree_descend(tree, key, miss);
+	uint32_t index;
+	bool found;
+
+	assert(key.size >= 1);
+	assert(key.size <= BTREE_KEY_MAX);
+	assert(value != 0);
+	if (leaf == NULL)
+		return BTREE_MISS;
+	index = page_search(leaf->page, key, 0, &found);
+	if (!found || page_value(leaf->page, index) != expected)
+		return BTREE_ABSENT;
+	if (!node_may_change(leaf))
+		return BTREE_FULL;
+	node_change(leaf);
+	page_set_value(leaf->page, index, value);
+	return BTREE_OK;
+}
+
+/* Takes entries out of a leaf that may be changed. */
+static void remove_entries(struct btree_node *leaf, uint32_t index, uint32_t count)
+{
+	struct btree *tree = leaf->tree;
+
+	node_change(leaf);
+	page_remove(leaf->page, index, count);
+	leaf->run = 0;
+	tree->change_count++;
+	/* The count came from disk: it must not wrap, whatever it was. */
+	tree->key_count -= count < tree->key_count ? count : tree->key_count;
+	btree_shrink(tree, leaf);
+}
+
+enum btree_result btree_remove(struct btree *tree, struct bytes key, btree_value *old,
+                               struct btree_miss *miss)
+{
+	struct btree_node *leaf = btree_descend(tree, key, miss);
+	uint32_t index;
+	bool found;
+
+	assert(key.size >= 1);
+	assert(key.size <= BTREE_KEY_MAX);
+	if (leaf == NULL)
+		return BTREE_MISS;
+	index = page_search(leaf->page, key, 0, &found);
+	if (!found)
+		return BTREE_ABSENT;
+	if (!node_may_change(leaf))
+		return BTREE_FULL;
+	*old = page_value(leaf->page, index);
+	remove_entries(leaf, index, 1);
+	return BTREE_OK;
+}
+
+/* The entries of a leaf before `upper`; *more: the range goes on in the next leaf. */
+static uint32_t range_end(struct btree_node *leaf, struct bytes upper, struct bytes fence,
+                          bool *more)
+{
+	bool found;
+
+	*more = fence.size > 0 && (upper.size == 0 || bytes_compare(fence, upper) < 0);
+	if (*more || upper.size == 0 || (fence.size > 0 && bytes_equal(fence, upper)))
+		return leaf->page->count;
+	return page_search(leaf->page, upper, 0, &found);
+}
+
+enum btree_result btree_remove_range(struct btree *tree, const struct btree_range *range,
+                                     uint64_t limit, struct btree_miss *miss)
+{
+	uint8_t key_buf[PAGE_KEY_BUF_SIZE], fence_bufs[2][PAGE_KEY_BUF_SIZE];
+	struct bytes lower = range->lower, fence;
+	unsigned turn = 0;
+
+	assert(limit > 0);
+	for (;;) {
+		struct btree_node *leaf = btree_descend(tree, lower, miss);
+		uint32_t first, end;
+		bool found, more;
+
+		if (leaf == NULL)
+			return BTREE_MISS;
+		fence = BYTES("");
+		(void)node_upper(leaf, fence_bufs[turn], &fence);
+		first = page_search(leaf->page, lower, 0, &found);
+		end = range_end(leaf, range->upper, fence, &more);
+		if (first < end) {
+			if (limit == 0)
+				return BTREE_OK;
+			if (!node_may_change(leaf))
+				return BTREE_FULL;
+			end = end - first > limit ? first + (uint32_t)limit : end;
+			limit -= end - first;
+			for (uint32_t i = first; i < end && range->removed != NULL; i++)
+				range->removed(range->context, page_key(leaf->page, i, key_buf),
+				               page_value(leaf->page, i));
+			remove_entries(leaf, first, end - first);
+			if (limit == 0)
+				return BTREE_OK;
+		}
+		if (!more)
+			return BTREE_ABSENT;
+		lower = fence;
+		turn ^= 1; /* the next fence must not overwrite this one */
+	}
+}
+
+void btree_prefetch(const struct btree *tree, struct bytes key)
+{
+	const struct btree_node *node = tree->root;
+	const uint8_t *page;
+
+	while (node->children != NULL) {
+		node = node->children[page_child(node->page, key)];
+		if (node == NULL)
+			return;
+	}
+	page = (const uint8_t *)node->page;
+	for (unsigned line = 0; line < 16; line++)
+		__builtin_prefetch(page + line * 64);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ordered walks over the tree, and the walk that checks it. */
+#include "engine/btree_node.h"
+
+/* Goes down to the first, or with `reverse` the last leaf under a node. */
+static enum btree_result edge_leaf(struct btree_node **node, bool reverse, struct btree_miss *miss)
+{
+	while ((*node)->children != NULL) {
+		uint32_t index = reverse ? (*node)->page->count - 1u : 0;
+		struct btree_node *child = (*node)->children[index];
+
+		if (child == NULL)
+			return btree_missed((*node)->tree, *node, index, miss);
+		child->index = (uint16_t)index;
+		*node = child;
+	}
+	return BTREE_OK;
+}
+
+/* To the neighbour of a leaf. There are no links between leaves: the way is through the parents. */
+static enum btree_result next_leaf(struct btree_node **leaf, bool reverse, struct btree_miss *miss)
+{
+	struct btree_node *node = *leaf;
+
+	while (node->parent != NULL) {
+		uint32_t index = node_index(node);
+		bool edge = reverse ? index == 0 : index + 1u == node->parent->page->count;
+		enum btree_result result;
+
+		node = node->parent;
+		if (edge)
+			continue;
+		index = reverse ? index - 1 : index + 1;
+		if (node->children[index] == NULL)
+			return btree_missed(node->tree, node, index, miss);
+		node = node->children[index];
+		node->index = (uint16_t)index;
+		result = edge_leaf(&node, reverse, miss);
+		if (result != BTREE_OK)
+			return result;
+		node->referenced = true;
+		*leaf = node;
+		return BTREE_OK;
+	}
+	return BTREE_ABSENT;
+}
+
+/*
+ * Puts the cursor on the entry at `index` of the leaf (or, with `reverse`, on the one before it),
+ * or on the first one after (before) if the leaf ends there.
+ */
+static enum btree_result settle(struct btree_cursor *cursor, struct btree_node *leaf,
+                                uint32_t index, bool reverse, struct btree_miss *miss)
+{
+	const struct btree_page *page = leaf->page;
+
+	while (index == (reverse ? 0 : page->count)) {
+		enum btree_result result = next_leaf(&leaf, reverse, miss);
+
+		if (result != BTREE_OK)
+			return result;
+		page = leaf->page;
+		index = reverse ? page->count : 0;
+	}
+	index -= reverse;
+	cursor->key_size = (uint16_t)page_key(page, index, cursor->key).size;
+	cursor->value = page_value(page, index);
+	cursor->leaf = leaf;
+	cursor->index = index;
+	cursor->change_count = leaf->tree->change_count;
+	cursor->at_entry = true;
+	return BTREE_OK;
+}
+
+enum btree_result btree_seek(struct btree *tree, struct btree_cursor *cursor, struct bytes key,
+                             bool reverse, struct btree_miss *miss)
+{
+	struct btree_node *leaf;
+	bool found;
+
+	_Static_assert(sizeof(cursor->key) >= PAGE_KEY_BUF_SIZE, "page_key() writes here");
+	assert(key.size <= BTREE_KEY_MAX);
+	cursor->tree = tree;
+	cursor->at_entry = false;
+	if (reverse && key.size == 0) {
+		leaf = tree->root;
+		if (edge_leaf(&leaf, reverse, miss) != BTREE_OK)
+			return BTREE_MISS;
+		return settle(cursor, leaf, leaf->page->count, reverse, miss);
+	}
+	leaf = btree_descend(tree, key, miss);
+	if (leaf == NULL)
+		return BTREE_MISS;
+	return settle(cursor, leaf, page_search(leaf->page, key, 0, &found), reverse, miss);
+}
+
+enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct btree_miss *miss)
+{
+	struct btree *tree = cursor->tree;
+	struct btree_node *leaf = cursor->leaf;
+	uint32_t index = cursor->index;
+	bool found = true;
+
+	assert(cursor->at_entry);
+	if (cursor->change_count != tree->change_count) {
+		struct bytes key = btree_cursor_key(cursor);
+
+		leaf = btree_descend(tree, key, miss);
+		if (leaf == NULL)
+			return BTREE_MISS;
+		index = page_search(leaf->page, key, 0, &found);
+	}
+	return settle(cursor, leaf, reverse ? index : index + found, reverse, miss);
+}
+
+struct bytes btree_cursor_key(const struct btree_cursor *cursor)
+{
+	assert(cursor->at_entry);
+	return bytes_of(cursor->key, cursor->key_size);
+}
+
+btree_value btree_cursor_value(const struct btree_cursor *cursor)
+{
+	assert(cursor->at_entry);
+	return cursor->value;
+}
+
+/* The keys of a page lie between its fences, and its prefix is one of both. */
+static void validate_fences(struct btree_node *node)
+{
+	uint8_t buf[PAGE_KEY_BUF_SIZE], upper_buf[PAGE_KEY_BUF_SIZE];
+	const struct btree_page *page = node->page;
+	struct bytes upper;
+
+	if (node->parent == NULL) {
+		assert(page->lower_size == 0);
+	} else if (node_index(node) == 0) {
+		assert(bytes_equal(page_lower(page), page_lower(node->parent->page)));
+	} else {
+		assert(bytes_equal(page_lower(page),
+		                   page_key(node->parent->page, node_index(node), buf)));
+	}
+	if (!node_upper(node, upper_buf, &upper)) {
+		assert(page->prefix_size == 0);
+		return;
+	}
+	assert(bytes_compare(page_lower(page), upper) < 0);
+	assert(page->prefix_size <= keys_shared(page_lower(page), upper));
+	if (page->count > (page->level > 0))
+		assert(bytes_compare(page_key(page, page->count - 1u, buf), upper) < 0);
+}
+
+static void validate_node(struct btree_node *node)
+{
+	const struct btree *tree = node->tree;
+	const struct btree_page *page = node->page;
+	uint32_t resident_count = 0;
+
+	assert(!node->dead);
+	assert(page->tag == tree->tag);
+	assert(page_is_sound(page));
+	assert((page->level > 0) == (node->children != NULL));
+	assert(node->dirty || page->address != 0);
+	validate_fences(node);
+	for (uint32_t i = 0; node->children != NULL && i < page->count; i++) {
+		const struct btree_node *child = node->children[i];
+
+		if (child == NULL) {
+			assert(page_value(page, i) != 0);
+			continue;
+		}
+		resident_count++;
+		assert(child->parent == node);
+		assert(child->tree == tree);
+		assert(child->page->level + 1 == page->level);
+		assert(!child->dirty || node->dirty);
+		assert(child->dirty || child->page->address == page_value(page, i));
+	}
+	assert(resident_count == node->resident_count);
+}
+
+void btree_validate(const struct btree *tree)
+{
+	struct btree_node *node = tree->root;
+	uint64_t key_count = 0, dirty_count = 0;
+	bool whole = true;
+	uint32_t index = 0;
+
+	assert(node->parent == NULL);
+	assert(tree->depth == node->page->level + 1u);
+	for (;;) {
+		uint32_t count = node->children != NULL ? node->page->count : 0;
+
+		if (index == 0) {
+			validate_node(node);
+			key_count += node->children == NULL ? node->page->count : 0;
+			dirty_count += node->dirty;
+		}
+		while (index < count && node->children[index] == NULL) {
+			whole = false;
+			index++;
+		}
+		if (index < count) {
+			node = node->children[index];
+			index = 0;
+			continue;
+		}
+		if (node->parent == NULL)
+			break;
+		index = node_index(node) + 1;
+		node = node->parent;
+	}
+	assert(!whole || key_count == tree->key_count);
+	assert(dirty_count == tree->dirty_count);
+}

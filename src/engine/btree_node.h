@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the B+tree share: the node that stands for a page in memory, the pool that
+ * nodes and pages come from, and the steps of a descent.
+ */
+#ifndef ENGINE_BTREE_NODE_H
+#define ENGINE_BTREE_NODE_H
+
+#include "engine/btree_page.h"
+
+/*
+ * A page of a tree in memory. A dirty node's parent is dirty too, so a checkpoint finds all dirty
+ * nodes from the root; only the root has no parent.
+ *
+ * Memory: the pool's. A dead node has left the tree but still names an address to release.
+ */
+struct btree_node {
+	struct btree_page *page; /* as the tree is now; NULL: dead */
+	struct btree_node *parent;
+	struct btree_node **children; /* one per slot, NULL: not in memory; of a leaf: NULL */
+	struct btree_page *frozen;    /* as the running checkpoint writes it; may be `page` */
+	struct btree_node *next;      /* in the checkpoint, among the dead, or free */
+	struct btree *tree;           /* NULL: the node is free */
+	btree_value address;          /* frozen: where to; dead: what to release */
+	uint16_t index;               /* among its siblings, a guess: see node_index() */
+	uint16_t resident_count;      /* children in memory */
+	uint8_t run;                  /* inserts at the right edge in a row, saturating */
+	bool dirty, referenced, dead;
+};
+
+_Static_assert(sizeof(struct btree_node) == 64, "one cache line");
+
+enum {
+	/*
+	 * Pages that only merging takes: one for the merged page and one for a copy of the parent,
+	 * since removal must not fail for lack of memory to become smaller.
+	 */
+	POOL_SPARE_PAGES = 2,
+	/*
+	 * Pages that must not be dirty when one is loaded: else the way to a leaf and to its
+	 * neighbour would not fit, and one would push out the other for ever.
+	 */
+	POOL_CLEAN_PAGES_MIN = 24,
+	POOL_PAGES_MIN = 64,
+};
+
+struct btree_pool {
+	struct btree_node *nodes;
+	uint8_t *pages;
+	size_t map_size;
+	uint64_t nodes_max, pages_max;
+	uint64_t nodes_used, pages_used; /* of the arenas; what is free again is in the lists */
+	struct btree_node *free_nodes;
+	void *free_pages;                          /* each begins with a pointer to the next */
+	uint64_t free_node_count, free_page_count; /* the untouched ones included */
+	uint64_t clean_count; /* nodes that could be evicted once their children are */
+	uint64_t hand;        /* of the clock, an index of nodes */
+	uint64_t pages_dirty, evicted, loaded;
+};
+
+/*
+ * Makes sure that so many pages and nodes can be taken, by evicting; never `keep`, nor what is
+ * above it. False: too much is dirty.
+ */
+bool pool_reserve(struct btree_pool *pool, uint64_t pages, uint64_t nodes,
+                  const struct btree_node *keep) __attribute__((warn_unused_result));
+struct btree_page *pool_take_page(struct btree_pool *pool); /* after pool_reserve() */
+void pool_give_page(struct btree_pool *pool, void *page);
+/* Empty, not in the tree yet; an inner one with a table for its children. */
+struct btree_node *pool_take_node(struct btree *tree, struct btree_page *page);
+void pool_give_node(struct btree_pool *pool, struct btree_node *node);
+/* A node with its memory; it must not be in a list. */
+void node_free(struct btree_node *node);
+
+static inline bool node_is_evictable(const struct btree_node *node)
+{
+	return !node->dirty && !node->dead && node->frozen == NULL && node->parent != NULL;
+}
+
+/* Which child of its parent a node is. */
+uint32_t node_index(struct btree_node *node);
+/* Puts a node in its place below its parent. */
+void node_attach(struct btree_node *parent, uint32_t index, struct btree_node *child);
+/* Needs to be written by the next checkpoint, and so do those above it. */
+void node_mark_dirty(struct btree_node *node);
+/* Whether node_change() can be called: makes sure of a page for a copy if one is needed. */
+static inline bool node_may_change(const struct btree_node *node)
+{
+	return node->frozen != node->page || pool_reserve(node->tree->pool, 1, 0, node);
+}
+/* Makes the page writable and dirty: copies it if a checkpoint needs it as it is. */
+void node_change(struct btree_node *node);
+/* `page` becomes the node's image; the old one is given back unless a checkpoint needs it. */
+void node_renew(struct btree_node *node, struct btree_page *page);
+/* The node has left the tree. Its memory goes as soon as no checkpoint needs it. */
+void node_kill(struct btree_node *node);
+/* Where the node's keys end: false: nowhere. */
+bool node_upper(struct btree_node *node, uint8_t buf[PAGE_KEY_BUF_SIZE], struct bytes *upper);
+
+/* Remembers that a page was asked for; returns BTREE_MISS. */
+enum btree_result btree_missed(struct btree *tree, const struct btree_node *parent, uint32_t index,
+                               struct btree_miss *miss);
+/* The leaf that a key belongs to; NULL: a page is not in memory. */
+struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss);
+
+/* An entry to be put into a page. */
+struct btree_insertion {
+	uint32_t index;
+	struct bytes key;
+	btree_value value;
+	struct btree_node *child; /* of an inner page */
+};
+
+/* Inserts; splits what is full, up to the root. FULL: nothing changed. */
+enum btree_result btree_insert(struct btree_node *leaf, struct btree_insertion *insertion)
+        __attribute__((warn_unused_result));
+/* After a removal: merges the node with a neighbour in memory if that leaves room, and so on up. */
+void btree_shrink(struct btree *tree, struct btree_node *node);
+
+#endif

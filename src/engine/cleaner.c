@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Segments with little left in them are emptied: what is live is written again behind everything
+ * else, and the next checkpoint gives the segment back. The victim is the one with the best ratio
+ * of space gained to bytes moved, weighed by age (Rosenblum and Ousterhout, SOSP 1991).
+ */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/macros.h"
+#include "engine/shard.h"
+#include "engine/store.h"
+
+enum {
+	CLEAN_START_PERCENT = 15, /* free segments of all: below it cleaning starts */
+	CLEAN_STOP_PERCENT = 20,
+	CLEAN_SLACK = 8, /* segments of garbage that are not worth cleaning */
+	CLEAN_READ = 1 << 20,
+	CLEAN_TURN_MAX = 64, /* records moved in a turn: bounds its share */
+};
+
+struct cleaner {
+	struct shard *shard;
+	struct buf *buf;
+	struct iovec iov;
+	struct req req;
+	uint32_t victim; /* UINT32_MAX: none */
+	uint32_t block;  /* of buf->data[0] */
+	uint32_t valid;  /* bytes in buf */
+	uint32_t frame;  /* offset in buf of the frame that is looked at */
+	uint32_t at;     /* of the record in the frame; 0: the frame was not checked */
+	struct btree_miss miss;
+	struct buf *page; /* of the index, that is being read */
+	uint32_t page_partition;
+	bool reading, active;
+	bool due; /* look again whether there is something to clean */
+};
+
+struct clean_frame {
+	struct frame frame;
+	struct cleaner *cleaner;
+};
+
+bool cleaner_is_running(const struct shard *shard)
+{
+	return shard->cleaner->victim != UINT32_MAX || shard->cleaner->reading;
+}
+
+static uint64_t segment_size(const struct shard *shard)
+{
+	return (uint64_t)shard->segment_blocks << BLOCK_SHIFT;
+}
+
+/* Whether there is too much garbage: for the space that is left, or for what is live. */
+static bool wants_cleaning(const struct shard *shard, const struct cleaner *cleaner)
+{
+	uint64_t used = 0, live = 0;
+	uint32_t percent = cleaner->active ? CLEAN_STOP_PERCENT : CLEAN_START_PERCENT;
+
+	for (uint32_t i = 0; i < shard->segment_count; i++) {
+		if (shard->segments[i].state != SEGMENT_SEALED)
+			continue;
+		used += segment_size(shard);
+		live += shard->segments[i].live;
+	}
+	if (used < live + CLEAN_SLACK * segment_size(shard) / 2)
+		return false;
+	if ((uint64_t)shard->space_left * 100 < (uint64_t)shard->segment_count * percent)
+		return true;
+	return used > 2 * live + CLEAN_SLACK * segment_size(shard);
+}
+
+static uint32_t choose_victim(const struct shard *shard)
+{
+	uint64_t best_score = 0;
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < shard->segment_count; i++) {
+		const struct shard_segment *s = &shard->segments[i];
+		uint64_t dead, age, score;
+
+		if (s->state != SEGMENT_SEALED || s->live == 0 || s->cleaning ||
+		    s->kind == SEGMENT_BLOB)
+			continue;
+		dead = segment_size(shard) - s->live;
+		if (dead < segment_size(shard) / 16)
+			continue;
+		age = 1 + (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
+		age = 64 - (unsigned)__builtin_clzll(age); /* its order of magnitude */
+		score = dead * 1024 / (segment_size(shard) + s->live) * (8 + age);
+		if (score > best_score) {
+			best_score = score;
+			best = i;
+		}
+	}
+	return best;
+}
+
+static void victim_read(struct req *req);
+
+static void read_on(struct cleaner *cleaner)
+{
+	struct shard *shard = cleaner->shard;
+	uint32_t left = shard->segment_blocks - cleaner->block;
+	uint32_t blocks = left < CLEAN_READ >> BLOCK_SHIFT ? left : CLEAN_READ >> BLOCK_SHIFT;
+	struct blk_cmd cmd = {
+		.op = BLK_READ,
+		.lba = shard_lba(shard, cleaner->victim, cleaner->block),
+		.block_count = blocks,
+		.iov = &cleaner->iov,
+		.iov_count = 1,
+	};
+
+	assert(blocks > 0);
+	cleaner->valid = blocks << BLOCK_SHIFT;
+	cleaner->frame = 0;
+	cleaner->at = 0;
+	cleaner->reading = true;
+	cleaner->iov = (struct iovec){ cleaner->buf->data, cleaner->valid };
+	req_init(&cleaner->req, shard->worker);
+	req_push(&cleaner->req, struct clean_frame, victim_read)->cleaner = cleaner;
+	blk_submit(shard->blk, &cleaner->req, &cmd);
+}
+
+static void victim_ended(struct cleaner *cleaner)
+{
+	cleaner->shard->segments[cleaner->victim].cleaning = true; /* not looked at again */
+	cleaner->shard->stats.cleaned_segments++;
+	cleaner->victim = UINT32_MAX;
+	if (cleaner->shard->space_left * 2 < cleaner->shard->space->reserve_count * 3)
+		checkpoint_want(cleaner->shard); /* what was gained is wanted soon */
+}
+
+static void victim_read(struct req *req)
+{
+	struct cleaner *cleaner = req_pop(req, struct clean_frame)->cleaner;
+
+	cleaner->reading = false;
+	if (req->status != STATUS_OK) {
+		cleaner->shard->stats.corrupt++;
+		victim_ended(cleaner);
+	}
+}
+
+enum move_result { MOVED, MOVE_LATER };
+
+static void page_loaded(struct req *req);
+
+/* The leaf of a record is not in memory: read it, then look at the record again. */
+static enum move_result load_leaf(struct cleaner *cleaner, uint32_t partition)
+{
+	struct shard *shard = cleaner->shard;
+	struct location l = location_unpack(cleaner->miss.address);
+	struct blk_cmd cmd = {
+		.op = BLK_READ,
+		.lba = shard_lba(shard, l.segment, l.offset >> BLOCK_SHIFT),
+		.block_count = 1,
+		.iov = &cleaner->iov,
+		.iov_count = 1,
+	};
+
+	cleaner->page = buf_get(shard->bufs, BLOCK_SIZE);
+	if (cleaner->page == NULL)
+		return MOVE_LATER;
+	cleaner->page_partition = partition;
+	cleaner->reading = true;
+	cleaner->iov = (struct iovec){ cleaner->page->data, BLOCK_SIZE };
+	req_init(&cleaner->req, shard->worker);
+	req_push(&cleaner->req, struct clean_frame, page_loaded)->cleaner = cleaner;
+	blk_submit(shard->blk, &cleaner->req, &cmd);
+	return MOVE_LATER;
+}
+
+static void page_loaded(struct req *req)
+{
+	struct cleaner *cleaner = req_pop(req, struct clean_frame)->cleaner;
+	struct shard *shard = cleaner->shard;
+	enum status status = req->status;
+
+	cleaner->reading = false;
+	if (status == STATUS_OK)
+		status = btree_load(&shard->partitions[cleaner->page_partition].tree,
+		                    cleaner->page->data, cleaner->miss.address);
+	buf_unref(cleaner->page);
+	cleaner->page = NULL;
+	if (status == STATUS_BUSY) {
+		checkpoint_want(shard);
+	} else if (status != STATUS_OK) {
+		shard->stats.corrupt++;
+		victim_ended(cleaner);
+	}
+}
+
+/* Writes one record again if the index still refers to it. */
+static enum move_result move_record(struct cleaner *cleaner, struct record *record,
+                                    uint64_t location)
+{
+	struct shard *shard = cleaner->shard;
+	uint64_t hash = hash64(record->key);
+	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+	size_t size = location_unpack(location).size;
+	uint64_t current = 0, moved;
+	enum btree_result result;
+	struct btree *tree = &shard->partitions[partition].tree;
+
+	if (!shard_owns(shard, partition))
+		return MOVED; /* its owner cleans what is its own */
+	result = btree_find(tree, record->key, &current, &cleaner->miss);
+	if (result == BTREE_MISS)
+		return load_leaf(cleaner, partition);
+	if (result != BTREE_OK || current != location)
+		return MOVED;
+	if (log_reserve(&shard->log, size) != STATUS_OK) {
+		shard->log_urgent = true;
+		return MOVE_LATER;
+	}
+	moved = log_next_location(&shard->log, size, (uint8_t)location);
+	result = btree_replace(tree, record->key, location, moved, &cleaner->miss);
+	if (result == BTREE_FULL)
+		checkpoint_want(shard);
+	if (result != BTREE_OK)
+		return MOVE_LATER;
+	record->type = RECORD_MOVED;
+	log_append(&shard->log, record);
+	shard_credit(shard, moved);
+	shard_debit(shard, location);
+	record_cache_moved(shard->cache, hash, record->key, location, moved);
+	shard->stats.moved_bytes += size;
+	return MOVED;
+}
+
+/* The records of the frame at cleaner->frame, from cleaner->at on. */
+static enum move_result move_frame(struct cleaner *cleaner, const struct frame_header *frame,
+                                   unsigned *budget)
+{
+	uint32_t seed = record_seed(frame->generation, frame->segment);
+	const uint8_t *data = cleaner->buf->data + cleaner->frame;
+
+	while (cleaner->at < frame->size) {
+		uint32_t place = (frame->block << BLOCK_SHIFT) + cleaner->at;
+		struct location l = { .segment = frame->segment, .offset = place };
+		struct record record;
+		size_t used;
+		uint32_t crc;
+
+		if (*budget == 0)
+			return MOVE_LATER;
+		if (record_decode(data + cleaner->at, frame->size - cleaner->at, seed, place,
+		                  &record, &used, &crc) != STATUS_OK)
+			unreachable(); /* the whole frame was checked */
+		l.size = (uint32_t)(used <= RECORD_SIZE_MAX ? used : 0);
+		l.flags = record.flags;
+		if ((record.type == RECORD_PUT || record.type == RECORD_MOVED) &&
+		    move_record(cleaner, &record, location_pack(l)) == MOVE_LATER)
+			return MOVE_LATER;
+		cleaner->at += (uint32_t)used;
+		(*budget)--;
+	}
+	return MOVED;
+}
+
+static void clean_log(struct cleaner *cleaner)
+{
+	struct shard *shard = cleaner->shard;
+	unsigned budget = CLEAN_TURN_MAX;
+	struct segment_header segment = {
+		.segment = cleaner->victim,
+		.generation = shard->segments[cleaner->victim].generation,
+	};
+
+	while (budget > 0) {
+		struct frame_header frame;
+		enum status status = STATUS_NOT_FOUND;
+		uint32_t block = cleaner->block + (cleaner->frame >> BLOCK_SHIFT);
+
+		if (cleaner->frame < cleaner->valid)
+			status = cleaner->at > 0
+			                 ? frame_header_decode(cleaner->buf->data + cleaner->frame,
+			                                       &frame)
+			                 : frame_check(cleaner->buf->data + cleaner->frame,
+			                               cleaner->valid - cleaner->frame, &segment,
+			                               block, &frame);
+		if (status != STATUS_OK) {
+			if (cleaner->frame > 0 && block < shard->segment_blocks) {
+				cleaner->block = block; /* from its start */
+				read_on(cleaner);
+			} else {
+				victim_ended(cleaner);
+			}
+			return;
+		}
+		if (cleaner->at == 0)
+			cleaner->at = FRAME_HEADER_SIZE;
+		if (move_frame(cleaner, &frame, &budget) == MOVE_LATER)
+			return;
+		cleaner->frame += (uint32_t)align_up(frame.size, BLOCK_SIZE);
+		cleaner->at = 0;
+	}
+}
+
+/* Pages that the index still uses are made dirty: the next checkpoint writes them elsewhere. */
+static void clean_index(struct cleaner *cleaner)
+{
+	struct shard *shard = cleaner->shard;
+
+	for (; cleaner->frame < cleaner->valid; cleaner->frame += BLOCK_SIZE) {
+		const uint8_t *page = cleaner->buf->data + cleaner->frame;
+		uint64_t address = location_pack((struct location){
+		        .segment = cleaner->victim,
+		        .offset = (cleaner->block << BLOCK_SHIFT) + cleaner->frame,
+		        .size = BLOCK_SIZE,
+		});
+		uint32_t partition = btree_page_tag(page);
+
+		if (partition >= shard->partition_count || !shard_owns(shard, partition) ||
+		    btree_page_check(page, partition, address) != STATUS_OK)
+			continue;
+		switch (btree_touch(&shard->partitions[partition].tree, page, address,
+		                    &cleaner->miss)) {
+		case BTREE_MISS:
+			load_leaf(cleaner, partition);
+			return;
+		case BTREE_FULL:
+			checkpoint_want(shard);
+			return;
+		default:
+			break;
+		}
+	}
+	cleaner->block += cleaner->valid >> BLOCK_SHIFT;
+	if (cleaner->block < shard->segment_blocks) {
+		read_on(cleaner);
+		return;
+	}
+	victim_ended(cleaner);
+	checkpoint_want(shard);
+}
+
+void cleaner_consider(struct shard *shard)
+{
+	struct cleaner *cleaner = shard->cleaner;
+
+	if (cleaner->reading || shard->log.failed != STATUS_OK || shard->exclusive != NULL ||
+	    !shard->open || shard->closing || checkpoint_is_running(shard))
+		return;
+	if (cleaner->victim == UINT32_MAX) {
+		if (!cleaner->due)
+			return;
+		cleaner->due = false;
+		cleaner->active = wants_cleaning(shard, cleaner);
+		if (!cleaner->active)
+			return;
+		cleaner->victim = choose_victim(shard);
+		if (cleaner->victim == UINT32_MAX)
+			return;
+		cleaner->due = true;
+		cleaner->block = 1;
+		read_on(cleaner);
+		return;
+	}
+	if (shard->segments[cleaner->victim].kind == SEGMENT_INDEX)
+		clean_index(cleaner);
+	else
+		clean_log(cleaner);
+}
+
+void cleaner_tick(struct shard *shard)
+{
+	shard->cleaner->due = true;
+}
+
+enum status cleaner_open(struct shard *shard)
+{
+	struct cleaner *cleaner = calloc(1, sizeof(*cleaner));
+
+	if (cleaner == NULL)
+		return STATUS_NO_SPACE;
+	shard->cleaner = cleaner;
+	cleaner->shard = shard;
+	cleaner->victim = UINT32_MAX;
+	cleaner->buf = buf_get(shard->bufs, CLEAN_READ);
+	if (cleaner->buf == NULL) {
+		cleaner_close(shard);
+		return STATUS_NO_SPACE;
+	}
+	return STATUS_OK;
+}
+
+void cleaner_close(struct shard *shard)
+{
+	struct cleaner *cleaner = shard->cleaner;
+
+	if (cleaner->buf != NULL)
+		buf_unref(cleaner->buf);
+	free(cleaner);
+	shard->cleaner = NULL;
+}

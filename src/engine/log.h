@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stream: the log of one worker, and its group commit. Records are appended to the open frame;
+ * at the end of a turn the frame is closed and written with one durable write, unless enough are in
+ * flight already: then what comes meanwhile is the next frame. There is no timer.
+ */
+#ifndef ENGINE_LOG_H
+#define ENGINE_LOG_H
+
+#include "core/buf.h"
+#include "engine/format.h"
+#include "proto/blk.h"
+
+enum {
+	LOG_FRAMES = 6,     /* buffers: in flight, closed and open */
+	LOG_IN_FLIGHT = 2,  /* durable writes at a time */
+};
+
+enum log_frame_state { FRAME_FREE, FRAME_OPEN, FRAME_CLOSED, FRAME_IN_FLIGHT, FRAME_ENDED };
+
+struct log_frame {
+	struct log *log;
+	struct buf *buf;
+	struct req_list waiters; /* completed when the frame, and all before it, are durable */
+	uint64_t lsn;
+	uint64_t generation;     /* of its segment */
+	uint32_t segment, block; /* where it goes */
+	uint32_t size_max;       /* bytes until the end of the segment, at most the buffer */
+	uint32_t used;           /* bytes, header included */
+	uint32_t record_count;
+	uint32_t records_crc;
+	uint8_t state; /* enum log_frame_state */
+	uint64_t closed_ns;
+	struct iovec iov;
+	struct req req;
+};
+
+/* A segment that the log may write to; generation 0: none. */
+struct log_segment {
+	uint64_t generation;
+	uint32_t segment;
+	uint32_t seed; /* record_seed() */
+};
+
+struct log_stats {
+	uint64_t frames, records, bytes; /* closed; bytes with padding */
+	uint64_t stalls;                 /* reservations that had to wait */
+};
+
+/* Memory: the shard's. Thread: its worker's. */
+struct log {
+	struct worker *worker;
+	struct blk *blk;
+	uint32_t segment_blocks;
+	uint32_t frame_size_max;
+	struct log_segment current, next; /* `next` is ready: its header is durable */
+	uint32_t next_block;              /* in current: where the next frame starts */
+	struct log_frame frames[LOG_FRAMES]; /* by lsn % LOG_FRAMES */
+	struct log_frame *open;              /* NULL: none */
+	uint64_t lsn_next;                   /* of the next frame to be opened */
+	uint64_t lsn_durable;                /* all up to this one are on disk */
+	unsigned in_flight;
+	enum status failed; /* not OK: the device failed a write; nothing is written any more */
+	struct log_stats stats;
+	/* Told when the log has moved on to `next` and wants another. */
+	void (*switched)(struct log *log, uint32_t sealed_segment);
+	/* Told when frames became durable: parked requests may go on. */
+	void (*advanced)(struct log *log);
+};
+
+/* NO_SPACE: no buffers. */
+enum status log_open(struct log *log, struct blk *blk, struct bufs *bufs, uint32_t segment_blocks)
+        __attribute__((warn_unused_result));
+void log_close(struct log *log); /* nothing is in flight */
+
+/* Starts at frame `lsn`, in the segment `next` as soon as that is set. */
+void log_start(struct log *log, uint64_t lsn);
+void log_set_next(struct log *log, uint32_t segment, uint64_t generation);
+
+/*
+ * Makes sure that `size` bytes of records (at most frame_size_max less the header) fit the open
+ * frame together. BUSY: not before a frame is durable or a segment is ready: wait for advanced() or
+ * log_set_next(). READ_ONLY: the device has failed.
+ */
+enum status log_reserve(struct log *log, size_t size) __attribute__((warn_unused_result));
+
+/* Where the next append will put a record of this size; after log_reserve(). */
+uint64_t log_next_location(const struct log *log, size_t size, uint8_t flags);
+
+/* Appends; after log_reserve(). Returns the location: what log_next_location() said. */
+uint64_t log_append(struct log *log, const struct record *record);
+
+/* The newest frame that has records; the newest that there was, if none has. */
+static inline uint64_t log_last_lsn(const struct log *log)
+{
+	return log->open != NULL && log->open->record_count == 0 ? log->lsn_next - 2
+	                                                          : log->lsn_next - 1;
+}
+
+/* The frame that the next append goes to, after log_reserve(). */
+static inline uint64_t log_open_lsn(const struct log *log)
+{
+	return log->lsn_next - 1;
+}
+
+/*
+ * Queues a running request until frame `lsn` is durable: it then completes with OK and its
+ * req->result as it is now; with IO if the write failed. `lsn` is not durable yet.
+ */
+void log_wait(struct log *log, uint64_t lsn, struct req *req);
+
+/* End of turn: closes the open frame and writes what may be written. */
+void log_settle(struct log *log);
+
+/* The shard cannot go on writing: as after a failed write. */
+void log_fail(struct log *log, enum status status);
+
+/* Closes the open frame, even if it must wait for its write; the last lsn there is. */
+uint64_t log_cut(struct log *log);
+
+/* A record that is still in one of the frame buffers; NULL: it is not. `size` bytes are there. */
+const uint8_t *log_peek(const struct log *log, struct location location);
+
+#endif

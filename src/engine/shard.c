@@ -1,0 +1,709 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/shard.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/macros.h"
+#include "engine/store.h"
+
+static void load_read(struct req *req);
+
+struct op *op_of(struct req *req)
+{
+	return req_top(req, struct op);
+}
+
+bool shard_is_relaxed(const struct shard *shard, struct bytes key)
+{
+	return shard->store->options.durability[key.data[0]] == KV_RELAXED;
+}
+
+void shard_credit(struct shard *shard, uint64_t location)
+{
+	struct location l = location_unpack(location);
+
+	assert(l.segment < shard->segment_count);
+	if (shard->counting)
+		shard->segments[l.segment].live += l.size;
+}
+
+void shard_debit(struct shard *shard, uint64_t location)
+{
+	struct location l = location_unpack(location);
+	struct shard_segment *segment;
+
+	assert(l.segment < shard->segment_count);
+	if (!shard->counting)
+		return;
+	segment = &shard->segments[l.segment];
+	assert(segment->live >= l.size); /* else: counted wrongly, and a live segment would be freed */
+	segment->live -= l.size;
+	segment->dead_lsn = shard->log.lsn_next;
+}
+
+/* Keys whose command is parked. */
+static struct op *busy_find(struct shard *shard, uint64_t hash, struct bytes key)
+{
+	struct op *op;
+
+	LIST_FOREACH(op, &shard->busy[hash % SHARD_BUSY_BUCKETS], busy_link)
+	{
+		if (op->hash == hash && bytes_equal(op->cmd.key, key))
+			return op;
+	}
+	return NULL;
+}
+
+static bool takes_turns(const struct kv_cmd *cmd)
+{
+	return cmd->op == KV_GET || cmd->op == KV_PUT || cmd->op == KV_DELETE ||
+	       cmd->op == KV_UPDATE || cmd->op == KV_BLOB_OPEN;
+}
+
+static void busy_enter(struct shard *shard, struct op *op)
+{
+	if (op->busy || !takes_turns(&op->cmd))
+		return;
+	LIST_INSERT_HEAD(&shard->busy[op->hash % SHARD_BUSY_BUCKETS], op, busy_link);
+	op->busy = true;
+	shard->busy_count++;
+}
+
+/* Those that waited behind it go first now, in the order in which they came. */
+static void busy_leave(struct shard *shard, struct op *op)
+{
+	if (!op->busy)
+		return;
+	LIST_REMOVE(op, busy_link);
+	op->busy = false;
+	shard->busy_count--;
+	STAILQ_CONCAT(&op->behind, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &op->behind);
+}
+
+void shard_requeue(struct shard *shard, struct req *req)
+{
+	STAILQ_INSERT_HEAD(&shard->queue, req, link);
+}
+
+static void loaded_drop(struct shard *shard, struct op *op)
+{
+	struct load *load = op->loaded;
+
+	if (load == NULL)
+		return;
+	op->loaded = NULL;
+	buf_unref(load->buf);
+	load->buf = NULL;
+	LIST_INSERT_HEAD(&shard->loads_free, load, link);
+	if (!STAILQ_EMPTY(&shard->load_waiters)) {
+		STAILQ_CONCAT(&shard->load_waiters, &shard->queue);
+		STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
+	}
+}
+
+enum op_result op_finish(struct req *req, enum status status, uint64_t result)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	uint64_t lsn = op->lsn;
+
+	busy_leave(shard, op);
+	loaded_drop(shard, op);
+	if (op->state != NULL) {
+		buf_unref(op->state);
+		if (op->cmd.op == KV_SCAN)
+			shard->read_pins--;
+	}
+	if (shard->exclusive == req) {
+		shard->exclusive = NULL;
+		if (status != STATUS_OK) /* the index lacks what the log has */
+			log_fail(&shard->log, status);
+	}
+	req_pop(req, struct op);
+	req->state = REQ_RUNNING;
+	if (status == STATUS_OK && lsn > shard->log.lsn_durable) {
+		req->result = result;
+		log_wait(&shard->log, lsn, req);
+	} else {
+		req_complete(req, status, result);
+	}
+	return OP_DONE;
+}
+
+/* Loads. */
+
+static struct load *load_get(struct shard *shard, struct req *req, uint64_t address, size_t size)
+{
+	struct load *load = LIST_FIRST(&shard->loads_free);
+
+	if (load != NULL)
+		load->buf = buf_get(shard->bufs, size);
+	if (load == NULL || load->buf == NULL) {
+		STAILQ_INSERT_TAIL(&shard->load_waiters, req, link);
+		return NULL;
+	}
+	LIST_REMOVE(load, link);
+	load->address = address;
+	STAILQ_INIT(&load->waiters);
+	STAILQ_INSERT_TAIL(&load->waiters, req, link);
+	LIST_INSERT_HEAD(&shard->loads[address % SHARD_BUSY_BUCKETS], load, link);
+	return load;
+}
+
+struct load_frame {
+	struct frame frame;
+	struct load *load;
+};
+
+static void load_submit(struct load *load, uint32_t block, uint32_t blocks)
+{
+	struct shard *shard = load->shard;
+	struct blk_cmd cmd = {
+		.op = BLK_READ,
+		.lba = shard_lba(shard, location_unpack(load->address).segment, block),
+		.block_count = blocks,
+		.iov = &load->iov,
+		.iov_count = 1,
+	};
+
+	load->iov = (struct iovec){ load->buf->data, (size_t)blocks << BLOCK_SHIFT };
+	req_init(&load->req, shard->worker);
+	req_push(&load->req, struct load_frame, load_read)->load = load;
+	blk_submit(shard->blk, &load->req, &cmd);
+}
+
+enum op_result op_load_page(struct req *req, uint32_t partition, const struct btree_miss *miss)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct location l = location_unpack(miss->address);
+	struct load *load;
+
+	busy_enter(shard, op);
+	LIST_FOREACH(load, &shard->loads[miss->address % SHARD_BUSY_BUCKETS], link)
+	{
+		if (load->address == miss->address && load->page) {
+			STAILQ_INSERT_TAIL(&load->waiters, req, link);
+			return OP_PARKED;
+		}
+	}
+	load = load_get(shard, req, miss->address, BLOCK_SIZE);
+	if (load == NULL)
+		return OP_PARKED;
+	load->page = true;
+	load->partition = partition;
+	shard->stats.page_loads++;
+	load_submit(load, l.offset >> BLOCK_SHIFT, 1);
+	return OP_PARKED;
+}
+
+static void load_record(struct load *load, struct location l)
+{
+	uint32_t first = l.offset >> BLOCK_SHIFT;
+	uint32_t end = (uint32_t)align_up(l.offset + l.size, BLOCK_SIZE) >> BLOCK_SHIFT;
+
+	load->page = false;
+	load->skip = l.offset - (first << BLOCK_SHIFT);
+	load->shard->stats.record_loads++;
+	load_submit(load, first, end - first);
+}
+
+enum op_result op_load_record(struct req *req, uint64_t location)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct location l = location_unpack(location);
+	struct load *load;
+
+	busy_enter(shard, op);
+	loaded_drop(shard, op);
+	load = load_get(shard, req, location, l.size + 2 * BLOCK_SIZE);
+	if (load != NULL)
+		load_record(load, l);
+	return OP_PARKED;
+}
+
+void shard_read_ahead(struct shard *shard, uint64_t location)
+{
+	struct location l = location_unpack(location);
+	struct load *load = LIST_FIRST(&shard->loads_free);
+
+	if (load == NULL || log_peek(&shard->log, l) != NULL)
+		return;
+	load->buf = buf_get(shard->bufs, l.size + 2 * BLOCK_SIZE);
+	if (load->buf == NULL)
+		return;
+	LIST_REMOVE(load, link);
+	load->address = location;
+	STAILQ_INIT(&load->waiters);
+	LIST_INSERT_HEAD(&shard->loads[location % SHARD_BUSY_BUCKETS], load, link);
+	load_record(load, l);
+}
+
+/* The waiters run again, or fail with the read. */
+static void load_wake(struct load *load, enum status status)
+{
+	struct shard *shard = load->shard;
+	struct req *req;
+
+	if (status == STATUS_OK) {
+		STAILQ_CONCAT(&load->waiters, &shard->queue);
+		STAILQ_CONCAT(&shard->queue, &load->waiters);
+		return;
+	}
+	while ((req = STAILQ_FIRST(&load->waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(&load->waiters, link);
+		op_finish(req, status, 0);
+	}
+}
+
+static void remember_record(struct shard *shard, uint64_t hash, const struct record *record,
+                            uint64_t location)
+{
+	struct record_cache_entry entry = {
+		.version = record->version,
+		.expires_ms = record->expires_ms,
+		.location = location,
+		.flags = (uint8_t)location,
+	};
+
+	/* Refused: then it is read again when it is wanted. */
+	(void)record_cache_insert(shard->cache, hash, &entry, record->key, record->value);
+}
+
+/* What was read ahead is kept in the cache or nowhere. */
+static void cache_read_ahead(struct load *load)
+{
+	struct shard *shard = load->shard;
+	struct location l = location_unpack(load->address);
+	struct record record;
+	size_t used;
+	uint32_t crc;
+
+	if (record_decode(load->buf->data + load->skip, l.size,
+	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
+	                  &record, &used, &crc) != STATUS_OK)
+		return; /* who needs it reads it again, and says so */
+	remember_record(shard, hash64(record.key), &record, load->address);
+}
+
+static void load_read(struct req *done)
+{
+	struct load *load = req_pop(done, struct load_frame)->load;
+	struct shard *shard = load->shard;
+	enum status status = done->status;
+	struct req *first = STAILQ_FIRST(&load->waiters);
+
+	LIST_REMOVE(load, link);
+	if (status == STATUS_OK && load->page)
+		status = btree_load(&shard->partitions[load->partition].tree, load->buf->data,
+		                    load->address);
+	if (status == STATUS_BUSY) { /* no page free: a checkpoint makes some */
+		checkpoint_want(shard);
+		status = STATUS_OK;
+	}
+	if (status == STATUS_CORRUPT)
+		shard->stats.corrupt++;
+	if (status == STATUS_OK && !load->page && first == NULL)
+		cache_read_ahead(load);
+	if (status == STATUS_OK && !load->page && first != NULL) {
+		op_of(first)->loaded = load; /* given back by loaded_drop() */
+		load_wake(load, STATUS_OK);
+		return;
+	}
+	load_wake(load, status);
+	buf_unref(load->buf);
+	load->buf = NULL;
+	LIST_INSERT_HEAD(&shard->loads_free, load, link);
+	STAILQ_CONCAT(&shard->load_waiters, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
+}
+
+/* Lookups. */
+
+void found_from_record(struct found *found, const struct record *record)
+{
+	struct blob_value blob;
+
+	found->entry.value = record->value;
+	found->entry.size = record->value.size;
+	found->entry.version = record->version;
+	found->entry.expires_ms = record->expires_ms;
+	found->entry.kind = record->flags & RECORD_KIND_MASK;
+	found->entry.blob = record->flags & RECORD_BLOB;
+	if (found->entry.blob && blob_value_decode(record->value, &blob) == STATUS_OK)
+		found->entry.size = blob.size;
+}
+
+static void found_expire(struct shard *shard, struct found *found)
+{
+	uint64_t expires_ms = found->entry.expires_ms;
+
+	if (expires_ms != 0 && expires_ms <= shard->worker->wall_ms)
+		found->entry = (struct kv_entry){ .key = found->entry.key };
+}
+
+static bool find_in_cache(struct shard *shard, struct bytes key, uint64_t hash,
+                          struct found *found)
+{
+	const struct record_cache_entry *entry = record_cache_find(shard->cache, hash, key);
+
+	if (entry == NULL)
+		return false;
+	found->location = entry->location;
+	found->lsn = entry->lsn;
+	if (entry->location != 0) {
+		struct record record = {
+			.flags = entry->flags,
+			.version = entry->version,
+			.expires_ms = entry->expires_ms,
+			.value = record_cache_value(entry),
+		};
+
+		found_from_record(found, &record);
+	}
+	shard->stats.cache_hits++;
+	return true;
+}
+
+/* The record at found->location, from a frame buffer or what was loaded. NOT_FOUND: read it. */
+enum status find_record(struct shard *shard, struct op *op, struct found *found)
+{
+	struct location l = location_unpack(found->location);
+	const uint8_t *data = log_peek(&shard->log, l);
+	struct record record;
+	size_t used;
+	uint32_t crc;
+	enum status status;
+
+	if (data == NULL) {
+		if (op->loaded == NULL || op->loaded->address != found->location)
+			return STATUS_NOT_FOUND;
+		data = op->loaded->buf->data + op->loaded->skip;
+	}
+	status = record_decode(data, l.size,
+	                       record_seed(shard->segments[l.segment].generation, l.segment),
+	                       l.offset, &record, &used, &crc);
+	if (status != STATUS_OK || used != l.size || !bytes_equal(record.key, found->entry.key))
+		return STATUS_CORRUPT;
+	found_from_record(found, &record);
+	return STATUS_OK;
+}
+
+enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool value,
+                       struct found *found)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	uint32_t partition = kv_partition_hashed(key, hash, shard->partition_count);
+	struct btree_miss miss;
+	struct location l;
+	enum status status;
+
+	*found = (struct found){ .entry.key = key };
+	if (find_in_cache(shard, key, hash, found)) {
+		found_expire(shard, found);
+		return OP_DONE;
+	}
+	/* What is not in the cache may have been written or deleted a moment ago. */
+	found->lsn = shard->uncached_lsn;
+	switch (btree_find(&shard->partitions[partition].tree, key, &found->location, &miss)) {
+	case BTREE_OK:
+		break;
+	case BTREE_ABSENT:
+		return OP_DONE;
+	case BTREE_MISS:
+		return op_load_page(req, partition, &miss);
+	default:
+		unreachable();
+	}
+	l = location_unpack(found->location);
+	if (!value && !(l.flags & RECORD_EXPIRES)) {
+		found->entry.version = UINT64_MAX; /* there is one: not asked for */
+		found->entry.kind = l.flags & RECORD_KIND_MASK;
+		return OP_DONE;
+	}
+	status = find_record(shard, op, found);
+	if (status == STATUS_NOT_FOUND)
+		return op_load_record(req, found->location);
+	if (status != STATUS_OK) {
+		shard->stats.corrupt++;
+		op_finish(req, status, 0);
+		return OP_PARKED;
+	}
+	remember_record(shard, hash,
+	                &(struct record){
+	                        .version = found->entry.version,
+	                        .expires_ms = found->entry.expires_ms,
+	                        .key = key,
+	                        .value = found->entry.value,
+	                },
+	                found->location);
+	found_expire(shard, found);
+	return OP_DONE;
+}
+
+static enum op_result op_get(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct found found;
+	enum op_result result;
+
+	result = op_find(req, op->cmd.key, op->hash, true, &found);
+	if (result != OP_DONE)
+		return result;
+	if (!shard_is_relaxed(op->shard, op->cmd.key))
+		op->lsn = found.lsn;
+	if (found.entry.blob && (op->cmd.flags & KV_LOAD))
+		return op_blob(req);
+	if (found.entry.blob)
+		found.entry.value = (struct bytes){ NULL, 0 };
+	if (op->cmd.visit != NULL)
+		op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
+	return op_finish(req, STATUS_OK, found.entry.version);
+}
+
+/* The queue. */
+
+static enum op_result op_run(struct req *req)
+{
+	struct op *op = op_of(req);
+
+	switch ((enum kv_op)op->cmd.op) {
+	case KV_GET:
+		return op_get(req);
+	case KV_PUT:
+		return op_put(req);
+	case KV_DELETE:
+		return op_delete(req);
+	case KV_UPDATE:
+		return op_update(req);
+	case KV_COMMIT:
+		return op_commit(req);
+	case KV_PREPARE:
+		return op_prepare(req);
+	case KV_RESOLVE:
+		return op_resolve(req);
+	case KV_SCAN:
+		return op_scan(req);
+	case KV_CLEAR:
+		return op_clear(req);
+	case KV_COUNT:
+		return op_count(req);
+	case KV_BLOB_WRITE:
+	case KV_BLOB_OPEN:
+	case KV_BLOB_READ:
+	case KV_BLOB_CLOSE:
+		return op_blob(req);
+	case KV_OP_COUNT:
+		break;
+	}
+	unreachable();
+}
+
+bool op_waits(struct req *req, struct bytes key, uint64_t hash)
+{
+	struct op *op = op_of(req);
+	struct op *before;
+
+	if (op->shard->busy_count == 0)
+		return false;
+	before = busy_find(op->shard, hash, key);
+	if (before == NULL || before == op)
+		return false;
+	STAILQ_INSERT_TAIL(&before->behind, req, link);
+	return true;
+}
+
+/* False: the queue stops here. */
+static bool run_one(struct shard *shard, struct req *req)
+{
+	struct op *op = op_of(req);
+	enum op_result result;
+
+	if (!op->busy && takes_turns(&op->cmd) && op_waits(req, op->cmd.key, op->hash))
+		return true;
+	result = op_run(req);
+	if (result != OP_AGAIN)
+		return true;
+	shard_requeue(shard, req);
+	return false;
+}
+
+/* A batch off the queue, its memory asked for in two passes before any of it is needed. */
+static unsigned batch_take(struct shard *shard, struct req **batch)
+{
+	unsigned count = 0;
+
+	while (count < SHARD_BATCH && !STAILQ_EMPTY(&shard->queue)) {
+		batch[count] = STAILQ_FIRST(&shard->queue);
+		STAILQ_REMOVE_HEAD(&shard->queue, link);
+		record_cache_prefetch_slot(shard->cache, op_of(batch[count])->hash);
+		count++;
+	}
+	if (count > 1) {
+		for (unsigned i = 0; i < count; i++)
+			record_cache_prefetch_entry(shard->cache, op_of(batch[i])->hash);
+	}
+	return count;
+}
+
+/* A COMMIT whose records are in the log is applied before anything else looks at the index. */
+static bool run_exclusive(struct shard *shard)
+{
+	struct req *req = shard->exclusive;
+	struct req *queued;
+
+	STAILQ_FOREACH(queued, &shard->queue, link)
+	{
+		if (queued != req)
+			continue;
+		STAILQ_REMOVE(&shard->queue, req, req, link);
+		run_one(shard, req);
+		return shard->exclusive == NULL;
+	}
+	return false; /* a page is being read for it */
+}
+
+static unsigned shard_run(struct actor *actor)
+{
+	struct shard *shard = container_of(actor, struct shard, actor);
+	unsigned done = 0;
+
+	if (shard->exclusive != NULL && !run_exclusive(shard))
+		return 0;
+	while (done < SHARD_RUN_MAX && !STAILQ_EMPTY(&shard->queue)) {
+		struct req *batch[SHARD_BATCH];
+		unsigned count = batch_take(shard, batch);
+		unsigned i = 0;
+
+		while (i < count && shard->exclusive == NULL && run_one(shard, batch[i]))
+			i++;
+		done += i;
+		if (i < count) { /* stopped: what was taken goes back, in its order */
+			struct req *head = STAILQ_FIRST(&shard->queue);
+			bool again = head == batch[i];
+
+			if (again)
+				STAILQ_REMOVE_HEAD(&shard->queue, link);
+			while (count-- > i)
+				shard_requeue(shard, batch[count]);
+			break;
+		}
+	}
+	return done;
+}
+
+static void shard_settle(struct actor *actor)
+{
+	struct shard *shard = container_of(actor, struct shard, actor);
+
+	if (shard->inert)
+		return;
+	log_settle(&shard->log);
+	checkpoint_consider(shard);
+	cleaner_consider(shard);
+	supply_turn(shard);
+	record_cache_turn(shard->cache, shard->log.lsn_durable);
+}
+
+static const struct actor_ops shard_actor_ops = {
+	.name = "shard",
+	.run = shard_run,
+	.settle = shard_settle,
+};
+
+/* The engine pops its frame before it completes a request: nothing below has one. */
+static void op_returned(struct req *req)
+{
+	(void)req;
+	unreachable();
+}
+
+static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd)
+{
+	struct shard *shard = container_of(kv, struct shard, kv);
+	struct op *op = req_push(req, struct op, op_returned);
+
+	op->shard = shard;
+	op->cmd = *cmd;
+	op->hash = takes_turns(cmd) ? hash64(cmd->key) : 0;
+	op->loaded = NULL;
+	op->state = NULL;
+	op->lsn = 0;
+	op->result = 0;
+	op->step = 0;
+	op->busy = false;
+	STAILQ_INIT(&op->behind);
+	shard->stats.commands[cmd->op]++;
+	STAILQ_INSERT_TAIL(&shard->queue, req, link);
+}
+
+const struct kv_ops shard_kv_ops = { .name = "store", .submit = shard_submit };
+
+/* The next frame is asked for, or room is made, by what stalled: only time passes here. */
+static void shard_tick(struct timer *timer)
+{
+	struct shard *shard = container_of(timer, struct shard, tick);
+
+	supply_tick(shard);
+	cleaner_tick(shard);
+	if (!shard->inert && !shard->closing)
+		expiry_tick(shard);
+	timer_arm(&shard->worker->timers, timer, shard->worker->now_ns + SHARD_TICK_NS, shard_tick);
+}
+
+static void log_switched(struct log *log, uint32_t sealed_segment)
+{
+	struct shard *shard = container_of(log, struct shard, log);
+
+	if (sealed_segment != UINT32_MAX) {
+		shard->segments[sealed_segment].state = SEGMENT_SEALED;
+		shard->segments[sealed_segment].dead_lsn = log->lsn_next;
+	}
+	shard->log_urgent = false;
+}
+
+static void log_advanced(struct log *log)
+{
+	(void)log; /* the completion itself brings a turn, and with it the queue */
+}
+
+void shard_init(struct shard *shard)
+{
+	shard->actor.ops = &shard_actor_ops;
+	shard->kv = (struct kv){
+		.ops = &shard_kv_ops,
+		.worker = shard->worker,
+		.traits = {
+			.partitions = shard->partition_count,
+			.sorted = true,
+			.durable = true,
+			.transactional = true,
+		},
+		.frames_size = align_up(sizeof(struct op), 16),
+	};
+	shard->log.switched = log_switched;
+	shard->log.advanced = log_advanced;
+	shard->checkpoint_log_max = shard->store->options.checkpoint_log_max;
+	shard->version_next = 1;
+	shard->counting = true;
+	log_start(&shard->log, 1);
+}
+
+void shard_start(struct shard *shard)
+{
+	if (shard->started)
+		return;
+	shard->started = true;
+	worker_add_actor(shard->worker, &shard->actor);
+	timer_arm(&shard->worker->timers, &shard->tick, shard->worker->now_ns + SHARD_TICK_NS,
+	          shard_tick);
+}
+
+void shard_opened(struct shard *shard)
+{
+	shard->open = true;
+	supply_release_up_to(shard, 0);
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The key-value engine of one worker: the partitions that it owns, their index, its log, its cache.
+ * Inside of the engine only; the way in is shard->kv, opened by engine/store.h.
+ *
+ *   shard.c         queue, batches, lookups, loads of pages and records
+ *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
+ *   shard_scan.c    SCAN, CLEAR, COUNT
+ *   shard_blob.c    values that do not fit a record
+ *   checkpoint.c    the index to disk, the log's start moved on, segments given back
+ *   cleaner.c       segments with little left in them emptied
+ *   expiry.c        keys whose time has passed removed
+ */
+#ifndef ENGINE_SHARD_H
+#define ENGINE_SHARD_H
+
+#include "core/timer.h"
+#include "core/worker.h"
+#include "engine/btree.h"
+#include "engine/log.h"
+#include "engine/record_cache.h"
+#include "engine/space.h"
+#include "proto/kv.h"
+
+struct store;
+
+enum {
+	SHARD_BATCH = 64,      /* commands whose memory is fetched together */
+	SHARD_RUN_MAX = 256,   /* commands of one run(): bounds the latency of a turn */
+	SHARD_LOADS_MAX = 256, /* reads in flight */
+	SHARD_SCANS_MAX = 16,
+	SHARD_BUSY_BUCKETS = 256,
+	SHARD_BLOBS_MAX = 256, /* unpublished or opened at a time */
+};
+
+/* A partition of the store; only its owner touches it. */
+struct partition {
+	struct btree tree;
+	uint64_t counts[KV_SPACES]; /* keys there are, the expired ones that were not removed too */
+	unsigned owner; /* shard */
+};
+
+enum shard_segment_state {
+	SEGMENT_NONE,   /* not ours */
+	SEGMENT_FILLING,
+	SEGMENT_SEALED, /* full; freed when nothing in it is live */
+};
+
+struct shard_segment {
+	uint64_t generation; /* of all segments, ours or not: to check what is read */
+	uint64_t dead_lsn;   /* nothing later than this frame refers to it */
+	uint32_t live;       /* bytes that our index refers to */
+	uint8_t kind;        /* enum segment_kind */
+	uint8_t state;       /* enum shard_segment_state */
+	bool cleaning;
+};
+
+/* A read of a page or a record, shared by all commands that wait for it. */
+struct load {
+	LIST_ENTRY(load) link; /* in shard->loads, or ->loads_free */
+	struct shard *shard;
+	struct req_list waiters;
+	struct buf *buf;
+	struct iovec iov;
+	uint64_t address; /* packed location */
+	uint32_t partition;
+	uint32_t skip; /* bytes before the record in the buffer */
+	bool page;
+	struct req req;
+};
+LIST_HEAD(load_list, load);
+
+/* What the engine remembers of a command while it is under way. */
+struct op {
+	struct frame frame;
+	struct shard *shard;
+	struct kv_cmd cmd;
+	uint64_t hash;
+	LIST_ENTRY(op) busy_link; /* in shard->busy while parked */
+	struct req_list behind;   /* commands on the same key that came later */
+	struct load *loaded;      /* the record that was read for it */
+	struct buf *state;        /* of operations with more to remember: scan, commit */
+	uint64_t lsn;             /* must be durable before the command completes */
+	uint64_t result;          /* what the request completes with */
+	uint8_t step;
+	bool busy;
+};
+LIST_HEAD(op_list, op);
+
+enum op_result {
+	OP_DONE,   /* completed, or waits in the log */
+	OP_PARKED, /* something else will queue it again */
+	OP_AGAIN,  /* the log or the index has no room: the queue stops here */
+};
+
+struct shard_stats {
+	uint64_t commands[KV_OP_COUNT];
+	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
+	uint64_t checkpoints, cleaned_segments, moved_bytes;
+	uint64_t acknowledged; /* writes whose request completed with OK */
+	uint64_t corrupt;      /* blocks that were not what they should be */
+};
+
+struct blobs;
+struct checkpoint;
+struct cleaner;
+struct expiry;
+struct supply;
+
+struct shard {
+	struct kv kv;
+	struct actor actor;
+	struct worker *worker;
+	struct store *store;
+	struct blk *blk;
+	struct bufs *bufs;
+	unsigned index; /* number of its stream */
+	unsigned partition_count; /* of the store */
+	struct partition *partitions; /* of the store */
+	struct btree_pool *pool;
+	struct record_cache *cache;
+	struct log log;
+	struct shard_segment *segments; /* by number */
+	uint32_t segment_count, segment_blocks;
+	struct space *space;
+	uint32_t space_left; /* segments, when the space last answered */
+	bool log_urgent;     /* the log may use the reserve: a delete or the cleaner waits */
+	bool space_low;      /* it refused: only deletes and what makes room may write */
+	uint64_t version_next;
+	uint64_t uncached_lsn; /* writes up to here may be missing in the cache */
+
+	struct req_list queue;
+	struct req *exclusive; /* a COMMIT that is half applied: nothing else runs */
+	struct op_list busy[SHARD_BUSY_BUCKETS];
+	unsigned busy_count;
+	struct load *load_pool;
+	struct load_list loads[SHARD_BUSY_BUCKETS], loads_free;
+	struct req_list load_waiters; /* for a free load */
+	uint8_t *scratch;             /* for UPDATE's visit */
+	size_t scratch_size;
+
+	struct supply *supply;
+	struct blobs *blobs;
+	struct checkpoint *checkpoint;
+	struct cleaner *cleaner;
+	struct expiry *expiry;
+	struct timer tick; /* expiry, cleaning, space: every SHARD_TICK_NS */
+	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
+	uint64_t records_checkpointed;
+	uint64_t checkpoint_log_max; /* bytes of log after which one is due */
+	uint32_t read_pins; /* scans and open blobs: no segment is given back meanwhile */
+	uint32_t touched;          /* past the highest segment that was ours */
+	uint64_t generation_seen;  /* the highest of our segments */
+	bool counting;             /* live bytes are known; not while a store is redistributed */
+	bool started, inert;       /* inert: recovery works on it, its turns do nothing */
+	bool open, closing;
+	struct shard_stats stats;
+};
+
+enum { SHARD_TICK_NS = 100 * 1000 * 1000 };
+
+/* A key as it is now. */
+struct found {
+	struct kv_entry entry; /* version 0: absent, or expired */
+	uint64_t location;     /* 0: not in the index */
+	uint64_t lsn;          /* 0: durable */
+};
+
+static inline bool shard_owns(const struct shard *shard, uint32_t partition)
+{
+	return shard->partitions[partition].owner == shard->index;
+}
+
+/* The body of a root: two counts, the segments, the partitions with the counts of their spaces. */
+enum { BODY_HEAD = 16, BODY_SEGMENT = 24, BODY_PARTITION = 24, BODY_SPACE = 16 };
+
+/* shard.c */
+void shard_init(struct shard *shard);
+/* On its worker: takes part in its turns from now on. */
+void shard_start(struct shard *shard);
+void shard_opened(struct shard *shard); /* the store is open: segments may be given back */
+struct op *op_of(struct req *req);
+enum op_result op_finish(struct req *req, enum status status, uint64_t result);
+/* A command that waits for another on the same key; true: it does now. */
+bool op_waits(struct req *req, struct bytes key, uint64_t hash);
+/* Parks the op until the record or page is in memory; then it is run again from its step. */
+enum op_result op_load_page(struct req *req, uint32_t partition, const struct btree_miss *miss);
+enum op_result op_load_record(struct req *req, uint64_t location);
+/*
+ * Fills *found; OP_DONE: it did. OP_PARKED, OP_AGAIN: return that. If the record is damaged the
+ * request has been completed and it returns OP_PARKED. `value`: whether the value is needed, or
+ * just the place and, when known without a read, the rest.
+ */
+enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool value,
+                       struct found *found);
+void found_from_record(struct found *found, const struct record *record);
+/* The record at found->location, from a frame buffer or what was loaded. NOT_FOUND: read it. */
+enum status find_record(struct shard *shard, struct op *op, struct found *found)
+        __attribute__((warn_unused_result));
+/* Reads a record into the cache; nobody waits for it. */
+void shard_read_ahead(struct shard *shard, uint64_t location);
+void shard_requeue(struct shard *shard, struct req *req); /* at the front */
+void shard_credit(struct shard *shard, uint64_t location);
+void shard_debit(struct shard *shard, uint64_t location);
+/* Where a block of a segment is on the device. */
+static inline uint64_t shard_lba(const struct shard *shard, uint32_t segment, uint32_t block)
+{
+	return SEGMENT_FIRST_BLOCK + (uint64_t)segment * shard->segment_blocks + block;
+}
+bool shard_is_relaxed(const struct shard *shard, struct bytes key);
+
+/* shard_write.c */
+enum op_result op_put(struct req *req);
+enum op_result op_delete(struct req *req);
+enum op_result op_update(struct req *req);
+enum op_result op_commit(struct req *req);
+enum op_result op_prepare(struct req *req);
+enum op_result op_resolve(struct req *req);
+
+/*
+ * What a record of the log did, done again. Asks for pages like any change (MISS, FULL), and may
+ * then be repeated from its start.
+ */
+enum btree_result replay_put(struct shard *shard, const struct record *record, uint64_t location,
+                             struct btree_miss *miss) __attribute__((warn_unused_result));
+enum btree_result replay_delete(struct shard *shard, const struct record *record,
+                                struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* shard_scan.c */
+enum op_result op_scan(struct req *req);
+enum op_result op_clear(struct req *req);
+enum op_result op_count(struct req *req);
+/* Removes all keys with the prefix; ABSENT: all are gone. For replay too. */
+enum btree_result shard_clear_partition(struct shard *shard, struct partition *partition,
+                                        struct bytes prefix, uint64_t *removed,
+                                        struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+
+/* shard_blob.c */
+enum status blobs_open(struct shard *shard) __attribute__((warn_unused_result));
+void blobs_close(struct shard *shard);
+enum op_result op_blob(struct req *req);
+/* Makes the finished blob `handle` the value of the record that is about to be written. */
+enum status blob_take(struct shard *shard, uint64_t handle, struct record *record)
+        __attribute__((warn_unused_result));
+/* The extents of a record with RECORD_BLOB, or of a RECORD_FREE, gained or lost. */
+void blob_credit(struct shard *shard, struct bytes value);
+void blob_debit(struct shard *shard, struct bytes value);
+/* The record of a blob was replaced: its extents are freed by a record of their own. */
+void blob_free_later(struct shard *shard, uint64_t location);
+/* With KV_LOAD: brings the whole value into memory for visit. Else says only that there is one. */
+enum op_result blob_for_update(struct req *req, struct found *found, struct kv_edit *edit);
+void blob_update_done(struct req *req);
+void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
+
+/* expiry.c: the index key of an expiry; `out` has BTREE_KEY_MAX bytes. */
+struct bytes expiry_key(uint64_t expires_ms, struct bytes key, uint8_t *out);
+enum status expiry_open(struct shard *shard) __attribute__((warn_unused_result));
+void expiry_close(struct shard *shard);
+void expiry_tick(struct shard *shard);
+bool expiry_is_running(const struct shard *shard);
+
+/* checkpoint.c */
+enum status checkpoint_open(struct shard *shard) __attribute__((warn_unused_result));
+void checkpoint_close(struct shard *shard);
+/* Whether one is wanted now; called at the end of a turn. */
+void checkpoint_consider(struct shard *shard);
+void checkpoint_want(struct shard *shard); /* as soon as possible */
+/*
+ * Completes `req` when a checkpoint that begins after this is on disk, or has failed. With `final`
+ * it also says that the log ends there.
+ */
+void checkpoint_notify(struct shard *shard, struct req *req, bool final);
+void checkpoint_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
+/* After recovery: the root that is on disk. */
+void checkpoint_restore(struct shard *shard, const struct root *root);
+bool checkpoint_is_running(const struct shard *shard);
+
+/* supply.c: segments for the log, the index and blobs, with their headers on disk. */
+struct supply;
+enum status supply_open(struct shard *shard) __attribute__((warn_unused_result));
+void supply_close(struct shard *shard);
+void supply_want(struct shard *shard, enum segment_kind kind, bool urgent);
+bool supply_is_running(const struct shard *shard, enum segment_kind kind);
+/* Gives a segment back that nothing refers to. False: no call is free, ask again later. */
+bool supply_release(struct shard *shard, uint32_t segment);
+/* A checkpoint holds everything up to this frame: what is dead before it is given back. */
+void supply_release_up_to(struct shard *shard, uint64_t lsn);
+void supply_turn(struct shard *shard); /* at the end of every turn */
+void supply_tick(struct shard *shard); /* asks again for what was refused */
+
+/* cleaner.c */
+enum status cleaner_open(struct shard *shard) __attribute__((warn_unused_result));
+void cleaner_close(struct shard *shard);
+void cleaner_consider(struct shard *shard); /* at the end of a turn */
+void cleaner_tick(struct shard *shard);
+bool cleaner_is_running(const struct shard *shard);
+
+#endif

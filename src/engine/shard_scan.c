@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands over ranges of keys. A scan collects a page of locations in one step, merging its
+ * partitions, so a page is one moment; then it reads what is not in memory and visits in order.
+ */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/macros.h"
+#include "engine/shard.h"
+#include "engine/store.h"
+
+enum {
+	SCAN_PAGE_MAX = 256, /* entries of a page */
+	SCAN_KEYS_SIZE = 96 << 10,
+	SCAN_READ_AHEAD = 32,
+};
+
+struct scan_entry {
+	uint64_t location;
+	uint32_t key; /* offset in scan->keys */
+	uint16_t key_size;
+};
+
+/* In op->state. */
+struct scan {
+	uint32_t visited, count, next; /* of all; entries of the page; to be visited next */
+	uint32_t keys_used;
+	uint32_t ahead; /* entries up to here were asked for */
+	uint16_t from_size, end_size;
+	bool exhausted; /* nothing follows the page */
+	bool pinned;
+	uint8_t from[KV_KEY_MAX + 1]; /* where the next page starts */
+	uint8_t end[KV_KEY_MAX + 1];  /* and where the scan ends */
+	struct scan_entry entries[SCAN_PAGE_MAX];
+	uint8_t keys[SCAN_KEYS_SIZE];
+	uint32_t cursor_count;
+	struct btree_cursor cursors[]; /* of the partitions it goes over */
+};
+
+static struct scan *scan_of(struct op *op)
+{
+	return (struct scan *)(void *)op->state->data;
+}
+
+static bool scan_has_partition(const struct op *op, uint32_t partition)
+{
+	if (op->cmd.flags & KV_SCAN_PARTITION)
+		return partition == op->cmd.partition;
+	return shard_owns(op->shard, partition);
+}
+
+/* The first key after all keys of the space. */
+static void scan_end_of_space(const struct kv_cmd *cmd, uint8_t *end, uint16_t *end_size)
+{
+	end[0] = (uint8_t)(cmd->key.data[0] + 1);
+	*end_size = cmd->key.data[0] == UINT8_MAX ? 0 : 1;
+}
+
+static enum op_result scan_begin(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	const struct kv_cmd *cmd = &op->cmd;
+	uint32_t cursors = 0;
+	struct scan *scan;
+	size_t size;
+
+	for (uint32_t i = 0; i < shard->partition_count; i++)
+		cursors += scan_has_partition(op, i);
+	size = sizeof(*scan) + cursors * sizeof(struct btree_cursor);
+	if (size > BUF_SIZE_MAX)
+		return op_finish(req, STATUS_UNSUPPORTED, 0);
+	op->state = buf_get(shard->bufs, size);
+	if (op->state == NULL)
+		return op_finish(req, STATUS_BUSY, 0);
+	scan = scan_of(op);
+	scan->visited = scan->count = scan->next = 0;
+	scan->exhausted = false;
+	scan->cursor_count = cursors;
+	scan->pinned = true;
+	shard->read_pins++;
+	memcpy(scan->from, cmd->key.data, cmd->key.size);
+	scan->from_size = (uint16_t)cmd->key.size;
+	if (cmd->end.size > 0) {
+		memcpy(scan->end, cmd->end.data, cmd->end.size);
+		scan->end_size = (uint16_t)cmd->end.size;
+	} else {
+		scan_end_of_space(cmd, scan->end, &scan->end_size);
+	}
+	return OP_DONE;
+}
+
+static enum op_result scan_finish(struct req *req, enum status status)
+{
+	struct op *op = op_of(req);
+	uint32_t visited = scan_of(op)->visited;
+
+	return op_finish(req, status, visited);
+}
+
+/* Places the cursors; forward at `from`, backward before `end`. */
+static enum op_result scan_seek(struct req *req, struct scan *scan)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	bool reverse = op->cmd.flags & KV_REVERSE;
+	struct bytes start = reverse ? bytes_of(scan->end, scan->end_size)
+	                             : bytes_of(scan->from, scan->from_size);
+	uint32_t c = 0;
+
+	for (uint32_t i = 0; i < shard->partition_count; i++) {
+		struct btree_miss miss;
+		enum btree_result result;
+
+		if (!scan_has_partition(op, i))
+			continue;
+		result = btree_seek(&shard->partitions[i].tree, &scan->cursors[c], start, reverse,
+		                    &miss);
+		if (result == BTREE_MISS)
+			return op_load_page(req, i, &miss);
+		scan->cursors[c++].at_entry = result == BTREE_OK;
+	}
+	return OP_DONE;
+}
+
+static bool scan_in_range(const struct scan *scan, struct bytes key)
+{
+	return bytes_compare(key, bytes_of(scan->from, scan->from_size)) >= 0 &&
+	       (scan->end_size == 0 ||
+	        bytes_compare(key, bytes_of(scan->end, scan->end_size)) < 0);
+}
+
+/* The cursor whose key comes first in the direction; NULL: all are past the range. */
+static struct btree_cursor *scan_first(struct scan *scan, bool reverse)
+{
+	struct btree_cursor *best = NULL;
+
+	for (uint32_t i = 0; i < scan->cursor_count; i++) {
+		struct btree_cursor *cursor = &scan->cursors[i];
+		int order;
+
+		if (!cursor->at_entry)
+			continue;
+		if (!scan_in_range(scan, btree_cursor_key(cursor))) {
+			cursor->at_entry = false;
+			continue;
+		}
+		if (best == NULL) {
+			best = cursor;
+			continue;
+		}
+		order = bytes_compare(btree_cursor_key(cursor), btree_cursor_key(best));
+		if (reverse ? order > 0 : order < 0)
+			best = cursor;
+	}
+	return best;
+}
+
+static uint32_t scan_partition_of(const struct op *op, const struct btree_cursor *cursor)
+{
+	return (uint32_t)(container_of(cursor->tree, struct partition, tree) -
+	                  op->shard->partitions);
+}
+
+/* One page, at one moment: if a page of the index is missing it begins again. */
+static enum op_result scan_collect(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct scan *scan = scan_of(op);
+	bool reverse = op->cmd.flags & KV_REVERSE;
+	uint32_t wanted = op->cmd.limit - scan->visited;
+	struct btree_cursor *cursor;
+	enum op_result result;
+
+	scan->count = scan->next = scan->keys_used = scan->ahead = 0;
+	scan->exhausted = false;
+	result = scan_seek(req, scan);
+	if (result != OP_DONE)
+		return result;
+	while (scan->count < wanted && scan->count < SCAN_PAGE_MAX) {
+		struct scan_entry *entry = &scan->entries[scan->count];
+		struct btree_miss miss;
+		struct bytes key;
+
+		cursor = scan_first(scan, reverse);
+		if (cursor == NULL) {
+			scan->exhausted = true;
+			break;
+		}
+		key = btree_cursor_key(cursor);
+		if (scan->keys_used + key.size > SCAN_KEYS_SIZE)
+			break;
+		entry->location = btree_cursor_value(cursor);
+		entry->key = scan->keys_used;
+		entry->key_size = (uint16_t)key.size;
+		memcpy(scan->keys + scan->keys_used, key.data, key.size);
+		scan->keys_used += (uint32_t)key.size;
+		switch (btree_next(cursor, reverse, &miss)) {
+		case BTREE_OK:
+			break;
+		case BTREE_ABSENT:
+			cursor->at_entry = false;
+			break;
+		default:
+			return op_load_page(req, scan_partition_of(op, cursor), &miss);
+		}
+		scan->count++;
+	}
+	/* What is seen must be durable before it is told. */
+	op->lsn = log_last_lsn(&op->shard->log);
+	return OP_DONE;
+}
+
+/* The next page starts behind the last entry of this one. */
+static void scan_advance(const struct op *op, struct scan *scan)
+{
+	const struct scan_entry *last = &scan->entries[scan->count - 1];
+
+	if (op->cmd.flags & KV_REVERSE) {
+		memcpy(scan->end, scan->keys + last->key, last->key_size);
+		scan->end_size = last->key_size;
+	} else {
+		memcpy(scan->from, scan->keys + last->key, last->key_size);
+		scan->from[last->key_size] = 0; /* the first key after it */
+		scan->from_size = (uint16_t)(last->key_size + 1);
+	}
+}
+
+/* The record at a location, whatever the index says by now. NOT_FOUND: it must be read. */
+static enum status scan_record(struct op *op, const struct scan_entry *entry, struct bytes key,
+                               struct found *found)
+{
+	struct shard *shard = op->shard;
+	const struct record_cache_entry *cached = record_cache_find(shard->cache, hash64(key), key);
+
+	*found = (struct found){ .entry.key = key, .location = entry->location };
+	if (cached != NULL && cached->location == entry->location) {
+		struct record record = {
+			.flags = cached->flags,
+			.version = cached->version,
+			.expires_ms = cached->expires_ms,
+			.value = record_cache_value(cached),
+		};
+
+		found_from_record(found, &record);
+		return STATUS_OK;
+	}
+	return find_record(shard, op, found);
+}
+
+/* Visits the entries that are at hand. OP_DONE: the page is done. */
+static enum op_result scan_visit(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct scan *scan = scan_of(op);
+
+	for (; scan->next < scan->count; scan->next++) {
+		const struct scan_entry *entry = &scan->entries[scan->next];
+		struct bytes key = bytes_of(scan->keys + entry->key, entry->key_size);
+		uint8_t flags = location_unpack(entry->location).flags;
+		struct found found = { .entry = { .key = key, .kind = flags & RECORD_KIND_MASK } };
+		enum status status = STATUS_OK;
+
+		found.entry.blob = flags & RECORD_BLOB;
+		if (!(op->cmd.flags & KV_KEYS_ONLY) || (flags & RECORD_EXPIRES))
+			status = scan_record(op, entry, key, &found);
+		if (status == STATUS_NOT_FOUND) {
+			if (scan->next >= scan->ahead) {
+				scan->ahead = scan->next + SCAN_READ_AHEAD;
+				for (uint32_t i = scan->next + 1;
+				     i < scan->ahead && i < scan->count; i++)
+					shard_read_ahead(shard, scan->entries[i].location);
+			}
+			return op_load_record(req, entry->location);
+		}
+		if (status != STATUS_OK) {
+			shard->stats.corrupt++;
+			scan_finish(req, status);
+			return OP_PARKED;
+		}
+		if (found.entry.expires_ms != 0 && found.entry.expires_ms <= shard->worker->wall_ms)
+			continue;
+		if (found.entry.blob)
+			found.entry.value = (struct bytes){ NULL, 0 };
+		if (op->cmd.flags & KV_KEYS_ONLY) {
+			found.entry.value = (struct bytes){ NULL, 0 };
+			found.entry.version = found.entry.expires_ms = found.entry.size = 0;
+		}
+		op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
+		scan->visited++;
+	}
+	return OP_DONE;
+}
+
+enum op_result op_scan(struct req *req)
+{
+	struct op *op = op_of(req);
+	enum op_result result;
+	struct scan *scan;
+
+	if (op->state == NULL) {
+		result = scan_begin(req);
+		if (result != OP_DONE || op->state == NULL)
+			return result;
+	}
+	scan = scan_of(op);
+	for (;;) {
+		if (scan->next == scan->count) {
+			if (scan->count > 0)
+				scan_advance(op, scan);
+			if (scan->exhausted || scan->visited >= op->cmd.limit)
+				return scan_finish(req, STATUS_OK);
+			result = scan_collect(req);
+			if (result != OP_DONE) {
+				scan->count = scan->next = 0;
+				return result;
+			}
+			if (scan->count == 0)
+				return scan_finish(req, STATUS_OK);
+		}
+		result = scan_visit(req);
+		if (result != OP_DONE)
+			return result;
+	}
+}
+
+/* Every removed key of a CLEAR gives its bytes back. */
+struct clear_context {
+	struct shard *shard;
+	struct partition *partition;
+	uint8_t space;
+	uint64_t removed;
+};
+
+static void clear_removed(void *context, struct bytes key, btree_value old)
+{
+	struct clear_context *clear = context;
+
+	(void)key;
+	shard_debit(clear->shard, old);
+	if ((old & RECORD_BLOB) && clear->shard->started && !clear->shard->inert)
+		blob_free_later(clear->shard, old);
+	assert(clear->partition->counts[clear->space] > 0);
+	clear->partition->counts[clear->space]--;
+	clear->removed++;
+}
+
+/* The first key after all that start with the prefix; false: there is none. */
+static bool prefix_end(struct bytes prefix, uint8_t *end, size_t *size)
+{
+	*size = prefix.size;
+	memcpy(end, prefix.data, prefix.size);
+	while (*size > 0 && end[*size - 1] == UINT8_MAX)
+		(*size)--;
+	if (*size == 0)
+		return false;
+	end[*size - 1]++;
+	return true;
+}
+
+enum btree_result shard_clear_partition(struct shard *shard, struct partition *partition,
+                                        struct bytes prefix, uint64_t *removed,
+                                        struct btree_miss *miss)
+{
+	struct clear_context context = {
+		.shard = shard,
+		.partition = partition,
+		.space = prefix.data[0],
+	};
+	uint8_t end[KV_KEY_MAX];
+	size_t end_size;
+	enum btree_result result;
+	struct btree_range range = {
+		.lower = prefix,
+		.removed = clear_removed,
+		.context = &context,
+	};
+
+	if (!prefix_end(prefix, end, &end_size))
+		end_size = 0;
+	range.upper = bytes_of(end, end_size);
+	do {
+		result = btree_remove_range(&partition->tree, &range, 4096, miss);
+	} while (result == BTREE_OK);
+	*removed += context.removed;
+	return result;
+}
+
+enum op_result op_clear(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct record record = { .type = RECORD_CLEAR, .key = op->cmd.key };
+	enum status status;
+
+	if (op->step == 0) {
+		status = log_reserve(&shard->log, record_size(record.key.size, 0, false));
+		if (status == STATUS_BUSY)
+			return OP_AGAIN;
+		if (status != STATUS_OK)
+			return op_finish(req, status, 0);
+		record.version = shard->version_next++;
+		log_append(&shard->log, &record);
+		op->lsn = log_open_lsn(&shard->log);
+		shard->uncached_lsn = op->lsn;
+		record_cache_clear(shard->cache, record.key);
+		shard->exclusive = req;
+		op->step = 1;
+	}
+	/* op->cmd.limit: the partition that is cleared next. */
+	for (; op->cmd.limit < shard->partition_count; op->cmd.limit++) {
+		struct partition *partition = &shard->partitions[op->cmd.limit];
+		struct btree_miss miss;
+
+		if (!shard_owns(shard, op->cmd.limit))
+			continue;
+		switch (shard_clear_partition(shard, partition, record.key, &op->result, &miss)) {
+		case BTREE_ABSENT:
+			break;
+		case BTREE_MISS:
+			return op_load_page(req, op->cmd.limit, &miss);
+		default:
+			checkpoint_want(shard);
+			return OP_AGAIN;
+		}
+	}
+	return op_finish(req, STATUS_OK, op->result);
+}
+
+enum op_result op_count(struct req *req)
+{
+	struct op *op = op_of(req);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < op->shard->partition_count; i++) {
+		if (shard_owns(op->shard, i))
+			count += op->shard->partitions[i].counts[op->cmd.key.data[0]];
+	}
+	op->lsn = log_last_lsn(&op->shard->log);
+	return op_finish(req, STATUS_OK, count);
+}

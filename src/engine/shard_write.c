@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands that change keys. Each does its change in one step, when all that it needs is in memory:
+ * room in the log, then the index, then the record at the place the index already names. What is
+ * missing parks the command, and it begins again.
+ */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "engine/shard.h"
+#include "engine/store.h"
+
+enum { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY };
+
+enum { UPDATE_PAGES = 16 }; /* splits up to the root, with a copy of each */
+
+static struct btree *tree_of(struct shard *shard, struct bytes key, uint64_t hash)
+{
+	return &shard->partitions[kv_partition_hashed(key, hash, shard->partition_count)].tree;
+}
+
+static enum op_result op_btree_wait(struct req *req, struct bytes key, uint64_t hash,
+                                    enum btree_result result, const struct btree_miss *miss)
+{
+	struct shard *shard = op_of(req)->shard;
+
+	if (result == BTREE_MISS)
+		return op_load_page(req, kv_partition_hashed(key, hash, shard->partition_count), miss);
+	assert(result == BTREE_FULL);
+	checkpoint_want(shard);
+	return OP_AGAIN;
+}
+
+/* OP_DONE: `size` bytes of records fit. OP_PARKED: the request has failed. */
+static enum op_result op_reserve(struct req *req, size_t size)
+{
+	struct shard *shard = op_of(req)->shard;
+	enum status status = log_reserve(&shard->log, size);
+
+	if (status == STATUS_OK)
+		return OP_DONE;
+	if (status == STATUS_BUSY)
+		return OP_AGAIN;
+	op_finish(req, status, 0);
+	return OP_PARKED;
+}
+
+/* The old value of a key is no longer reachable: its record, and its extents if it was a blob. */
+static void drop_old(struct shard *shard, uint64_t old)
+{
+	shard_debit(shard, old);
+	/* In replay a RECORD_FREE follows. */
+	if ((old & RECORD_BLOB) && shard->started && !shard->inert)
+		blob_free_later(shard, old);
+}
+
+static void remember(struct shard *shard, uint64_t hash, const struct record *record,
+                     uint64_t location)
+{
+	struct record_cache_entry entry = {
+		.version = record->version,
+		.expires_ms = record->expires_ms,
+		.location = location,
+		.lsn = log_open_lsn(&shard->log),
+		.flags = (uint8_t)location,
+	};
+
+	if (!record_cache_insert(shard->cache, hash, &entry, record->key, record->value)) {
+		record_cache_remove(shard->cache, hash, record->key);
+		shard->uncached_lsn = entry.lsn;
+	}
+}
+
+/* The index and all that is counted, for a record that goes, or went, to `location`. */
+static enum btree_result apply_put(struct shard *shard, uint64_t hash, const struct record *record,
+                                   uint64_t location, struct btree_miss *miss)
+{
+	uint64_t old = 0;
+	enum btree_result result;
+	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+
+	result = btree_set(&shard->partitions[partition].tree, record->key, location, &old, miss);
+	if (result != BTREE_OK)
+		return result;
+	shard_credit(shard, location);
+	if (old != 0)
+		drop_old(shard, old);
+	else
+		shard->partitions[partition].counts[record->key.data[0]]++;
+	return BTREE_OK;
+}
+
+static enum btree_result apply_delete(struct shard *shard, uint64_t hash, struct bytes key,
+                                      struct btree_miss *miss)
+{
+	uint64_t old = 0;
+	enum btree_result result;
+	uint32_t partition = kv_partition_hashed(key, hash, shard->partition_count);
+
+	result = btree_remove(&shard->partitions[partition].tree, key, &old, miss);
+	if (result == BTREE_OK) {
+		drop_old(shard, old);
+		assert(shard->partitions[partition].counts[key.data[0]] > 0);
+		shard->partitions[partition].counts[key.data[0]]--;
+	}
+	return result;
+}
+
+static enum op_result expiry_step(struct req *req, struct bytes key, uint64_t hash,
+                                  uint64_t expires_ms)
+{
+	struct shard *shard = op_of(req)->shard;
+	uint8_t memory[BTREE_KEY_MAX];
+	uint64_t old;
+	struct btree_miss miss;
+	enum btree_result result;
+
+	result = btree_set(tree_of(shard, key, hash), expiry_key(expires_ms, key, memory), 1, &old,
+	                   &miss);
+	return result == BTREE_OK ? OP_DONE : op_btree_wait(req, key, hash, result, &miss);
+}
+
+static void op_wait_for_log(struct op *op, struct bytes key)
+{
+	if (!shard_is_relaxed(op->shard, key))
+		op->lsn = log_open_lsn(&op->shard->log);
+}
+
+/* Puts one record; the last thing a PUT or an UPDATE does. */
+static enum op_result op_store(struct req *req, struct record *record)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	size_t size = record_size(record->key.size, record->value.size, record->expires_ms != 0);
+	struct btree_miss miss;
+	enum btree_result result;
+	enum op_result reserved = op_reserve(req, size);
+	uint64_t location;
+
+	if (reserved != OP_DONE)
+		return reserved;
+	record->version = shard->version_next;
+	location = log_next_location(&shard->log, size,
+	                             (uint8_t)(record->flags |
+	                                       (record->expires_ms != 0 ? RECORD_EXPIRES : 0)));
+	result = apply_put(shard, op->hash, record, location, &miss);
+	if (result != BTREE_OK)
+		return op_btree_wait(req, record->key, op->hash, result, &miss);
+	shard->version_next++;
+	log_append(&shard->log, record);
+	remember(shard, op->hash, record, location);
+	op_wait_for_log(op, record->key);
+	op->result = record->version;
+	if (record->expires_ms == 0)
+		return op_finish(req, STATUS_OK, op->result);
+	op->step = STEP_EXPIRY;
+	op->cmd.expires_ms = record->expires_ms;
+	reserved = expiry_step(req, op->cmd.key, op->hash, op->cmd.expires_ms);
+	return reserved == OP_DONE ? op_finish(req, STATUS_OK, op->result) : reserved;
+}
+
+/* Removes one key that is in the index. */
+static enum op_result op_remove(struct req *req, uint64_t finish_result)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct record record = { .type = RECORD_DELETE, .key = op->cmd.key };
+	struct btree_miss miss;
+	enum btree_result result;
+	enum op_result reserved = op_reserve(req, record_size(record.key.size, 0, false));
+
+	if (reserved != OP_DONE)
+		return reserved;
+	result = apply_delete(shard, op->hash, record.key, &miss);
+	if (result == BTREE_ABSENT)
+		return op_finish(req, STATUS_OK, 0);
+	if (result != BTREE_OK)
+		return op_btree_wait(req, record.key, op->hash, result, &miss);
+	record.version = shard->version_next++;
+	log_append(&shard->log, &record);
+	remember(shard, op->hash, &record, 0);
+	op_wait_for_log(op, record.key);
+	return op_finish(req, STATUS_OK, finish_result);
+}
+
+/* Room for new data: deletes and the engine's own writes go on when there is none. */
+static bool is_full(const struct shard *shard)
+{
+	return shard->space_low;
+}
+
+enum op_result op_put(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	const struct kv_cmd *cmd = &op->cmd;
+	bool look = cmd->flags & (KV_IF_VERSION | KV_KEEP_EXPIRY);
+	struct found found = { .location = 0 };
+	struct record record = {
+		.type = RECORD_PUT,
+		.flags = cmd->kind,
+		.key = cmd->key,
+		.value = cmd->value,
+		.expires_ms = cmd->expires_ms,
+	};
+	enum op_result result;
+
+	if (op->step == STEP_EXPIRY) {
+		result = expiry_step(req, cmd->key, op->hash, cmd->expires_ms);
+		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
+	}
+	if (is_full(shard))
+		return op_finish(req, STATUS_NO_SPACE, 0);
+	if (look) {
+		result = op_find(req, cmd->key, op->hash, true, &found);
+		if (result != OP_DONE)
+			return result;
+	}
+	if ((cmd->flags & KV_IF_VERSION) && found.entry.version != cmd->version) {
+		op->lsn = found.lsn;
+		return op_finish(req, STATUS_CONFLICT, found.entry.version);
+	}
+	if (cmd->flags & KV_KEEP_EXPIRY)
+		record.expires_ms = found.entry.expires_ms;
+	if (cmd->flags & KV_FROM_BLOB) {
+		enum status status = blob_take(shard, cmd->handle, &record);
+
+		if (status != STATUS_OK)
+			return op_finish(req, status, 0);
+	}
+	return op_store(req, &record);
+}
+
+enum op_result op_delete(struct req *req)
+{
+	struct op *op = op_of(req);
+	const struct kv_cmd *cmd = &op->cmd;
+	struct found found;
+	enum op_result result;
+
+	result = op_find(req, cmd->key, op->hash, cmd->flags & KV_IF_VERSION, &found);
+	if (result != OP_DONE)
+		return result;
+	if ((cmd->flags & KV_IF_VERSION) && found.entry.version != cmd->version) {
+		op->lsn = found.lsn;
+		return op_finish(req, STATUS_CONFLICT, found.entry.version);
+	}
+	if (found.location == 0) {
+		op->lsn = shard_is_relaxed(op->shard, cmd->key) ? 0 : found.lsn;
+		return op_finish(req, STATUS_OK, 0);
+	}
+	return op_remove(req, found.entry.version != 0 ? 1 : 0);
+}
+
+/*
+ * All that the visit's decision may need is made sure of first, because a visit that has run must
+ * not run again: the leaf, pages for a split, and the log's room for the largest value.
+ */
+static enum op_result update_ready(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct btree_miss miss;
+	uint64_t location;
+	enum op_result reserved;
+
+	reserved = op_reserve(req, record_size(op->cmd.key.size, KV_INLINE_MAX, true));
+	if (reserved != OP_DONE)
+		return reserved;
+	if (btree_find(tree_of(shard, op->cmd.key, op->hash), op->cmd.key, &location, &miss) ==
+	    BTREE_MISS)
+		return op_btree_wait(req, op->cmd.key, op->hash, BTREE_MISS, &miss);
+	if (!btree_pool_has_room(shard->pool, UPDATE_PAGES)) {
+		checkpoint_want(shard);
+		return OP_AGAIN;
+	}
+	return OP_DONE;
+}
+
+enum op_result op_update(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	const struct kv_cmd *cmd = &op->cmd;
+	struct kv_edit edit = { .scratch = shard->scratch, .scratch_max = shard->scratch_size };
+	struct record record = { .type = RECORD_PUT, .key = cmd->key };
+	struct found found;
+	enum op_result result;
+
+	if (op->step == STEP_EXPIRY) {
+		result = expiry_step(req, cmd->key, op->hash, cmd->expires_ms);
+		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
+	}
+	result = op_find(req, cmd->key, op->hash, true, &found);
+	if (result != OP_DONE)
+		return result;
+	if (found.entry.blob) {
+		result = blob_for_update(req, &found, &edit);
+		if (result != OP_DONE)
+			return result;
+	}
+	result = update_ready(req);
+	if (result != OP_DONE)
+		return result;
+	/* update_ready() loads at most a page: the cache entry that was found is still readable. */
+	cmd->visit(cmd->visitor, &found.entry, &edit);
+	if (!shard_is_relaxed(shard, cmd->key))
+		op->lsn = found.lsn;
+	blob_update_done(req);
+	if (edit.status != STATUS_OK)
+		return op_finish(req, edit.status, found.entry.version);
+	if (edit.action == KV_KEEP)
+		return op_finish(req, STATUS_OK, found.entry.version);
+	if (edit.action == KV_REMOVE)
+		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
+	if (is_full(shard))
+		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
+	if (edit.value.size > KV_INLINE_MAX)
+		return op_finish(req, STATUS_TOO_LARGE, found.entry.version);
+	assert(edit.kind < 16);
+	record.flags = edit.kind;
+	record.value = edit.value;
+	record.expires_ms = edit.expires_ms;
+	return op_store(req, &record);
+}
+
+/*
+ * COMMIT. What is known of each write is kept with the location it was learned from: a location
+ * never changes its content, so it stays true as long as the index still names it.
+ */
+struct commit_note {
+	uint64_t learned;  /* location; 0: nothing known */
+	uint64_t version, expires_ms;
+	uint64_t location; /* where its record is in the log now */
+	uint64_t hash;
+};
+
+struct commit { /* in op->state */
+	uint32_t next; /* write that is applied next */
+	struct commit_note notes[];
+};
+
+static struct commit *commit_begin(struct req *req)
+{
+	struct op *op = op_of(req);
+	const struct kv_commit *order = op->cmd.commit;
+	size_t size = sizeof(struct commit) + order->count * sizeof(struct commit_note);
+	struct buf *buf;
+	struct commit *commit;
+
+	if (size > BUF_SIZE_MAX) {
+		op_finish(req, STATUS_TOO_LARGE, 0);
+		return NULL;
+	}
+	buf = buf_get(op->shard->bufs, size);
+	if (buf == NULL) {
+		op_finish(req, STATUS_BUSY, 0);
+		return NULL;
+	}
+	commit = (struct commit *)(void *)buf->data;
+	memset(commit, 0, size);
+	for (uint32_t i = 0; i < order->count; i++)
+		commit->notes[i].hash = hash64(order->writes[i].key);
+	op->state = buf;
+	return commit;
+}
+
+static struct commit *commit_of(struct op *op)
+{
+	return op->state != NULL ? (struct commit *)(void *)op->state->data : NULL;
+}
+
+/* Looks at write i; OP_DONE: its check holds, its leaf is in memory. */
+static enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	const struct kv_write *write = &op->cmd.commit->writes[i];
+	struct commit_note *note = &commit->notes[i];
+	bool look = write->flags & (KV_IF_VERSION | KV_KEEP_EXPIRY);
+	uint64_t location = 0;
+	struct btree_miss miss;
+	struct found found;
+	enum op_result result;
+
+	if (op_waits(req, write->key, note->hash))
+		return OP_PARKED;
+	if (btree_find(tree_of(shard, write->key, note->hash), write->key, &location, &miss) ==
+	    BTREE_MISS)
+		return op_btree_wait(req, write->key, note->hash, BTREE_MISS, &miss);
+	if (!look)
+		return OP_DONE;
+	if (location == 0 || note->learned != location) {
+		result = op_find(req, write->key, note->hash, true, &found);
+		if (result != OP_DONE)
+			return result;
+		note->learned = found.location;
+		note->version = found.entry.version;
+		note->expires_ms = found.entry.expires_ms;
+		if (found.lsn > op->lsn && !shard_is_relaxed(shard, write->key))
+			op->lsn = found.lsn;
+	}
+	if ((write->flags & KV_IF_VERSION) && note->version != write->version) {
+		shard->stats.conflicts++;
+		op_finish(req, STATUS_CONFLICT, note->version);
+		return OP_PARKED;
+	}
+	return OP_DONE;
+}
+
+static struct record commit_record(const struct kv_write *write, const struct commit_note *note)
+{
+	if (write->op == KV_DELETE)
+		return (struct record){ .type = RECORD_DELETE, .key = write->key };
+	return (struct record){
+		.type = RECORD_PUT,
+		.flags = write->kind,
+		.key = write->key,
+		.value = write->value,
+		.expires_ms = write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
+	};
+}
+
+/* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter. */
+static size_t commit_size(const struct kv_commit *order, const struct commit *commit)
+{
+	size_t size = 0;
+
+	for (uint32_t i = 0; i < order->count; i++) {
+		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+
+		if (order->writes[i].op != KV_GET)
+			size += record_size(record.key.size, record.value.size,
+			                    record.expires_ms != 0);
+	}
+	return size;
+}
+
+/* All records go to one frame: they are on disk together or not at all. */
+static void commit_append(struct shard *shard, const struct kv_commit *order,
+                          struct commit *commit)
+{
+	for (uint32_t i = 0; i < order->count; i++) {
+		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+
+		if (order->writes[i].op == KV_GET)
+			continue;
+		record.version = shard->version_next++;
+		commit->notes[i].version = record.version;
+		commit->notes[i].location = log_append(&shard->log, &record);
+	}
+}
+
+static enum op_result commit_apply(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct commit *commit = commit_of(op);
+	const struct kv_commit *order = op->cmd.commit;
+
+	for (; commit->next < order->count; commit->next++, op->step = STEP_APPLY) {
+		const struct kv_write *write = &order->writes[commit->next];
+		struct commit_note *note = &commit->notes[commit->next];
+		struct record record = commit_record(write, note);
+		struct btree_miss miss;
+		enum btree_result result = BTREE_OK;
+
+		record.version = note->version;
+		if (write->op == KV_GET)
+			continue;
+		if (op->step == STEP_APPLY && write->op == KV_PUT)
+			result = apply_put(shard, note->hash, &record, note->location, &miss);
+		else if (op->step == STEP_APPLY)
+			result = apply_delete(shard, note->hash, write->key, &miss);
+		if (result == BTREE_MISS || result == BTREE_FULL)
+			return op_btree_wait(req, write->key, note->hash, result, &miss);
+		if (op->step == STEP_APPLY)
+			remember(shard, note->hash, &record,
+			         write->op == KV_PUT ? note->location : 0);
+		if (write->op == KV_PUT && record.expires_ms != 0) {
+			enum op_result expiry;
+
+			op->step = STEP_EXPIRY;
+			expiry = expiry_step(req, write->key, note->hash, record.expires_ms);
+			if (expiry != OP_DONE)
+				return expiry;
+		}
+	}
+	return op_finish(req, STATUS_OK, order->count);
+}
+
+enum op_result op_commit(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct commit *commit = commit_of(op);
+	const struct kv_commit *order = op->cmd.commit;
+	enum op_result result;
+	enum status status;
+	size_t size;
+
+	if (op->step != STEP_CHANGE)
+		return commit_apply(req);
+	if (commit == NULL)
+		commit = commit_begin(req);
+	if (commit == NULL)
+		return OP_PARKED;
+	for (uint32_t i = 0; i < order->count; i++) {
+		result = commit_check(req, commit, i);
+		if (result != OP_DONE)
+			return result;
+	}
+	size = commit_size(order, commit);
+	if (size == 0)
+		return op_finish(req, STATUS_OK, order->count);
+	if (is_full(shard))
+		return op_finish(req, STATUS_NO_SPACE, 0);
+	if (size > shard->log.frame_size_max - FRAME_HEADER_SIZE)
+		return op_finish(req, STATUS_TOO_LARGE, 0);
+	status = log_reserve(&shard->log, size);
+	if (status == STATUS_BUSY)
+		return OP_AGAIN;
+	if (status != STATUS_OK)
+		return op_finish(req, status, 0);
+	commit_append(shard, order, commit);
+	op_wait_for_log(op, order->writes[0].key);
+	/* From here on it is in the log: it will be applied, whatever pages must come first. */
+	op->step = STEP_APPLY;
+	shard->exclusive = req;
+	return commit_apply(req);
+}
+
+enum btree_result replay_put(struct shard *shard, const struct record *record, uint64_t location,
+                             struct btree_miss *miss)
+{
+	uint64_t hash = hash64(record->key);
+	uint8_t memory[BTREE_KEY_MAX];
+	enum btree_result result = BTREE_OK;
+	uint64_t old;
+
+	if (record->version >= shard->version_next)
+		shard->version_next = record->version + 1;
+	/* First what may be done twice. */
+	if (record->expires_ms != 0)
+		result = btree_set(tree_of(shard, record->key, hash),
+		                   expiry_key(record->expires_ms, record->key, memory), 1, &old,
+		                   miss);
+	if (result != BTREE_OK)
+		return result;
+	result = apply_put(shard, hash, record, location, miss);
+	if (result == BTREE_OK && (record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
+		blob_credit(shard, record->value);
+	return result;
+}
+
+enum btree_result replay_delete(struct shard *shard, const struct record *record,
+                                struct btree_miss *miss)
+{
+	if (record->version >= shard->version_next)
+		shard->version_next = record->version + 1;
+	return apply_delete(shard, hash64(record->key), record->key, miss);
+}
+
+enum op_result op_prepare(struct req *req)
+{
+	return op_finish(req, STATUS_UNSUPPORTED, 0);
+}
+
+enum op_result op_resolve(struct req *req)
+{
+	return op_finish(req, STATUS_UNSUPPORTED, 0);
+}

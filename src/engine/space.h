@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which segments are free. One worker, the home, owns the table; the shards ask it by message, so
+ * the same code runs fused and split.
+ */
+#ifndef ENGINE_SPACE_H
+#define ENGINE_SPACE_H
+
+#include "core/worker.h"
+#include "engine/format.h"
+
+enum space_op { SPACE_ALLOCATE, SPACE_RELEASE };
+
+/*
+ * A message to the space and its answer. Memory: the caller's, its own until `done`.
+ * ALLOCATE: segment and generation; NO_SPACE: none for this purpose. RELEASE: of a segment that the
+ * caller no longer refers to; when no shard does, it is free.
+ */
+struct space_call;
+typedef void space_done_fn(struct space_call *call);
+
+struct space_call {
+	struct req req;
+	struct space *space;
+	space_done_fn *done; /* on the caller's worker */
+	struct worker *caller;
+	uint8_t op;       /* enum space_op */
+	bool urgent;      /* for a checkpoint, the cleaner or a delete: may use the reserve */
+	bool busy;        /* under way */
+	bool fresh;       /* ALLOCATE: the segment was never written */
+	enum status status;
+	uint32_t slot; /* the caller's */
+	uint32_t left; /* the answer's: segments that anyone could still get */
+	uint32_t segment;
+	uint64_t generation;
+};
+
+struct space {
+	struct worker *home;
+	uint8_t *refs; /* by segment: shards that refer to it */
+	uint32_t *free; /* stack of released segments, all below touched */
+	uint32_t free_count;
+	uint32_t touched; /* segments from this one on were never used */
+	uint32_t segment_count;
+	uint32_t reserve_count; /* kept for urgent callers */
+	uint64_t generation_next;
+};
+
+enum status space_open(struct space *space, struct worker *home, uint32_t segment_count,
+                       unsigned stream_count) __attribute__((warn_unused_result));
+void space_close(struct space *space);
+
+/* At recovery, before any call: one more shard refers to the segment. */
+void space_hold(struct space *space, uint32_t segment);
+/* After the last space_hold(): what is held by nobody below `touched` is free. */
+void space_start(struct space *space, uint32_t touched, uint64_t generation_next);
+
+/* On the caller's worker; call->done runs later. */
+void space_call(struct space *space, struct space_call *call, struct worker *caller);
+
+/* Segments that can still be allocated by anyone. Home worker, or before the start. */
+uint32_t space_left(const struct space *space);
+
+#endif

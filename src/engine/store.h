@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: a block device with all of an application's data in it, and the key-value engines that
+ * work on it, one per storage worker.
+ */
+#ifndef ENGINE_STORE_H
+#define ENGINE_STORE_H
+
+#include "core/buf.h"
+#include "core/worker.h"
+#include "engine/format.h"
+#include "engine/space.h"
+#include "proto/blk.h"
+#include "proto/kv.h"
+
+struct shard;
+
+struct store_options {
+	bool create;   /* make a store where there is none: the device reads as zeroes */
+	bool salvage;  /* go on behind damage in the log; what it held is lost, and counted */
+	uint8_t uuid[16]; /* of a new store */
+	uint32_t partition_count;    /* of a new store */
+	uint32_t segment_blocks;     /* of a new store */
+	size_t index_memory_size;    /* bytes per worker */
+	size_t cache_memory_size;    /* bytes per worker */
+	uint64_t checkpoint_log_max; /* bytes of log between checkpoints */
+	uint64_t checkpoint_records; /* records between checkpoints: what replays in time */
+	enum kv_durability durability[KV_SPACES];
+};
+
+/* What each storage worker brings; all blk are endpoints of the same device. */
+struct store_worker {
+	struct worker *worker;
+	struct blk *blk;
+	struct bufs *bufs;
+};
+
+enum store_phase { STORE_OPENING, STORE_OPEN, STORE_CLOSING, STORE_CLOSED, STORE_FAILED };
+
+/* What recovery did; for people and tests. */
+struct store_recovery {
+	bool created, clean;
+	uint64_t frames, records; /* replayed */
+	uint64_t frames_lost;     /* behind damage, with salvage */
+	uint64_t started_ns, ended_ns;
+};
+
+struct recovery;
+
+struct store {
+	struct store_options options;
+	struct superblock super;
+	struct space space;
+	struct partition *partitions;
+	struct shard *shards[STREAMS_MAX];
+	unsigned shard_count;
+	struct recovery *recovery;
+	struct store_recovery recovered;
+	uint8_t phase; /* enum store_phase */
+	char error[256]; /* for people, when it could not be opened */
+};
+
+void store_options_init(struct store_options *options); /* the defaults */
+
+/*
+ * Opens a store for worker_count (1..STREAMS_MAX) workers. Allocates, then goes on asynchronously
+ * on workers[0], whose turns must run; the others' must not before `req` has completed. `req` was
+ * initialised on workers[0] and carries a frame of the caller's; it completes with
+ *
+ *   OK           store_kv() may be used
+ *   NOT_FOUND    no store here, and not asked to make one
+ *   INVALID      something else is on the device
+ *   UNSUPPORTED  made by a newer weir
+ *   CORRUPT      damaged; store->error says where
+ *   NO_SPACE     the device or the memory is too small
+ *
+ * Whatever the status, *out is given back with store_free().
+ */
+void store_open(struct store **out, const struct store_options *options,
+                const struct store_worker *workers, unsigned worker_count, struct req *req);
+
+/* The key-value device of a worker: keys of other workers' partitions are not its business. */
+struct kv *store_kv(struct store *store, unsigned worker_index);
+/* Which worker's. */
+static inline unsigned store_owner(const struct store *store, uint32_t partition)
+{
+	return partition % store->shard_count;
+}
+
+/*
+ * Writes a last checkpoint for one worker and completes `req`, on that worker, when it is on disk;
+ * no commands may come any more. After the last of them, store_close() writes that it was clean.
+ */
+void store_stop(struct store *store, unsigned worker_index, struct req *req);
+void store_close(struct store *store, struct req *req); /* on workers[0] */
+
+/* Releases the memory. No worker runs any more. */
+void store_free(struct store *store);
+
+struct shard_stats;
+struct store_worker_stats {
+	uint64_t lsn, lsn_durable;      /* of the log: handed out; on disk */
+	uint64_t frames, records, bytes; /* written to the log */
+	uint64_t commands[KV_OP_COUNT];
+	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
+	uint64_t checkpoints, cleaned_segments, moved_bytes, corrupt;
+	uint64_t index_pages, index_pages_max, index_pages_dirty;
+	uint64_t segments_used, segments_left, live_bytes;
+	bool failed; /* writes are refused until a restart */
+};
+/* On the worker itself. */
+void store_worker_stats(const struct store *store, unsigned worker_index,
+                        struct store_worker_stats *out);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Segments for the log, the index and blobs. A segment is handed over when its header is on disk;
+ * one that was never written is filled with zeroes first, because a durable write into a file's
+ * hole or unwritten extent costs about twice as much as one over blocks that are there.
+ */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/macros.h"
+#include "engine/shard.h"
+#include "engine/store.h"
+
+enum { FILL_BLOCKS = 64, RELEASES_MAX = 8 };
+
+struct supply_line {
+	struct supply *supply;
+	struct space_call call;
+	struct req req;
+	struct buf *buf;
+	struct iovec iov;
+	uint32_t filled; /* blocks, the header's included */
+	uint8_t kind;
+	bool running, wanted, urgent;
+};
+
+struct supply {
+	struct shard *shard;
+	struct supply_line lines[SEGMENT_KINDS];
+	struct space_call releases[RELEASES_MAX];
+	uint32_t scan;  /* segment that is looked at next for a release */
+	bool scanning;  /* a checkpoint has made some releasable */
+	bool refused;   /* since the last tick: do not ask again before the next */
+	uint64_t lsn;   /* of the checkpoint */
+};
+
+struct supply_frame {
+	struct frame frame;
+	struct supply_line *line;
+};
+
+static void header_written(struct req *req);
+static void part_filled(struct req *req);
+
+static void line_write(struct supply_line *line, uint32_t block, uint32_t blocks, req_fn *done)
+{
+	struct shard *shard = line->supply->shard;
+	struct blk_cmd cmd = {
+		.op = BLK_WRITE,
+		.flags = BLK_FUA,
+		.lba = shard_lba(shard, line->call.segment, block),
+		.block_count = blocks,
+		.iov = &line->iov,
+		.iov_count = 1,
+	};
+
+	line->iov = (struct iovec){ line->buf->data, (size_t)blocks << BLOCK_SHIFT };
+	req_init(&line->req, shard->worker);
+	req_push(&line->req, struct supply_frame, done)->line = line;
+	blk_submit(shard->blk, &line->req, &cmd);
+}
+
+static void line_header(struct supply_line *line)
+{
+	struct shard *shard = line->supply->shard;
+	struct segment_header header = {
+		.generation = line->call.generation,
+		.segment = line->call.segment,
+		.run = shard->store->super.run,
+		.stream = (uint16_t)shard->index,
+		.kind = line->kind,
+	};
+
+	segment_header_encode(&header, line->buf->data);
+	line_write(line, 0, 1, header_written);
+}
+
+static void line_fill(struct supply_line *line)
+{
+	struct shard *shard = line->supply->shard;
+	uint32_t left = shard->segment_blocks - line->filled;
+	uint32_t blocks = left < FILL_BLOCKS ? left : FILL_BLOCKS;
+
+	if (blocks == 0) {
+		line_header(line);
+		return;
+	}
+	memset(line->buf->data, 0, (size_t)blocks << BLOCK_SHIFT);
+	line_write(line, line->filled, blocks, part_filled);
+	line->filled += blocks;
+}
+
+static void line_ended(struct supply_line *line)
+{
+	buf_unref(line->buf);
+	line->buf = NULL;
+	line->running = false;
+}
+
+/* The file system is full, or the device refuses writes: the log will find out which. */
+static void refuse(struct supply_line *line)
+{
+	struct shard *shard = line->supply->shard;
+
+	shard->space_low = true;
+	shard->supply->refused = true;
+	supply_release(shard, line->call.segment);
+	line_ended(line);
+}
+
+static void part_filled(struct req *req)
+{
+	struct supply_line *line = req_pop(req, struct supply_frame)->line;
+
+	if (req->status != STATUS_OK) { /* no room on the file system, or a broken device */
+		refuse(line);
+		return;
+	}
+	line_fill(line);
+}
+
+static void hand_over(struct supply_line *line)
+{
+	struct shard *shard = line->supply->shard;
+	uint32_t segment = line->call.segment;
+	uint64_t generation = line->call.generation;
+
+	shard->segments[segment] = (struct shard_segment){
+		.generation = generation,
+		.kind = line->kind,
+		.state = SEGMENT_FILLING,
+	};
+	switch ((enum segment_kind)line->kind) {
+	case SEGMENT_LOG:
+		log_set_next(&shard->log, segment, generation);
+		break;
+	case SEGMENT_INDEX:
+		checkpoint_segment_ready(shard, segment, generation);
+		break;
+	case SEGMENT_BLOB:
+		blob_segment_ready(shard, segment, generation);
+		break;
+	default:
+		unreachable();
+	}
+}
+
+static void header_written(struct req *req)
+{
+	struct supply_line *line = req_pop(req, struct supply_frame)->line;
+
+	if (req->status != STATUS_OK) {
+		refuse(line);
+		return;
+	}
+	line_ended(line);
+	hand_over(line);
+}
+
+static void allocated(struct space_call *call)
+{
+	struct supply_line *line = container_of(call, struct supply_line, call);
+	struct shard *shard = line->supply->shard;
+
+	shard->space_left = call->left;
+	if (call->status != STATUS_OK) {
+		shard->space_low = true;
+		line->supply->refused = true;
+		line_ended(line);
+		return;
+	}
+	shard->space_low = call->left <= shard->space->reserve_count;
+	if (call->segment >= shard->touched)
+		shard->touched = call->segment + 1;
+	if (call->generation > shard->generation_seen)
+		shard->generation_seen = call->generation;
+	line->filled = 1;
+	/* The log waits for its first segment: then a faster commit later is no help now. */
+	if (line->kind == SEGMENT_LOG && call->fresh && shard->log.current.generation != 0)
+		line_fill(line);
+	else
+		line_header(line);
+}
+
+void supply_want(struct shard *shard, enum segment_kind kind, bool urgent)
+{
+	struct supply_line *line = &shard->supply->lines[kind];
+
+	if (line->running || line->call.busy || shard->supply->refused)
+		return;
+	line->buf = buf_get(shard->bufs, (size_t)FILL_BLOCKS << BLOCK_SHIFT);
+	if (line->buf == NULL)
+		return; /* asked again with the next tick */
+	line->running = true;
+	line->call.op = SPACE_ALLOCATE;
+	line->call.urgent = urgent;
+	line->call.done = allocated;
+	space_call(shard->space, &line->call, shard->worker);
+}
+
+bool supply_is_running(const struct shard *shard, enum segment_kind kind)
+{
+	return shard->supply->lines[kind].running;
+}
+
+static void released(struct space_call *call)
+{
+	struct supply *supply =
+	        container_of(call - call->slot, struct supply, releases[0]);
+
+	supply->shard->space_left = call->left;
+	supply->shard->space_low = call->left <= supply->shard->space->reserve_count;
+}
+
+bool supply_release(struct shard *shard, uint32_t segment)
+{
+	struct supply *supply = shard->supply;
+
+	assert(shard->segments[segment].live == 0);
+	for (uint32_t i = 0; i < RELEASES_MAX; i++) {
+		struct space_call *call = &supply->releases[i];
+
+		if (call->busy)
+			continue;
+		shard->segments[segment].state = SEGMENT_NONE;
+		shard->segments[segment].kind = SEGMENT_FREE;
+		call->op = SPACE_RELEASE;
+		call->segment = segment;
+		call->slot = i;
+		call->done = released;
+		space_call(shard->space, call, shard->worker);
+		return true;
+	}
+	return false;
+}
+
+static bool is_releasable(const struct shard *shard, uint32_t segment, uint64_t lsn)
+{
+	const struct shard_segment *s = &shard->segments[segment];
+
+	return s->state == SEGMENT_SEALED && s->live == 0 && s->dead_lsn <= lsn + 1;
+}
+
+void supply_release_up_to(struct shard *shard, uint64_t lsn)
+{
+	shard->supply->lsn = lsn;
+	shard->supply->scanning = true;
+	shard->supply->scan = 0;
+}
+
+void supply_turn(struct shard *shard)
+{
+	struct supply *supply = shard->supply;
+
+	/* The log always wants one segment ahead of the one it fills. */
+	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK)
+		supply_want(shard, SEGMENT_LOG, shard->log_urgent);
+	if (!supply->scanning || shard->read_pins > 0)
+		return;
+	for (; supply->scan < shard->segment_count; supply->scan++) {
+		if (is_releasable(shard, supply->scan, supply->lsn) &&
+		    !supply_release(shard, supply->scan))
+			return;
+	}
+	supply->scanning = false;
+}
+
+void supply_tick(struct shard *shard)
+{
+	shard->supply->refused = false;
+}
+
+enum status supply_open(struct shard *shard)
+{
+	struct supply *supply = calloc(1, sizeof(*supply));
+
+	if (supply == NULL)
+		return STATUS_NO_SPACE;
+	supply->shard = shard;
+	for (unsigned i = 0; i < SEGMENT_KINDS; i++) {
+		supply->lines[i].supply = supply;
+		supply->lines[i].kind = (uint8_t)i;
+	}
+	shard->supply = supply;
+	return STATUS_OK;
+}
+
+void supply_close(struct shard *shard)
+{
+	free(shard->supply);
+	shard->supply = NULL;
+}
