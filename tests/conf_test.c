@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -271,6 +272,36 @@ static void test_every_setting_is_described(void **state)
 	}
 }
 
+/* The documents name every setting; they lie beside this file's directory. */
+static void test_every_setting_is_in_the_documents(void **state)
+{
+	static const char *const documents[] = { "configuration.md", "man/weir.conf.5.scd" };
+	static char text[1 << 16];
+
+	(void)state;
+	for (size_t d = 0; d < 2; d++) {
+		const char *end = strrchr(__FILE__, '/');
+		char path[512];
+		FILE *file;
+
+		assert_non_null(end);
+		snprintf(path, sizeof(path), "%.*s/../docs/%s", (int)(end - __FILE__), __FILE__,
+		         documents[d]);
+		file = fopen(path, "r");
+		if (file == NULL)
+			skip(); /* run from somewhere else */
+		text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+		fclose(file);
+		for (unsigned i = 0; i < CONF_COUNT; i++) {
+			char name[CONF_NAME_MAX + 3];
+
+			snprintf(name, sizeof(name), d == 0 ? "`%s`" : "*%s*", conf_name(i));
+			if (strstr(text, name) == NULL)
+				fail_msg("%s does not name %s", path, name);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +315,7 @@ int main(void)
 		cmocka_unit_test_setup(test_numbers, setup),
 		cmocka_unit_test_setup(test_values_have_a_bound, setup),
 		cmocka_unit_test_setup(test_every_setting_is_described, setup),
+		cmocka_unit_test(test_every_setting_is_in_the_documents),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
