@@ -55,6 +55,8 @@ class Bench:
         self.programs = ROOT / options.programs
         self.scratch = ROOT / options.data
         self.scratch_count = 0
+        self.prefix = ["chrt", "-f", "5"] if options.realtime else []
+        Server.prefix = self.prefix
         self.figures = []
         self.row = ""
 
@@ -75,7 +77,7 @@ class Bench:
         return EchoFloor(self.directory(), self.programs, request_size, reply_size)
 
     def run(self, words, cpus=LOAD_CPU, timeout_s=1200):
-        done = subprocess.run(["taskset", "-c", cpus] + [str(w) for w in words],
+        done = subprocess.run([*self.prefix, "taskset", "-c", cpus, *map(str, words)],
                               capture_output=True, text=True, timeout=timeout_s)
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(map(str, words))}: {done.stderr.strip() or done.stdout}")
@@ -159,6 +161,7 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"time": time.strftime("%F %T"), "machine": machine,
                                     "server": self.options.server, "rounds": self.options.rounds,
+                                    "realtime": self.options.realtime,
                                     "figures": self.figures}, indent=1) + "\n")
         print(f"written: {path}", file=sys.stderr)
 

@@ -320,6 +320,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--milliseconds", type=int, default=1500, help="a burst (default 1500)")
     parser.add_argument("--scale", type=float, default=1.0, help="of the data sets")
+    parser.add_argument("--realtime", action="store_true",
+                        help="servers and load under SCHED_FIFO: for a machine with other work")
     parser.add_argument("--programs", default="build/bench")
     parser.add_argument("--data", default="build/bench-data", help="on the disk to be measured")
     parser.add_argument("--json", default="build/bench.json")

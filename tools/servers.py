@@ -23,6 +23,7 @@ class Server:
 
     checks = True  # its replies are RESP; a floor's are not
     cpus = None    # a list for taskset; None: anywhere
+    prefix = ()    # words before the command: chrt
 
     def __init__(self, name, directory):
         self.name, self.directory, self.process = name, pathlib.Path(directory), None
@@ -38,7 +39,7 @@ class Server:
         self.log = open(self.directory / "log", "ab")
         words = ["setpriv", "--pdeathsig", "KILL"]  # it does not outlive us
         words += ["taskset", "-c", self.cpus] if self.cpus else []
-        self.process = subprocess.Popen(words + self.command(), stdout=self.log,
+        self.process = subprocess.Popen([*words, *self.prefix, *self.command()], stdout=self.log,
                                         stderr=subprocess.STDOUT)
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() - begin > timeout_s:
