@@ -14,11 +14,11 @@ struct listener;
 
 /*
  * Receiving is pushed: the transport owns the buffers (multishot receive with provided buffers),
- * and hands over what has come, once a turn at most per stream.
+ * and hands over what has come, in its turn's poll, perhaps in several pieces.
  *
- * Sending is a request: STREAM_SEND completes with OK when all bytes are the kernel's, else
- * UNAVAILABLE; result: bytes sent. The vector and its memory are the submitter's until then. One
- * send runs at a time.
+ * Sending is a request: it completes with OK when all bytes are the kernel's, else UNAVAILABLE;
+ * result: bytes sent. The vector and its memory are the submitter's until then. One send runs at a
+ * time. On a stream that still connects it waits for the peer's answer.
  */
 struct stream_handler {
 	/* Bytes have come; they are the transport's and die when this returns. */
