@@ -100,7 +100,7 @@ enum {
 	RESP_UNQUEUED = 1 << 16,    /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
 	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
 	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
-	RESP_BLIND = 1 << 20,       /* apply only writes: its keys are not looked at before */
+	RESP_BLIND = 1 << 22,       /* apply only writes: its keys are not looked at before */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 };
 
@@ -154,6 +154,8 @@ struct resp_table {
 extern const struct resp_table resp_basic_table;  /* resp_basic.c */
 extern const struct resp_table resp_string_table; /* resp_string.c */
 extern const struct resp_table resp_bit_table;    /* resp_bit.c */
+extern const struct resp_table resp_lcs_table;    /* resp_lcs.c */
+extern const struct resp_table resp_own_table;    /* resp_own.c */
 extern const struct resp_table resp_key_table;    /* resp_key.c */
 extern const struct resp_table resp_multi_table;  /* resp_multi.c */
 extern const struct resp_table resp_scan_table;   /* resp_scan.c */

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands on strings as arrays of bits, and DUMP and RESTORE. */
+#include "base/assert.h"
+#include "base/macros.h"
+#include "server/bits.h"
+#include "server/number.h"
+#include "server/rdb.h"
+#include "server/resp_internal.h"
+
+/* Absent or a string whose bytes are there; else the error is replied or call->blob is set. */
+static bool check_bytes(struct resp_call *call, const struct kv_entry *entry)
+{
+	if (entry->version != 0 && entry->kind != RESP_STRING) {
+		resp_reply_wrong_type(call);
+		return false;
+	}
+	call->blob = entry->blob;
+	return !call->blob;
+}
+
+struct bit_state {
+	uint64_t offset;
+	int64_t bit;
+};
+
+static bool parse_offset(struct resp_call *call)
+{
+	struct bit_state *state = RESP_STATE(call, struct bit_state);
+
+	if (bits_parse_offset(call->argv[2], 0, &state->offset))
+		return true;
+	resp_reply_error(call, "ERR " BITS_OFFSET_ERROR);
+	return false;
+}
+
+static bool setbit_prepare(struct resp_call *call)
+{
+	struct bit_state *state = RESP_STATE(call, struct bit_state);
+
+	if (!parse_offset(call))
+		return false;
+	if (number_parse_int64(call->argv[3], &state->bit) && (state->bit == 0 || state->bit == 1))
+		return true;
+	resp_reply_error(call, "ERR bit is not an integer or out of range");
+	return false;
+}
+
+static void getbit_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	(void)edit;
+	if (check_bytes(call, entry))
+		resp_reply_i64(call,
+		               bits_get(entry->value, RESP_STATE(call, struct bit_state)->offset));
+}
+
+/* The old value in scratch, with zeros up to `size_min`; the new size, or 0: not now. */
+static uint64_t edit_copy(struct resp_call *call, const struct kv_entry *entry,
+                          const struct kv_edit *edit, uint64_t size_min)
+{
+	uint64_t size = size_min > entry->size ? size_min : entry->size;
+
+	assert(size_min > 0);
+	if (!resp_edit_room(call, edit, size))
+		return 0;
+	if (entry->size > 0)
+		memcpy(edit->scratch, entry->value.data, entry->size);
+	memset(edit->scratch + entry->size, 0, size - entry->size);
+	return size;
+}
+
+static void edit_store(const struct kv_entry *entry, struct kv_edit *edit, uint64_t size)
+{
+	edit->action = KV_STORE;
+	edit->value = bytes_of(edit->scratch, size);
+	edit->expires_ms = entry->expires_ms;
+	edit->kind = RESP_STRING;
+}
+
+static void setbit_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	const struct bit_state *state = RESP_STATE(call, struct bit_state);
+	uint64_t size;
+
+	if (!check_bytes(call, entry))
+		return;
+	size = edit_copy(call, entry, edit, state->offset / 8 + 1);
+	if (size == 0)
+		return;
+	resp_reply_i64(call, bits_set(edit->scratch, state->offset, state->bit == 1));
+	edit_store(entry, edit, size);
+}
+
+/* BYTE or BIT; false: neither, replied. */
+static bool parse_unit(struct resp_call *call, uint32_t index, bool *ret_by_bit)
+{
+	if (resp_word_is(call->argv[index], "bit")) {
+		*ret_by_bit = true;
+	} else if (resp_word_is(call->argv[index], "byte")) {
+		*ret_by_bit = false;
+	} else {
+		resp_reply_syntax_error(call);
+		return false;
+	}
+	return true;
+}
+
+/* As in Redis, the range is not looked at when there is no key. */
+static void bitcount_visit(struct resp_call *call, const struct kv_entry *entry,
+                           struct kv_edit *edit)
+{
+	struct bits_range range = { .end_given = true };
+
+	(void)edit;
+	if (!check_bytes(call, entry))
+		return;
+	if (entry->version == 0) {
+		resp_reply_i64(call, 0);
+	} else if (call->argc == 2) {
+		resp_reply_i64(call, (int64_t)bits_count(entry->value, NULL));
+	} else if (call->argc != 4 && call->argc != 5) {
+		resp_reply_syntax_error(call);
+	} else if (resp_argument_i64(call, 2, &range.start) &&
+	           resp_argument_i64(call, 3, &range.end) &&
+	           (call->argc == 4 || parse_unit(call, 4, &range.by_bit))) {
+		resp_reply_i64(call, (int64_t)bits_count(entry->value, &range));
+	}
+}
+
+static bool bitpos_prepare(struct resp_call *call)
+{
+	struct bit_state *state = RESP_STATE(call, struct bit_state);
+
+	if (!resp_argument_i64(call, 2, &state->bit))
+		return false;
+	if (state->bit == 0 || state->bit == 1)
+		return true;
+	resp_reply_error(call, "ERR The bit argument must be 1 or 0.");
+	return false;
+}
+
+static void bitpos_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	bool bit = RESP_STATE(call, struct bit_state)->bit == 1;
+	struct bits_range range = { .end_given = call->argc >= 5, .end = -1 };
+
+	(void)edit;
+	if (!check_bytes(call, entry))
+		return;
+	if (entry->version == 0) {
+		resp_reply_i64(call, bit ? -1 : 0);
+		return;
+	}
+	if (call->argc > 6) {
+		resp_reply_syntax_error(call);
+		return;
+	}
+	if (call->argc >= 4 && !resp_argument_i64(call, 3, &range.start))
+		return;
+	if (call->argc == 6 && !parse_unit(call, 5, &range.by_bit))
+		return;
+	if (call->argc >= 5 && !resp_argument_i64(call, 4, &range.end))
+		return;
+	resp_reply_i64(call, bits_position(entry->value, bit, call->argc == 3 ? NULL : &range));
+}
+
+struct bitop_state {
+	enum bits_op op;
+};
+
+static bool bitop_prepare(struct resp_call *call)
+{
+	struct bitop_state *state = RESP_STATE(call, struct bitop_state);
+
+	if (!bits_parse_op(call->argv[1], &state->op)) {
+		resp_reply_syntax_error(call);
+		return false;
+	}
+	if (state->op == BITS_NOT && call->argc != 4) {
+		resp_reply_error(call, "ERR BITOP NOT must be called with a single source key.");
+		return false;
+	}
+	return true;
+}
+
+static void bitop_apply(struct resp_call *call)
+{
+	size_t count = call->argc - 3, size;
+	struct bytes *sources = resp_txn_memory(call->txn, count * sizeof(*sources));
+	struct resp_value value = { .kind = RESP_STRING };
+	struct bytes key;
+	uint8_t *out;
+
+	if (sources == NULL)
+		return;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct resp_value *source;
+
+		if (!resp_call_key(call, i + 3, &key))
+			unreachable(); /* the transaction has loaded it */
+		source = resp_txn_get(call->txn, key);
+		if (source->exists && source->kind != RESP_STRING) {
+			resp_reply_wrong_type(call);
+			return;
+		}
+		sources[i] = source->exists ? source->value : bytes_of(NULL, 0);
+	}
+	size = bits_combined_size(sources, count);
+	if (!resp_call_key(call, 2, &key))
+		unreachable(); /* the transaction has loaded it */
+	if (size == 0) {
+		if (resp_txn_get(call->txn, key)->exists)
+			resp_txn_delete(call->txn, key);
+		resp_reply_i64(call, 0);
+		return;
+	}
+	out = resp_txn_memory(call->txn, size);
+	if (out == NULL)
+		return;
+	bits_combine(RESP_STATE(call, struct bitop_state)->op, sources, count, out);
+	value.value = bytes_of(out, size);
+	value.size = size;
+	if (resp_txn_put(call->txn, key, &value))
+		resp_reply_i64(call, (int64_t)size);
+}
+
+static bool bitfield_prepare(struct resp_call *call)
+{
+	struct bitfield *field = RESP_STATE(call, struct bitfield);
+	bool read_only = call->command->flags & RESP_READONLY;
+	const char *error;
+
+	*field = (struct bitfield){ .step_max = call->argc / 3 + 1 };
+	field->steps = resp_call_memory(call, field->step_max * sizeof(*field->steps));
+	if (field->steps == NULL) {
+		resp_reply_error(call, "OOM no memory for this command");
+		return false;
+	}
+	error = bitfield_parse(call->argv + 2, call->argc - 2, read_only, field);
+	if (error == NULL)
+		return true;
+	resp_reply_errorf(call, "%s%s", strncmp(error, "ERR ", 4) == 0 ? "" : "ERR ", error);
+	return false;
+}
+
+static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
+                           struct kv_edit *edit)
+{
+	const struct bitfield *field = RESP_STATE(call, struct bitfield);
+	uint64_t size = 0;
+	int64_t value;
+
+	if (!check_bytes(call, entry))
+		return;
+	if (field->size_min > 0) {
+		assert(edit != NULL);
+		size = edit_copy(call, entry, edit, field->size_min);
+		if (size == 0)
+			return;
+		edit_store(entry, edit, size);
+	}
+	resp_reply_array(call, field->step_count);
+	for (uint32_t i = 0; i < field->step_count; i++) {
+		const struct bitfield_step *step = &field->steps[i];
+
+		if (size == 0)
+			resp_reply_i64(call, bitfield_get(step, entry->value));
+		else if (bitfield_run(step, edit->scratch, size, &value))
+			resp_reply_i64(call, value);
+		else
+			resp_reply_null(call);
+	}
+}
+
+/* DUMP and RESTORE. */
+
+static void dump_apply(struct resp_call *call)
+{
+	const struct resp_value *value;
+	struct rdb_writer writer = { 0 };
+	struct bytes key;
+
+	if (!resp_call_key(call, 1, &key))
+		unreachable(); /* the transaction has loaded it */
+	value = resp_txn_get(call->txn, key);
+	if (!value->exists) {
+		resp_reply_null(call);
+		return;
+	}
+	if (value->kind != RESP_STRING) {
+		resp_reply_wrong_type(call);
+		return;
+	}
+	writer.size = value->size + RDB_STRING_HEAD_MAX + 1 + RDB_FOOTER_SIZE;
+	writer.data = resp_txn_memory(call->txn, writer.size);
+	if (writer.data == NULL)
+		return;
+	rdb_dump_string(&writer, value->value);
+	assert(!writer.full);
+	resp_reply_bulk(call, bytes_of(writer.data, writer.used));
+}
+
+struct restore_state {
+	int64_t ttl_ms;
+	bool replace, absolute;
+};
+
+static bool restore_prepare(struct resp_call *call)
+{
+	struct restore_state *state = RESP_STATE(call, struct restore_state);
+	int64_t number;
+
+	*state = (struct restore_state){ 0 };
+	for (uint32_t i = 4; i < call->argc; i++) {
+		bool more = i + 1 < call->argc;
+
+		if (resp_word_is(call->argv[i], "replace")) {
+			state->replace = true;
+		} else if (resp_word_is(call->argv[i], "absttl")) {
+			state->absolute = true;
+		} else if (more && resp_word_is(call->argv[i], "idletime")) {
+			if (!resp_argument_i64(call, ++i, &number))
+				return false;
+			if (number < 0) {
+				resp_reply_error(call, "ERR Invalid IDLETIME value, must be >= 0");
+				return false;
+			}
+		} else if (more && resp_word_is(call->argv[i], "freq")) {
+			if (!resp_argument_i64(call, ++i, &number))
+				return false;
+			if (number < 0 || number > 255) {
+				resp_reply_error(call, "ERR Invalid FREQ value, must be >= 0 and "
+				                       "<= 255");
+				return false;
+			}
+		} else {
+			resp_reply_syntax_error(call);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The string of a payload; false: an error is replied or arranged for. */
+static bool restore_read(struct resp_call *call, struct resp_value *value)
+{
+	struct rdb_room room = { .size = RESP_ARGUMENT_MAX };
+	struct rdb_reader reader;
+	uint8_t type;
+
+	if (!rdb_reader_open(&reader, call->argv[3])) {
+		resp_reply_error(call, RDB_PAYLOAD_ERROR);
+		return false;
+	}
+	room.data = resp_txn_memory(call->txn, room.size);
+	if (room.data == NULL)
+		return false;
+	if (!rdb_read_type(&reader, &type) || type != RDB_TYPE_STRING ||
+	    !rdb_read_string(&reader, room, &value->value) || !rdb_reader_is_at_end(&reader)) {
+		resp_reply_error(call, RDB_FORMAT_ERROR);
+		return false;
+	}
+	value->size = value->value.size;
+	value->kind = RESP_STRING;
+	return true;
+}
+
+static void restore_apply(struct resp_call *call)
+{
+	struct restore_state *state = RESP_STATE(call, struct restore_state);
+	struct resp_value value = { 0 };
+	struct bytes key;
+	bool exists;
+
+	if (!resp_call_key(call, 1, &key))
+		unreachable(); /* the transaction has loaded it */
+	exists = resp_txn_get(call->txn, key)->exists;
+	if (exists && !state->replace) {
+		resp_reply_error(call, "BUSYKEY Target key name already exists.");
+		return;
+	}
+	if (!resp_argument_i64(call, 2, &state->ttl_ms))
+		return;
+	if (state->ttl_ms < 0) {
+		resp_reply_error(call, "ERR Invalid TTL value, must be >= 0");
+		return;
+	}
+	if (!restore_read(call, &value))
+		return;
+	if (state->ttl_ms > 0)
+		value.expires_ms = (uint64_t)state->ttl_ms + (state->absolute ? 0 : call->wall_ms);
+	if (value.expires_ms != 0 && value.expires_ms <= call->wall_ms) {
+		if (exists)
+			resp_txn_delete(call->txn, key);
+		resp_reply_ok(call);
+		return;
+	}
+	if (resp_txn_put(call->txn, key, &value))
+		resp_reply_ok(call);
+}
+
+static bool prepare_nothing(struct resp_call *call)
+{
+	(void)call;
+	return true;
+}
+
+enum {
+	READS = RESP_READONLY | RESP_LOADS,
+	WRITES = RESP_WRITE | RESP_DENYOOM | RESP_LOADS,
+	ACL_READS = RESP_ACL_READ | RESP_ACL_BITMAP,
+	ACL_WRITES = RESP_ACL_WRITE | RESP_ACL_BITMAP,
+};
+
+#define KEY_1 .key_first = 1, .key_last = 1, .key_step = 1
+
+// clang-format off
+static const struct resp_command commands[] = {
+	{ .name = "getbit", .arity = 3, KEY_1, .flags = READS | RESP_FAST,
+	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = parse_offset, .visit = getbit_visit },
+	{ .name = "setbit", .arity = 4, KEY_1, .flags = WRITES,
+	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = setbit_prepare, .visit = setbit_visit },
+	{ .name = "bitcount", .arity = -2, KEY_1, .flags = READS,
+	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = prepare_nothing, .visit = bitcount_visit },
+	{ .name = "bitpos", .arity = -3, KEY_1, .flags = READS,
+	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = bitpos_prepare, .visit = bitpos_visit },
+	{ .name = "bitop", .arity = -4, .key_first = 2, .key_last = -1, .key_step = 1,
+	  .flags = RESP_WRITE | RESP_DENYOOM, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = bitop_prepare, .apply = bitop_apply },
+	{ .name = "bitfield", .arity = -2, KEY_1, .flags = WRITES,
+	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = bitfield_prepare, .visit = bitfield_visit },
+	{ .name = "bitfield_ro", .arity = -2, KEY_1, .flags = READS | RESP_FAST,
+	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = bitfield_prepare, .visit = bitfield_visit },
+	{ .name = "dump", .arity = 2, KEY_1, .flags = RESP_READONLY,
+	  .acl = RESP_ACL_KEYSPACE | RESP_ACL_READ | RESP_ACL_SLOW, .apply = dump_apply },
+	{ .name = "restore", .arity = -4, KEY_1, .flags = RESP_WRITE | RESP_DENYOOM | RESP_META,
+	  .acl = RESP_ACL_KEYSPACE | RESP_ACL_WRITE | RESP_ACL_SLOW | RESP_ACL_DANGEROUS,
+	  .prepare = restore_prepare, .apply = restore_apply },
+};
+// clang-format on
+
+const struct resp_table resp_bit_table = { commands, array_count(commands) };
