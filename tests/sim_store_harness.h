@@ -10,6 +10,7 @@
 
 /* What a store is opened on. The memory lives until abandon(). */
 struct store_env {
+	struct sim *sim; /* node 0 of it */
 	struct worker *workers[SIM_WORKERS_MAX];
 	struct blk *blks[SIM_WORKERS_MAX]; /* of worker i; all of one disk */
 	unsigned worker_count;
@@ -17,7 +18,7 @@ struct store_env {
 	uint64_t seed; /* for what the store draws */
 };
 
-enum store_state { STORE_OPENING, STORE_OPEN, STORE_CLOSING, STORE_CLOSED, STORE_FAILED };
+enum store_state { STORE_IS_OPENING, STORE_IS_OPEN, STORE_IS_CLOSING, STORE_IS_CLOSED, STORE_HAS_FAILED };
 
 /* The store under test. All of it is called from outside of turns; the workers are woken after. */
 struct store_binding {
