@@ -44,7 +44,7 @@ static void test_three_workers(void **state)
 	(void)state;
 	options.workers = 3;
 	options.clients = 12;
-	run_seeds(&options, 10);
+	run_seeds(&options, 5);
 }
 
 int main(int argc, char **argv)

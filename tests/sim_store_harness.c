@@ -683,14 +683,21 @@ int store_harness_main(const struct store_binding *binding, int argc, char **arg
 	};
 	struct store_harness_result result = { 0 };
 	time_t began = time(NULL);
-	uint32_t seconds = 0;
+	uint32_t seconds = 0, sweep = 0;
 	uint64_t runs = 0;
 
 	for (int i = 1; i < argc; i++) {
-		if (!take_argument(argv[i], &options, &seconds)) {
+		if (!take_u32(argv[i], "sweep", &sweep) &&
+		    !take_argument(argv[i], &options, &seconds)) {
 			fprintf(stderr, "%s: no such argument\n", argv[i]);
 			return 2;
 		}
+	}
+	if (sweep > 0) {
+		runs = store_harness_sweep(binding, &options, sweep, &result);
+		print_result(&result, 0);
+		printf("%s: %" PRIu64 " fault points\n", binding->name, runs);
+		return runs == 0;
 	}
 	do {
 		runs++;
