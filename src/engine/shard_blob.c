@@ -65,6 +65,7 @@ struct blobs {
 	struct req *loader;
 	uint8_t *load, *load_new;
 	struct blob_handle load_handle;
+	uint64_t load_location; /* of the record whose value it is */
 	bool loaded;
 };
 
@@ -712,6 +713,17 @@ static enum status load_begin(struct blobs *blobs, const struct found *found)
 	return STATUS_OK;
 }
 
+static void load_handle_drop(struct blobs *blobs)
+{
+	struct blob_handle *h = &blobs->load_handle;
+
+	if (h->buf == NULL)
+		return;
+	pin_extents(blobs->shard, h, -1);
+	buf_unref(h->buf);
+	*h = (struct blob_handle){ .size = 0 };
+}
+
 enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit)
 {
 	struct op *op = op_of(req);
@@ -722,6 +734,15 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 
 	if (blobs->loader != NULL && blobs->loader != req)
 		return park(blobs, req);
+	/* A read holds no key: another value may have taken its place meanwhile. */
+	if (blobs->loader == req && blobs->load_location != found->location) {
+		if (h->running > 0) {
+			h->waiter = req;
+			return OP_PARKED;
+		}
+		load_handle_drop(blobs);
+		blobs->loader = NULL;
+	}
 	if (blobs->loader == NULL) {
 		status = load_memory(blobs) ? load_begin(blobs, found) : STATUS_BUSY;
 		if (status != STATUS_OK) {
@@ -729,6 +750,7 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 			return OP_PARKED;
 		}
 		blobs->loader = req;
+		blobs->load_location = found->location;
 		op->result = 0;
 	}
 	if (found->entry.blob) {
@@ -745,17 +767,6 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 	edit->scratch = blobs->load_new;
 	edit->scratch_max = LOAD_MAX;
 	return OP_DONE;
-}
-
-static void load_handle_drop(struct blobs *blobs)
-{
-	struct blob_handle *h = &blobs->load_handle;
-
-	if (h->buf == NULL)
-		return;
-	pin_extents(blobs->shard, h, -1);
-	buf_unref(h->buf);
-	*h = (struct blob_handle){ .size = 0 };
 }
 
 void blob_unload(struct req *req)
