@@ -23,8 +23,7 @@ static void facts(void *owner, struct resp_facts *out)
 	*out = (struct resp_facts){ .records_acknowledged = 7,
 		                    .records_durable = 6,
 		                    .commits = 3,
-		                    .last_commit_ms = 1600000000123,
-		                    .durable = true };
+		                    .last_commit_ms = 1600000000123 };
 }
 
 static void shut_down(void *owner)
@@ -562,6 +561,124 @@ static void test_without_administration(void **state)
 	resp_bench_close(bare);
 }
 
+/* Two workers, each with its own face, joined. */
+struct pair {
+	struct resp_bench *other;
+	struct resp_client *c; /* of the other */
+	struct ring rings[2];
+	struct req *slots[2][64];
+};
+
+static void pair_open(struct pair *pair)
+{
+	static const uint8_t secret[RESP_SECRET_SIZE] = { 9 };
+	struct resp_admin_options options = { .secret = secret, .hooks = &hooks };
+	struct resp_server *servers[2];
+	char error[256];
+
+	pair->other = resp_bench_open(NULL);
+	pair->other->worker.id = 1;
+	assert_int_equal(resp_admin_open(&pair->other->server, &options, error), STATUS_OK);
+	ring_init(&pair->rings[0], pair->slots[0], 64);
+	ring_init(&pair->rings[1], pair->slots[1], 64);
+	worker_connect(&bench->worker, &pair->other->worker, &pair->rings[0]);
+	worker_connect(&pair->other->worker, &bench->worker, &pair->rings[1]);
+	servers[0] = &bench->server;
+	servers[1] = &pair->other->server;
+	for (unsigned i = 0; i < 2; i++) { /* before anyone is connected */
+		resp_client_close(i == 0 ? a : b);
+	}
+	resp_admin_join(servers, 2);
+	a = resp_client_open(bench, 0);
+	b = resp_client_open(bench, 1);
+	pair->c = resp_client_open(pair->other, 0);
+	snprintf(pair->c->stream.peer, sizeof(pair->c->stream.peer), "10.0.0.3:3000");
+}
+
+static void pair_run(struct pair *pair)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		resp_bench_run(bench);
+		resp_bench_run(pair->other);
+	}
+}
+
+static const char *pair_ask(struct pair *pair, struct resp_client *client, const char *line)
+{
+	const char *reply = resp_ask(client, "%s", line);
+
+	if (*reply != '\0')
+		return reply;
+	pair_run(pair);
+	client->output[client->output_size] = '\0';
+	client->output_size = 0;
+	return (const char *)client->output;
+}
+
+static void pair_close(struct pair *pair)
+{
+	resp_client_close(pair->c);
+	pair_run(pair);
+	resp_admin_close(&pair->other->server);
+	resp_bench_close(pair->other);
+}
+
+static void test_two_workers(void **state)
+{
+	static struct pair pair;
+	struct resp_client *c;
+	const char *reply;
+
+	(void)state;
+	pair_open(&pair);
+	c = pair.c;
+	assert_string_equal(pair_ask(&pair, c, "CLIENT ID"), ":1099511627777\r\n");
+	assert_string_equal(pair_ask(&pair, a, "ACL SETUSER bob on >x +@all ~*"), "+OK\r\n");
+	assert_string_equal(pair_ask(&pair, c, "AUTH bob x"), "+OK\r\n");
+	assert_string_equal(pair_ask(&pair, c, "ACL WHOAMI"), "$3\r\nbob\r\n");
+	reply = pair_ask(&pair, c, "ACL SETUSER bob nonsense");
+	expect_part(reply, "-ERR Error in ACL SETUSER modifier 'nonsense'");
+	assert_string_equal(pair_ask(&pair, c, "CONFIG SET hz 50"), "+OK\r\n");
+	assert_string_equal(pair_ask(&pair, a, "CONFIG GET hz"), "*2\r\n$2\r\nhz\r\n$2\r\n50\r\n");
+	reply = pair_ask(&pair, c, "CLIENT LIST");
+	expect_part(reply, "id=2 addr=");
+	expect_part(reply, "id=1099511627777 addr=10.0.0.3:3000 ");
+	reply = pair_ask(&pair, a, "INFO");
+	expect_part(reply, "\r\nconnected_clients:3\r\n");
+	expect_part(reply, "\r\nweir_commits:6\r\n");
+	expect_part(reply, "\r\nweir_workers:2\r\n");
+	assert_string_equal(pair_ask(&pair, a, "CONFIG SET slowlog-log-slower-than 0"), "+OK\r\n");
+	assert_string_equal(pair_ask(&pair, c, "PING"), "+PONG\r\n");
+	expect_part(pair_ask(&pair, a, "SLOWLOG GET"), "*1\r\n$4\r\nPING\r\n$13\r\n10.0.0.3:3000");
+	assert_string_equal(pair_ask(&pair, c, "CLIENT PAUSE 1000000 WRITE"), "+OK\r\n");
+	assert_string_equal(pair_ask(&pair, a, "SET k v"), "");
+	assert_string_equal(pair_ask(&pair, c, "CLIENT UNPAUSE"), "+OK\r\n");
+	assert_int_equal(a->output_size, 5);
+	assert_string_equal(pair_ask(&pair, a, "ACL DELUSER bob"), ":1\r\n");
+	assert_false(c->open);
+	pair.c = resp_client_open(pair.other, 1);
+	assert_string_equal(pair_ask(&pair, a, "CLIENT KILL TYPE normal"), ":2\r\n");
+	assert_false(pair.c->open);
+	assert_false(b->open);
+	pair_close(&pair);
+}
+
+/* More connections and log than a page holds: the tour comes home for more. */
+static void test_text_of_many_pages(void **state)
+{
+	char name[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 128; i++) {
+		snprintf(name, sizeof(name), "user%u", i);
+		expect_part(resp_ask(a, "AUTH %s x", name), "-WRONGPASS");
+	}
+	expect_part(resp_ask(a, "ACL LOG 1000"), "*128\r\n*14\r\n");
+	expect_part(resp_ask(a, "ACL LOG 1000"), "user0\r\n");
+	EXPECT(a, "+OK\r\n", "ACL LOG RESET");
+	EXPECT(a, "*0\r\n", "ACL LOG");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -588,6 +705,8 @@ int main(void)
 		TEST(test_inside_a_transaction),
 		TEST(test_shutdown),
 		TEST(test_without_administration),
+		TEST(test_two_workers),
+		TEST(test_text_of_many_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,6 +54,15 @@ void admin_put(struct admin_text *text, const char *format, ...)
 	admin_put_bytes(text, bytes_of(line, (size_t)size));
 }
 
+struct resp_facts admin_facts(const struct resp_admin *admin)
+{
+	struct resp_facts facts = { 0 };
+
+	if (admin->hooks != NULL && admin->hooks->facts != NULL)
+		admin->hooks->facts(admin->hooks_owner, &facts);
+	return facts;
+}
+
 /* SHA-256 of the secret and a count that never repeats. */
 void admin_random(struct resp_admin *admin, uint8_t *out, size_t size)
 {

@@ -5,24 +5,28 @@
 
 #include "server/resp_server.h"
 
-/* What INFO tells and the face cannot know. Zeros are told as such. */
+/*
+ * What INFO tells and the face cannot know: each worker tells its own part. Zeros are told as such.
+ */
 struct resp_facts {
+	/* Added up over the workers. */
 	uint64_t records_acknowledged;  /* changes answered with OK */
 	uint64_t records_durable;       /* changes on disk */
 	uint64_t commits, commit_bytes; /* groups of changes made durable together */
-	uint64_t last_commit_ms;        /* wall clock */
-	uint64_t memory_resident, memory_peak, memory_total;
-	uint64_t store_size, store_used; /* bytes */
+	/* Of the process or the store: the largest is told. */
+	uint64_t last_commit_ms;                             /* wall clock */
+	uint64_t memory_resident, memory_peak, memory_total; /* bytes */
+	uint64_t store_size, store_used;                     /* bytes */
 	uint64_t cpu_user_us, cpu_system_us;
-	uint64_t dataset_changes; /* writes since start */
-	bool durable;             /* answers wait for the disk */
-	bool read_only;           /* the device failed */
+	bool relaxed;   /* some answers do not wait for the disk */
+	bool read_only; /* a device failed */
 };
 
-/* All may be NULL. They run on the worker of the call that asks, inside its turn. */
+/* All may be NULL. */
 struct resp_admin_hooks {
+	/* On each worker, in its turn, with the owner that its own admin was opened with. */
 	void (*facts)(void *owner, struct resp_facts *facts);
-	/* SHUTDOWN: ends the process soon; the connections are told to end by the caller. */
+	/* SHUTDOWN: ends the process soon. All servers drain; runs on the worker of the call. */
 	void (*shutdown)(void *owner);
 };
 

@@ -20,6 +20,30 @@ static void add_stats(struct resp_stats *sum, const struct resp_stats *more)
 		to[i] += from[i];
 }
 
+static void take_larger(uint64_t *to, uint64_t other)
+{
+	if (*to < other)
+		*to = other;
+}
+
+static void add_facts(struct resp_facts *sum, const struct resp_facts *more)
+{
+	sum->records_acknowledged += more->records_acknowledged;
+	sum->records_durable += more->records_durable;
+	sum->commits += more->commits;
+	sum->commit_bytes += more->commit_bytes;
+	take_larger(&sum->last_commit_ms, more->last_commit_ms);
+	take_larger(&sum->memory_resident, more->memory_resident);
+	take_larger(&sum->memory_peak, more->memory_peak);
+	take_larger(&sum->memory_total, more->memory_total);
+	take_larger(&sum->store_size, more->store_size);
+	take_larger(&sum->store_used, more->store_used);
+	take_larger(&sum->cpu_user_us, more->cpu_user_us);
+	take_larger(&sum->cpu_system_us, more->cpu_system_us);
+	sum->relaxed |= more->relaxed;
+	sum->read_only |= more->read_only;
+}
+
 static void add_rates(struct admin_sum *sum, const struct resp_admin *admin)
 {
 	const struct admin_sample *newest, *oldest;
@@ -58,8 +82,10 @@ static void gather_step(struct resp_call *call, struct resp_admin *admin)
 {
 	const struct resp_server *server = admin->server;
 	struct admin_sum *sum = admin_sum(call);
+	struct resp_facts facts = admin_facts(admin);
 
 	add_stats(&sum->stats, &server->stats);
+	add_facts(&sum->facts, &facts);
 	add_rates(sum, admin);
 	add_errors(sum, admin);
 	sum->connections += server->connection_count;

@@ -16,7 +16,6 @@ struct info {
 	struct resp_admin *admin;
 	const struct resp_server *server;
 	struct admin_sum *sum;
-	struct resp_facts facts;
 	struct admin_text text;
 };
 
@@ -65,7 +64,7 @@ static void put_clients(struct info *info)
 
 static void put_memory(struct info *info)
 {
-	const struct resp_facts *facts = &info->facts;
+	const struct resp_facts *facts = &info->sum->facts;
 	uint64_t used =
 	        facts->memory_resident > 0 ? facts->memory_resident : info->sum->buffers_used;
 	uint64_t max = (uint64_t)admin_number(info->admin, "maxmemory");
@@ -85,7 +84,7 @@ static void put_memory(struct info *info)
 
 static void put_persistence(struct info *info)
 {
-	const struct resp_facts *facts = &info->facts;
+	const struct resp_facts *facts = &info->sum->facts;
 	uint64_t behind = facts->records_acknowledged > facts->records_durable
 	                          ? facts->records_acknowledged - facts->records_durable
 	                          : 0;
@@ -100,11 +99,11 @@ static void put_persistence(struct info *info)
 	    "aof_enabled:%d\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n"
 	    "aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n"
 	    "aof_last_bgrewrite_status:ok\r\naof_last_write_status:%s\r\n",
-	    facts->durable, facts->read_only ? "err" : "ok");
+	    !facts->relaxed, facts->read_only ? "err" : "ok");
 	PUT(info,
 	    "weir_durable:%s\r\nweir_read_only:%d\r\nweir_records_acknowledged:%llu\r\n"
 	    "weir_records_durable:%llu\r\n",
-	    facts->durable ? "yes" : "no", facts->read_only, (ull)facts->records_acknowledged,
+	    facts->relaxed ? "no" : "yes", facts->read_only, (ull)facts->records_acknowledged,
 	    (ull)facts->records_durable);
 	PUT(info,
 	    "weir_commits:%llu\r\nweir_commit_bytes:%llu\r\nweir_records_per_commit:%.2f\r\n"
@@ -166,7 +165,8 @@ static void put_replication(struct info *info)
 static void put_cpu(struct info *info)
 {
 	PUT(info, "used_cpu_sys:%.6f\r\nused_cpu_user:%.6f\r\n",
-	    (double)info->facts.cpu_system_us / 1e6, (double)info->facts.cpu_user_us / 1e6);
+	    (double)info->sum->facts.cpu_system_us / 1e6,
+	    (double)info->sum->facts.cpu_user_us / 1e6);
 }
 
 static void put_modules(struct info *info)
@@ -282,8 +282,6 @@ static void info_reply(struct resp_call *call)
 		.sum = admin_sum(call),
 	};
 
-	if (info.admin->hooks != NULL && info.admin->hooks->facts != NULL)
-		info.admin->hooks->facts(info.admin->hooks_owner, &info.facts);
 	if (buf == NULL) {
 		resp_reply_error(call, "OOM no memory for the reply");
 	} else {

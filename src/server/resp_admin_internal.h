@@ -137,6 +137,7 @@ void admin_put_bytes(struct admin_text *text, struct bytes bytes);
 /* resp_admin.c */
 struct resp_admin *admin_of(const struct resp_call *call);
 struct bytes admin_text_of(const char *text);
+struct resp_facts admin_facts(const struct resp_admin *admin); /* of this worker */
 void admin_random(struct resp_admin *admin, uint8_t *out, size_t size);
 /* Lines of HELP, and the one about HELP itself. */
 void admin_reply_help(struct resp_call *call, const char *name, const char *const *lines,
@@ -165,6 +166,7 @@ struct admin_command_sum {
 };
 struct admin_sum {
 	struct resp_stats stats;
+	struct resp_facts facts;
 	uint64_t connections, connections_max, calls_used, buffers_used, commands_per_s;
 	uint64_t bytes_in_per_s, bytes_out_per_s;
 	uint64_t denied_auth, denied_command, denied_key, denied_channel;

@@ -7,15 +7,6 @@
 #include "server/number.h"
 #include "server/resp_admin_internal.h"
 
-static struct resp_facts facts_of(const struct resp_admin *admin)
-{
-	struct resp_facts facts = { 0 };
-
-	if (admin->hooks != NULL && admin->hooks->facts != NULL)
-		admin->hooks->facts(admin->hooks_owner, &facts);
-	return facts;
-}
-
 static void time_run(struct resp_call *call)
 {
 	uint64_t wall_ms = call->server->worker->wall_ms;
@@ -28,7 +19,7 @@ static void time_run(struct resp_call *call)
 static void lastsave_run(struct resp_call *call)
 {
 	const struct resp_admin *admin = admin_of(call);
-	struct resp_facts facts = facts_of(admin);
+	struct resp_facts facts = admin_facts(admin);
 	uint64_t last_ms = facts.last_commit_ms > 0 ? facts.last_commit_ms : admin->started_ms;
 
 	resp_reply_i64(call, (int64_t)last_ms / 1000);
@@ -205,7 +196,7 @@ static void memory_doctor_run(struct resp_call *call)
 
 static void memory_stats_run(struct resp_call *call)
 {
-	struct resp_facts facts = facts_of(admin_of(call));
+	struct resp_facts facts = admin_facts(admin_of(call));
 
 	resp_reply_map(call, 4);
 	resp_reply_text(call, "peak.allocated");
