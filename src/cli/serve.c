@@ -131,7 +131,8 @@ static enum cli_exit run(struct server *server, const struct server_options *wit
 		drain(server);
 	}
 	server_stop(server);
-	server_log(server, LOG_INFO, "stopped");
+	if (exit == CLI_DONE)
+		server_log(server, LOG_INFO, "stopped");
 	return exit;
 }
 

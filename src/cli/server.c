@@ -247,10 +247,12 @@ static void *run_worker(void *arg)
 	return NULL;
 }
 
-static enum cli_exit start_worker(struct server_worker *w)
+enum cli_exit server_start_worker(struct server_worker *w)
 {
 	int error;
 
+	if (w->started)
+		return CLI_DONE;
 	bufs_hand_over(&w->bufs);
 	error = pthread_create(&w->thread, NULL, run_worker, w);
 	if (error != 0) {
@@ -266,7 +268,7 @@ enum cli_exit server_open(struct server *server, const struct server_options *op
 	const struct conf *conf = options->conf;
 	enum cli_exit exit;
 
-	*server = (struct server){ .options = *options, .conf = conf };
+	*server = (struct server){ .options = *options, .conf = conf, .store.lock = -1 };
 	if (plan_make(&server->plan, options->topology, conf) != STATUS_OK) {
 		cli_error("%s", server->plan.error);
 		return CLI_USAGE;
@@ -295,8 +297,9 @@ enum cli_exit server_open(struct server *server, const struct server_options *op
 		return CLI_ENVIRONMENT;
 	}
 	add_metrics(server);
-	for (unsigned i = 0; i < server->count && exit == CLI_DONE; i++)
-		exit = start_worker(&server->workers[i]);
+	exit = server_store_open(server);
+	if (exit == CLI_DONE)
+		exit = server_store_recover(server);
 	for (unsigned i = 0; i < array_count(faces) && exit == CLI_DONE; i++)
 		exit = faces[i]->open(server, i);
 	return exit;
@@ -314,6 +317,11 @@ void server_close(struct server *server)
 			if (w->faces[j] != NULL)
 				faces[j]->close(w->faces[j]);
 		}
+	}
+	server_store_close(server);
+	for (unsigned i = 0; i < server->count; i++) {
+		struct server_worker *w = &server->workers[i];
+
 		if (w->io != NULL)
 			io_close(w->io);
 		if (w->bufs_opened)
@@ -350,6 +358,8 @@ bool server_is_drained(struct server *server)
 
 void server_stop(struct server *server)
 {
+	if (server_is_drained(server))
+		server_store_stop(server);
 	atomic_store(&server->stop, true);
 	wake_all(server);
 	for (unsigned i = 0; i < server->count; i++) {

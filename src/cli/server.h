@@ -22,6 +22,7 @@ enum {
 	SERVER_FACES_MAX = 8,
 };
 
+struct kv_shard;
 struct server;
 struct server_worker;
 
@@ -38,6 +39,9 @@ struct server_worker {
 	struct server *server;
 	struct io *io;
 	struct bufs bufs;
+	struct kv *kv;          /* the whole store, as this worker sees it */
+	struct kv_shard *shard; /* that kv, when others have a part of it */
+	bool kv_is_local;       /* all of it is this worker's own */
 	struct listener *listeners[SERVER_LISTENERS_MAX];
 	unsigned listener_count;
 	void *faces[SERVER_FACES_MAX]; /* by index of the face; NULL: not on this worker */
@@ -71,6 +75,16 @@ struct server_options {
 	bool insecure;    /* strangers may come without a password */
 };
 
+/* Memory and thread: the main thread's, server_store.c's alone. */
+struct server_store {
+	struct store *store;
+	struct blk *blks[PLAN_WORKERS_MAX];
+	struct server_worker *workers[PLAN_WORKERS_MAX]; /* those with storage */
+	unsigned count;
+	int lock; /* descriptor; -1: none */
+	bool recovered, stopped;
+};
+
 struct server {
 	struct server_options options;
 	const struct conf *conf;
@@ -78,6 +92,7 @@ struct server {
 	uint64_t memory;
 	struct memory_parts parts; /* of each worker */
 	struct metrics metrics;
+	struct server_store store;
 	unsigned count;
 	struct server_worker *workers;
 	struct ring *rings;
@@ -115,6 +130,17 @@ struct server_listen {
 	bool authenticated;                     /* strangers are asked who they are */
 };
 enum cli_exit server_listen(struct server *server, const struct server_listen *listen);
+
+/*
+ * server_store.c: the store below all faces. Opened before any thread runs; recovery starts them,
+ * the first storage worker's before the others'.
+ */
+enum cli_exit server_store_open(struct server *server);
+enum cli_exit server_store_recover(struct server *server);
+void server_store_stop(struct server *server);  /* no requests any more; writes that it was clean */
+void server_store_close(struct server *server); /* after all threads have ended */
+
+enum cli_exit server_start_worker(struct server_worker *w); /* started already: nothing */
 
 extern const struct face face_resp; /* face_resp.c */
 

@@ -160,6 +160,7 @@ void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool op
 		.open = open,
 	};
 	r->starts_running++;
+	bufs_hand_over(call->shard->bufs); /* until now this worker took from them */
 	req_init(&call->req, r->workers[0].worker);
 	worker_send(call->shard->worker, &call->req, start_arrived);
 }
