@@ -641,7 +641,7 @@ static const struct resp_command client_rows[] = {
 static const struct resp_command commands[] = {
 	{ .name = "client", .arity = -2, .acl = RESP_ACL_SLOW, .subcommands = client_rows,
 	  .subcommand_count = array_count(client_rows) },
-	{ .name = "hello", .arity = -1, 
+	{ .name = "hello", .arity = -1,
 	  .flags = PLAIN | RESP_FAST | RESP_NO_AUTH | RESP_SKIP_SLOWLOG,
 	  .acl = CONNECTION, .run = hello_run },
 };

@@ -226,7 +226,7 @@ static void count_home(struct resp_call *call)
 	resp_reply_i64(call, (int64_t)admin_tour(call)->count);
 }
 
-static void slow_len_start(struct resp_call *call)
+static void slow_count_start(struct resp_call *call)
 {
 	admin_tour_start(call, count_step, count_home);
 }
@@ -440,15 +440,16 @@ static void latency_help_run(struct resp_call *call)
 
 enum {
 	ADMIN = RESP_ADMIN | RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,
+	SLOW = RESP_ADMIN | RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,
 	HELP = RESP_LOADING | RESP_STALE,
 };
 
 // clang-format off
 static const struct resp_command slowlog_rows[] = {
-	{ .name = "slowlog|get", .arity = -2, .flags = ADMIN, .start = slow_get_start },
+	{ .name = "slowlog|get", .arity = -2, .flags = SLOW, .start = slow_get_start },
 	{ .name = "slowlog|help", .arity = 2, .flags = HELP, .run = slow_help_run },
-	{ .name = "slowlog|len", .arity = 2, .flags = ADMIN, .start = slow_len_start },
-	{ .name = "slowlog|reset", .arity = 2, .flags = ADMIN, .start = slow_reset_start },
+	{ .name = "slowlog|len", .arity = 2, .flags = SLOW, .start = slow_count_start },
+	{ .name = "slowlog|reset", .arity = 2, .flags = SLOW, .start = slow_reset_start },
 };
 
 static const struct resp_command latency_rows[] = {

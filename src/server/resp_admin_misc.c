@@ -235,21 +235,24 @@ static void memory_help_run(struct resp_call *call)
 enum {
 	PLAIN = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,
 	ADMIN = PLAIN | RESP_ADMIN,
+	SCRIPT = RESP_NOSCRIPT | RESP_NEEDS_ADMIN,
+	ANYWHERE = RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,
 	SCRIPTING = RESP_ACL_SCRIPTING,
 };
 
 // clang-format off
 static const struct resp_command function_rows[] = {
-	{ .name = "function|flush", .arity = -2, .flags = PLAIN | RESP_WRITE, .acl = SCRIPTING,
+	{ .name = "function|flush", .arity = -2, .flags = SCRIPT | RESP_WRITE, .acl = SCRIPTING,
 	  .run = flush_run },
-	{ .name = "function|list", .arity = -2, .flags = PLAIN, .acl = SCRIPTING,
+	{ .name = "function|list", .arity = -2, .flags = SCRIPT, .acl = SCRIPTING,
 	  .run = empty_run },
 };
 
 static const struct resp_command script_rows[] = {
-	{ .name = "script|exists", .arity = -3, .flags = PLAIN, .acl = SCRIPTING,
+	{ .name = "script|exists", .arity = -3, .flags = SCRIPT, .acl = SCRIPTING,
 	  .run = exists_run },
-	{ .name = "script|flush", .arity = -2, .flags = PLAIN, .acl = SCRIPTING, .run = flush_run },
+	{ .name = "script|flush", .arity = -2, .flags = SCRIPT, .acl = SCRIPTING,
+	  .run = flush_run },
 };
 
 static const struct resp_command module_rows[] = {
@@ -257,11 +260,13 @@ static const struct resp_command module_rows[] = {
 };
 
 static const struct resp_command memory_rows[] = {
-	{ .name = "memory|doctor", .arity = 2, .flags = PLAIN, .run = memory_doctor_run },
-	{ .name = "memory|help", .arity = 2, .flags = PLAIN, .run = memory_help_run },
-	{ .name = "memory|malloc-stats", .arity = 2, .flags = PLAIN, .run = malloc_stats_run },
-	{ .name = "memory|purge", .arity = 2, .flags = PLAIN, .run = save_run },
-	{ .name = "memory|stats", .arity = 2, .flags = PLAIN, .run = memory_stats_run },
+	{ .name = "memory|doctor", .arity = 2, .flags = RESP_NEEDS_ADMIN,
+	  .run = memory_doctor_run },
+	{ .name = "memory|help", .arity = 2, .flags = ANYWHERE, .run = memory_help_run },
+	{ .name = "memory|malloc-stats", .arity = 2, .flags = RESP_NEEDS_ADMIN,
+	  .run = malloc_stats_run },
+	{ .name = "memory|purge", .arity = 2, .flags = RESP_NEEDS_ADMIN, .run = save_run },
+	{ .name = "memory|stats", .arity = 2, .flags = RESP_NEEDS_ADMIN, .run = memory_stats_run },
 	{ .name = "memory|usage", .arity = -3, .flags = RESP_READONLY, .acl = RESP_ACL_READ,
 	  .key_first = 2, .key_last = 2, .key_step = 1, .prepare = usage_prepare,
 	  .visit = usage_visit },
@@ -270,13 +275,13 @@ static const struct resp_command memory_rows[] = {
 static const struct resp_command commands[] = {
 	{ .name = "bgrewriteaof", .arity = 1, .flags = ADMIN, .run = bgrewriteaof_run },
 	{ .name = "bgsave", .arity = -1, .flags = ADMIN, .run = bgsave_run },
-	{ .name = "cluster", .arity = -2, .flags = ADMIN, .run = cluster_run },
+	{ .name = "cluster", .arity = -2, .flags = RESP_NEEDS_ADMIN, .run = cluster_run },
 	{ .name = "debug", .arity = -2, .flags = ADMIN, .run = debug_run },
 	{ .name = "function", .arity = -2, .subcommands = function_rows,
 	  .subcommand_count = array_count(function_rows) },
-	{ .name = "lastsave", .arity = 1, .flags = PLAIN | RESP_FAST,
+	{ .name = "lastsave", .arity = 1, .flags = ANYWHERE | RESP_FAST,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .run = lastsave_run },
-	{ .name = "lolwut", .arity = -1, .flags = PLAIN | RESP_FAST | RESP_READONLY,
+	{ .name = "lolwut", .arity = -1, .flags = RESP_FAST | RESP_READONLY | RESP_NEEDS_ADMIN,
 	  .run = lolwut_run },
 	{ .name = "memory", .arity = -2, .subcommands = memory_rows,
 	  .subcommand_count = array_count(memory_rows) },
@@ -286,13 +291,13 @@ static const struct resp_command commands[] = {
 	{ .name = "replicaof", .arity = 3, .flags = ADMIN, .run = replicaof_run },
 	{ .name = "role", .arity = 1, .flags = PLAIN | RESP_FAST,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .run = role_run },
-	{ .name = "save", .arity = 1, .flags = ADMIN, .run = save_run },
+	{ .name = "save", .arity = 1, .flags = ADMIN | RESP_NO_MULTI, .run = save_run },
 	{ .name = "script", .arity = -2, .subcommands = script_rows,
 	  .subcommand_count = array_count(script_rows) },
 	{ .name = "shutdown", .arity = -1, .flags = ADMIN | RESP_NO_MULTI,
 	  .start = shutdown_start },
 	{ .name = "slaveof", .arity = 3, .flags = ADMIN, .run = replicaof_run },
-	{ .name = "time", .arity = 1, .flags = PLAIN | RESP_FAST, .run = time_run },
+	{ .name = "time", .arity = 1, .flags = ANYWHERE | RESP_FAST, .run = time_run },
 };
 // clang-format on
 
