@@ -63,6 +63,8 @@ void resp_call_free(struct resp_call *call)
 		resp_segments_free(call->storage);
 		call->storage = NULL;
 	}
+	if (call->large)
+		resp_large_free(call);
 	call->phase = RESP_CALL_FREE;
 	call->connection = NULL;
 	server->calls_used--;
@@ -123,13 +125,11 @@ static uint8_t *argument_take(struct resp_call *call, size_t size)
 		memory = &call->memory[call->memory_used];
 		call->memory_used += (uint32_t)size + ARGUMENT_SLACK;
 	} else {
-		memory = size <= RESP_ARGUMENT_MAX ? resp_call_memory(call, size + ARGUMENT_SLACK)
-		                                   : NULL;
+		memory = size + ARGUMENT_SLACK <= RESP_ARGUMENT_MAX
+		                 ? resp_call_memory(call, size + ARGUMENT_SLACK)
+		                 : resp_large_take(call, size + ARGUMENT_SLACK);
 		if (memory == NULL) {
-			resp_call_discard(call, size > RESP_ARGUMENT_MAX
-			                                ? "ERR argument too large for this command"
-			                                : "OOM no memory for the arguments of "
-			                                  "this command");
+			resp_call_discard(call, "OOM no memory for the arguments of this command");
 			return NULL;
 		}
 	}

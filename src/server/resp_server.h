@@ -225,6 +225,7 @@ struct resp_call {
 	struct resp_out reply;
 	struct resp_txn *txn;         /* NULL: not in a transaction */
 	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
+	bool large;                   /* some argument is in server->large */
 	_Alignas(16) uint8_t state[RESP_STATE_SIZE];
 	struct bytes arguments[RESP_CALL_ARGUMENTS];
 	uint8_t memory[RESP_CALL_MEMORY];
@@ -358,6 +359,7 @@ struct resp_server {
 	struct resp_connection_list connections, connections_free;
 	struct resp_connection_list ready;   /* have something to parse, send or close */
 	struct resp_connection_list starved; /* have input, but no call was free */
+	struct resp_large *large;            /* memory of very long arguments; resp_large.c */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	uint64_t connection_id_next, random_state;
