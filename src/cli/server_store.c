@@ -116,7 +116,9 @@ enum cli_exit server_store_open(struct server *server)
 	for (unsigned i = 0; i < server->count; i++) {
 		struct server_worker *w = &server->workers[i];
 
-		if ((w->worker.roles & ROLE_STORAGE) == 0)
+		/* One stream unless more are asked for: all writes share its group commit. */
+		if ((w->worker.roles & ROLE_STORAGE) == 0 ||
+		    (s->count == 1 && conf_number(server->conf, CONF_WORKERS_STORAGE) == 0))
 			continue;
 		if (io_blk_open(w->io, file, &options, &s->blks[s->count], error) != STATUS_OK) {
 			cli_error("%s", error);
