@@ -4,7 +4,8 @@
 #   make test [T=name]    unit tests, simulator, tree check under ASan and UBSan; or one test
 #   make lint             format, tree, cppcheck
 #   make format           clang-format in place
-#   make tsan, make msan  the tests under ThreadSanitizer (gcc), MemorySanitizer (clang)
+#   make tsan             the unit tests under ThreadSanitizer
+#   make msan             what stays inside the tree under MemorySanitizer (clang)
 #   make fuzz F=name [S=seconds]
 #   make sim [SEED=n]     one seed of the simulator, with its trace
 #   make bench [B=names]  figures against peers: see bench/run.py --help
@@ -43,7 +44,8 @@ tsan:
 msan:
 	@$(LIB) export CC=clang; \
 	configure build-msan --buildtype=debug -Db_sanitize=memory -Db_lundef=false -Dtests=enabled; \
-	ninja -C build-msan; meson test -C build-msan --no-rebuild --print-errorlogs --suite unit
+	ninja -C build-msan; meson test -C build-msan --no-rebuild --print-errorlogs \
+	--no-suite outside --no-suite tree --no-suite judges
 
 fuzz:
 	@$(LIB) [ -n "$(F)" ] || die 'which one? make fuzz F=name, of fuzz/name_fuzz.c'; \

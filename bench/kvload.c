@@ -24,13 +24,14 @@ enum {
 	PIPELINE_MAX = 1024,
 	RECV_SIZE = 1 << 18,
 	EVENTS_MAX = 256,
+	RANGE_COUNT = 100, /* keys of a WEIR.RANGE */
 };
 
 #define SILENCE_MAX_NS 30000000000ull
 
-enum work { WORK_GET, WORK_SET, WORK_FILL, WORK_MIXED };
+enum work { WORK_GET, WORK_SET, WORK_FILL, WORK_MIXED, WORK_RANGE };
 
-static const char *const work_names[] = { "get", "set", "fill", "mixed" };
+static const char *const work_names[] = { "get", "set", "fill", "mixed", "range" };
 
 static struct {
 	uint16_t port;
@@ -64,6 +65,7 @@ struct template
 };
 
 static struct template get_command, set_command, get_reply, set_reply;
+static struct template range_command, range_reply, pair; /* a range_reply has RANGE_COUNT pairs */
 
 struct pending {
 	uint64_t key;
@@ -136,6 +138,31 @@ static void make_templates(void)
 	set_reply = (struct template){ (uint8_t *)"+OK\r\n", 5, 0, 0, 5 };
 }
 
+/* The keys of a fill follow each other, so a range is known to the byte. */
+static void make_range_templates(void)
+{
+	char *command = new_bytes(128), *header = new_bytes(32);
+	char *bytes = new_bytes(option.value_size + 96);
+	size_t size;
+
+	size = (size_t)sprintf(command, "*5\r\n$10\r\nWEIR.RANGE\r\n$%d\r\nkey:%012d\r\n", KEY_SIZE,
+	                       0);
+	range_command = (struct template){ (uint8_t *)command, 0, size - 2 - KEY_DIGITS, 0, 0 };
+	size += (size_t)sprintf(command + size, "$0\r\n\r\n$5\r\nLIMIT\r\n$3\r\n%d\r\n",
+	                        RANGE_COUNT);
+	range_command.size = size;
+
+	size = (size_t)sprintf(bytes, "$%d\r\nkey:%012d\r\n", KEY_SIZE, 0);
+	pair = (struct template){ (uint8_t *)bytes, 0, size - 2 - KEY_DIGITS, 0, size };
+	memcpy(bytes + size, get_reply.bytes, get_reply.size);
+	pair.value_at = get_reply.value_at == 0 ? 0 : size + get_reply.value_at;
+	pair.size = size + get_reply.size;
+
+	size = (size_t)sprintf(header, "*%d\r\n", 2 * RANGE_COUNT);
+	range_reply =
+	        (struct template){ (uint8_t *)header, size + RANGE_COUNT * pair.size, 0, 0, size };
+}
+
 /* Gray et al. 1994, as in YCSB: rank r is drawn with a weight of 1 / r^theta. */
 static void zipf_init(void)
 {
@@ -165,6 +192,8 @@ static uint64_t next_key(void)
 {
 	if (option.work == WORK_FILL)
 		return option.first_key + filled++ % option.key_count;
+	if (option.work == WORK_RANGE)
+		return option.first_key + prng_below(&prng, option.key_count - RANGE_COUNT + 1);
 	if (option.zipf_theta > 0) /* spread the popular ones over the key space */
 		return option.first_key + zipf_rank() * 0x9e3779b97f4a7c15ull % option.key_count;
 	return option.first_key + prng_below(&prng, option.key_count);
@@ -182,8 +211,10 @@ static size_t build_batch(struct connection *c)
 	uint8_t *to = c->out;
 
 	for (uint32_t i = 0; i < option.pipeline; i++) {
-		bool read = next_is_read();
-		const struct template *command = read ? &get_command : &set_command;
+		bool range = option.work == WORK_RANGE, read = next_is_read();
+		const struct template *command = range  ? &range_command
+		                                 : read ? &get_command
+		                                        : &set_command;
 		uint64_t key = next_key();
 
 		memcpy(to, command->bytes, command->size);
@@ -191,7 +222,8 @@ static size_t build_batch(struct connection *c)
 		if (command->value_at != 0)
 			put_digits(to + command->value_at, key);
 		to += command->size;
-		c->pending[i] = (struct pending){ key, read ? &get_reply : &set_reply };
+		c->pending[i].key = key;
+		c->pending[i].reply = range ? &range_reply : read ? &get_reply : &set_reply;
 	}
 	return (size_t)(to - c->out);
 }
@@ -201,9 +233,39 @@ static void refuse(const struct connection *c, const uint8_t *reply, size_t size
 	const struct pending *pending = &c->pending[c->replied];
 
 	fprintf(stderr, "wrong reply to %s key:%012llu: %.*s\n",
-	        pending->reply == &get_reply ? "GET" : "SET", (unsigned long long)pending->key,
-	        (int)(size < 200 ? size : 200), (const char *)reply);
+	        pending->reply == &set_reply ? "SET" : "GET or range of",
+	        (unsigned long long)pending->key, (int)(size < 200 ? size : 200),
+	        (const char *)reply);
 	exit(1);
+}
+
+/* Whether these are a template's bytes, with this key in its places. */
+static bool is_filled(const struct template *want, uint64_t key, const uint8_t *in)
+{
+	uint8_t digits[KEY_DIGITS];
+	size_t at = 0, places[] = { want->key_at, want->value_at };
+
+	put_digits(digits, key);
+	for (unsigned i = 0; i < 2; i++) {
+		if (places[i] == 0)
+			continue;
+		if (memcmp(in + at, want->bytes + at, places[i] - at) != 0 ||
+		    memcmp(in + places[i], digits, KEY_DIGITS) != 0)
+			return false;
+		at = places[i] + KEY_DIGITS;
+	}
+	return memcmp(in + at, want->bytes + at, want->size - at) == 0;
+}
+
+static bool is_range(uint64_t first, const uint8_t *in)
+{
+	const uint8_t *at = in + range_reply.header_size;
+
+	for (uint64_t i = 0; i < RANGE_COUNT; i++, at += pair.size) {
+		if (!is_filled(&pair, first + i, at))
+			return false;
+	}
+	return true;
 }
 
 /* Bytes of the reply at `in`; 0: not all of it is here yet. */
@@ -211,7 +273,7 @@ static size_t check_reply(struct connection *c, const uint8_t *in, size_t size)
 {
 	const struct pending *pending = &c->pending[c->replied];
 	const struct template *want = pending->reply;
-	uint8_t digits[KEY_DIGITS];
+	bool good;
 
 	if (option.counts_only)
 		return size >= want->size ? want->size : 0;
@@ -226,16 +288,9 @@ static size_t check_reply(struct connection *c, const uint8_t *in, size_t size)
 		refuse(c, in, size);
 	if (size < want->size)
 		return 0;
-	if (want->value_at == 0) {
-		if (memcmp(in, want->bytes, want->size) != 0)
-			refuse(c, in, size);
-		return want->size;
-	}
-	put_digits(digits, pending->key);
-	if (memcmp(in, want->bytes, want->value_at) != 0 ||
-	    memcmp(in + want->value_at, digits, KEY_DIGITS) != 0 ||
-	    memcmp(in + want->value_at + KEY_DIGITS, want->bytes + want->value_at + KEY_DIGITS,
-	           want->size - want->value_at - KEY_DIGITS) != 0)
+	good = want == &range_reply ? is_range(pending->key, in)
+	                            : is_filled(want, pending->key, in);
+	if (!good)
 		refuse(c, in, size);
 	return want->size;
 }
@@ -299,7 +354,7 @@ static void fire(struct connection *c, uint64_t due_ns)
 static void open_connections(int epoll)
 {
 	struct sockaddr_in address = loopback(option.port);
-	size_t command_max = set_command.size + get_command.size;
+	size_t command_max = set_command.size + range_command.size;
 
 	for (uint32_t i = 0; i < option.connections; i++) {
 		struct connection *c = &connections[i];
@@ -400,7 +455,7 @@ static void report(uint64_t elapsed_ns, uint64_t cpu_ns)
 
 static void usage(void)
 {
-	fprintf(stderr, "kvload [-t get|set|fill|mixed] [-p port] [-c cpu] [-n connections] "
+	fprintf(stderr, "kvload [-t get|set|fill|mixed|range] [-p port] [-c cpu] [-n connections] "
 	                "[-P pipeline]\n"
 	                "       [-s value bytes] [-k keys] [-f first key] [-d milliseconds] "
 	                "[-o operations]\n"
@@ -463,11 +518,15 @@ int main(int argc, char **argv)
 	    option.pipeline == 0 || option.pipeline > PIPELINE_MAX || option.key_count == 0 ||
 	    option.value_size + 64 > RECV_SIZE || option.zipf_theta < 0 || option.zipf_theta >= 1)
 		usage();
+	if (option.work == WORK_RANGE &&
+	    (option.key_count < RANGE_COUNT || (option.value_size + 64) * RANGE_COUNT > RECV_SIZE))
+		usage();
 	if (option.work == WORK_FILL && option.operations_max == 0)
 		option.operations_max = option.key_count;
 	pin(option.cpu);
 	prng_init(&prng, option.seed);
 	make_templates();
+	make_range_templates();
 	if (option.zipf_theta > 0)
 		zipf_init();
 	epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -154,7 +154,10 @@ def rocksdb_row(bench):
         directory.mkdir(parents=True)
     value = f"--value_size={size}"
     theirs = {"fill": [], "overwrite": [], "read": [], "scan100": []}
-    mine = {"fill": [], "overwrite": [], "read": []}
+    works = {"overwrite": "set", "read": "get"}
+    if bench.options.server == "weir":
+        works["scan100"] = "range"  # WEIR.RANGE of 100 keys and values
+    mine = {"fill": [], **{what: [] for what in works}}
     try:
         db_bench(bench, plain, "fillrandom", f"--num={keys}", value)
         with bench.ours() as ours:
@@ -172,7 +175,7 @@ def rocksdb_row(bench):
                 ours.call("FLUSHALL")
                 load = ["-P", 16, "-s", size, "-k", keys, "-n", CONNECTIONS]
                 mine["fill"].append(bench.load(ours, "-t", "fill", *load)["rate"])
-                for what, work in (("overwrite", "set"), ("read", "get")):
+                for what, work in works.items():
                     mine[what].append(bench.load(ours, "-t", work, *load, "-d",
                                                  bench.options.milliseconds)["rate"])
             bench.record(ours.name, **{f"{k}_rate": v for k, v in mine.items()})
@@ -180,7 +183,8 @@ def rocksdb_row(bench):
         for directory in (synced, plain):
             shutil.rmtree(directory, ignore_errors=True)
     bench.record("rocksdb", **{f"{k}_rate": v for k, v in theirs.items()})
-    for what, reach in (("fill", 10), ("overwrite", 10), ("read", 1)):
+    for what in mine:
+        reach = 10 if what in ("fill", "overwrite") else 1
         bench.verdict(f"{what} / rocksdb", statistics.median(mine[what])
                       / statistics.median(theirs[what]), reach=reach)
 

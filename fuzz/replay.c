@@ -26,7 +26,7 @@ static uint64_t draw(uint64_t limit) /* 0..limit-1; xorshift64 */
 /* The target sees memory of exactly its size, so that the sanitizer sees a step past it. */
 static void run(const uint8_t *data, size_t size)
 {
-	uint8_t *exact = malloc(size > 0 ? size : 1);
+	uint8_t *exact = calloc(1, size > 0 ? size : 1);
 
 	if (exact == NULL)
 		exit(3);

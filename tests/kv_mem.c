@@ -140,7 +140,7 @@ static enum status do_get(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t
 static enum status do_put(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t *result)
 {
 	const struct record *old = record_find(&mem->table, cmd->key);
-	uint64_t expires_ms = cmd->flags & KV_FROM_BLOB ? 0 : cmd->expires_ms;
+	uint64_t expires_ms = cmd->expires_ms;
 	struct value *value;
 
 	if (is_locked(mem, cmd->key))

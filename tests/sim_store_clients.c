@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_store_clients.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -28,16 +29,17 @@ enum kind {
 static const struct {
 	enum kv_op op;
 	unsigned weight;
+	const char *name;
 } kinds[KINDS] = {
-	[DO_PUT] = { KV_PUT, 25 },
-	[DO_SWAP] = { KV_PUT, 5 },
-	[DO_DELETE] = { KV_DELETE, 8 },
-	[DO_UPDATE] = { KV_UPDATE, 15 },
-	[DO_COMMIT] = { KV_COMMIT, 12 },
-	[DO_GET] = { KV_GET, 20 },
-	[DO_SCAN] = { KV_SCAN, 5 },
-	[DO_BLOB] = { KV_BLOB_WRITE, 5 },
-	[DO_BLOB_READ] = { KV_BLOB_OPEN, 5 },
+	[DO_PUT] = { KV_PUT, 25, "put" },
+	[DO_SWAP] = { KV_PUT, 5, "swap" },
+	[DO_DELETE] = { KV_DELETE, 8, "delete" },
+	[DO_UPDATE] = { KV_UPDATE, 15, "update" },
+	[DO_COMMIT] = { KV_COMMIT, 12, "commit" },
+	[DO_GET] = { KV_GET, 20, "get" },
+	[DO_SCAN] = { KV_SCAN, 5, "scan" },
+	[DO_BLOB] = { KV_BLOB_WRITE, 5, "blob" },
+	[DO_BLOB_READ] = { KV_BLOB_OPEN, 5, "blob read" },
 };
 
 struct client {
@@ -70,6 +72,7 @@ struct store_clients {
 	struct kv_model *model;
 	struct store_harness_result *result;
 	uint64_t versions[KV_MODEL_KEYS_MAX]; /* by key: the last one that a client was told */
+	struct sim *sim;
 	unsigned worker_count;
 	unsigned client_count;
 	struct client clients[];
@@ -166,6 +169,7 @@ void store_clients_attach(struct store_clients *all, const struct store_env *env
                           const struct store_binding *binding, void *store)
 {
 	all->worker_count = env->worker_count;
+	all->sim = env->sim;
 	memset(all->versions, 0, sizeof(all->versions));
 	for (unsigned i = 0; i < all->client_count; i++) {
 		assert(!all->clients[i].busy);
@@ -318,6 +322,8 @@ static void blob_write_piece(struct client *client)
 	uint64_t piece = left < PIECE_SIZE ? left : PIECE_SIZE;
 
 	submit(client, &(struct kv_cmd){ .op = KV_BLOB_WRITE,
+	                                 .partition = (uint16_t)kv_partition(
+	                                         key_of(client, 0), client->kv->traits.partitions),
 	                                 .handle = client->handle,
 	                                 .value = bytes_of(client->value + client->done, piece) });
 	client->done += piece;
@@ -398,6 +404,9 @@ static void client_done(struct req *req)
 	uint64_t result = req->result;
 
 	client->all->result->status[status]++;
+	sim_trace(client->all->sim, "client %u %s key %u number %" PRIu64 ": %s, %" PRIu64,
+	          (unsigned)(client - client->all->clients), kinds[client->kind].name,
+	          client->keys[0], client->numbers[0], status_name(status), result);
 	switch (client->kind) {
 	case DO_PUT:
 	case DO_SWAP:
@@ -649,5 +658,7 @@ int store_clients_start(struct store_clients *all, struct prng *prng)
 	client->closing = false;
 	client->numbers[0] = client->numbers[1] = 0;
 	start_kind(client, prng);
+	sim_trace(all->sim, "client %u starts %s key %u number %" PRIu64, index,
+	          kinds[client->kind].name, client->keys[0], client->numbers[0]);
 	return (int)(index % all->worker_count);
 }

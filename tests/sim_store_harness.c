@@ -78,7 +78,8 @@ static void machine_start(struct harness *h, struct machine *m, bool format)
 	assert(m->store == NULL);
 	if (!sim_is_running(m->sim, 0))
 		sim_start(m->sim, 0);
-	m->env = (struct store_env){ .worker_count = h->options.workers,
+	m->env = (struct store_env){ .sim = m->sim,
+		                     .worker_count = h->options.workers,
 		                     .format = format,
 		                     .seed = prng_next(&h->prng) };
 	for (unsigned i = 0; i < m->env.worker_count; i++) {
@@ -121,14 +122,14 @@ static enum store_state run_while(struct harness *h, struct machine *m, enum sto
 /* Whether the store opened. If not, that was either expected or a failure. */
 static bool wait_open(struct harness *h, struct machine *m, const char *what)
 {
-	enum store_state state = run_while(h, m, STORE_OPENING, CALL_STEPS_MAX);
+	enum store_state state = run_while(h, m, STORE_IS_OPENING, CALL_STEPS_MAX);
 	enum status status;
 
 	h->result->opens++;
-	if (state == STORE_OPEN)
+	if (state == STORE_IS_OPEN)
 		return true;
 	state_of(h, m, &status);
-	if (state == STORE_OPENING)
+	if (state == STORE_IS_OPENING)
 		fail(h, &h->result->stuck, "%s: the open never ends", what);
 	else if (h->options.may_corrupt && status == STATUS_CORRUPT)
 		h->result->refused++;
@@ -216,6 +217,10 @@ static bool audit_space(struct harness *h, struct machine *m, unsigned space, ui
 		status = do_cmd(h, m, &cmd, &visited);
 		if (status == STATUS_CORRUPT && h->options.may_corrupt)
 			return false;
+		if (status == STATUS_UNSUPPORTED && h->options.workers > 1) {
+			h->options.without |= 1u << KV_SCAN; /* each partition alone only */
+			return true;
+		}
 		if (status != STATUS_OK) {
 			fail(h, &h->result->lost, "a scan after a restart ends with %s",
 			     status_name(status));
@@ -254,7 +259,7 @@ static bool audit_key(struct harness *h, struct machine *m, unsigned key)
 		return false;
 	}
 	if (h->numbers[key] != number && h->numbers[key] != (uint64_t)STORE_NUMBER_UNKNOWN &&
-	    h->options.expiry == 0)
+	    h->options.expiry == 0 && !(h->options.without & 1u << KV_SCAN))
 		fail(h, &h->result->forged, "key %u: a scan shows %" PRIu64 ", a get %" PRIu64, key,
 		     h->numbers[key], number);
 	h->numbers[key] = number;
@@ -274,7 +279,8 @@ static bool audit(struct harness *h, struct machine *m)
 			break;
 		if (!audit_space(h, m, space, &scanned))
 			return false;
-		if (h->options.expiry != 0 || (h->options.without & 1u << KV_COUNT))
+		if (h->options.expiry != 0 || (h->options.without & 1u << KV_SCAN) ||
+		    (h->options.without & 1u << KV_COUNT))
 			continue;
 		status =
 		        do_cmd(h, m, &(struct kv_cmd){ .op = KV_COUNT, .key = bytes_of(&first, 1) },
@@ -308,13 +314,18 @@ static void check_restart(struct harness *h, struct machine *m, bool decides)
 /* What a power cut at this moment would leave: opened on a copy, checked, thrown away. */
 static void try_cut(struct harness *h)
 {
+	struct clock *here = h->machine.env.workers[0]->clock;
+	struct clock *there = sim_worker(h->copy.sim, 0, 0)->clock;
+
 	sim_disk_cut_into(h->copy.disk, h->machine.disk, prng_next(&h->prng));
+	/* The copy lives at the same time: what has expired here has expired there. */
+	sim_wall_jump(h->copy.sim, 0, (int64_t)(here->wall_ms(here) - there->wall_ms(there)));
 	h->result->trials++;
 	h->result->cuts++;
 	machine_start(h, &h->copy, false);
 	if (prng_below(&h->prng, 4) == 0) {
 		/* And again, in the middle of recovery. */
-		run_while(h, &h->copy, STORE_OPENING, prng_below(&h->prng, 200));
+		run_while(h, &h->copy, STORE_IS_OPENING, prng_below(&h->prng, 200));
 		machine_stop(h, &h->copy, SIM_POWER_CUT);
 		machine_start(h, &h->copy, false);
 	}
@@ -362,7 +373,7 @@ static void run_clients(struct harness *h, uint64_t steps)
 
 			kv_model_prune(h->model, store_clients_since(h->clients, now));
 			copy_model_result(h);
-			if (state_of(h, m, &status) != STORE_OPEN)
+			if (state_of(h, m, &status) != STORE_IS_OPEN)
 				return;
 		}
 	}
@@ -384,10 +395,10 @@ static void close_cleanly(struct harness *h)
 	drain(h);
 	h->binding->close(m->store);
 	wake_all(m);
-	state = run_while(h, m, STORE_CLOSING, CALL_STEPS_MAX);
-	if (state == STORE_CLOSING)
+	state = run_while(h, m, STORE_IS_CLOSING, CALL_STEPS_MAX);
+	if (state == STORE_IS_CLOSING)
 		fail(h, &h->result->stuck, "the close never ends");
-	machine_stop(h, m, state == STORE_CLOSED ? SIM_CLOSE : SIM_POWER_CUT);
+	machine_stop(h, m, state == STORE_IS_CLOSED ? SIM_CLOSE : SIM_POWER_CUT);
 }
 
 /* Opens the store; the power may fail several times while it recovers. */
@@ -399,7 +410,7 @@ static bool restart(struct harness *h, bool format)
 		if (prng_below(&h->prng, 3) != 0)
 			break;
 		machine_start(h, m, false);
-		run_while(h, m, STORE_OPENING, prng_below(&h->prng, 300));
+		run_while(h, m, STORE_IS_OPENING, prng_below(&h->prng, 300));
 		machine_stop(h, m, prng_below(&h->prng, 2) == 0 ? SIM_KILL : SIM_POWER_CUT);
 	}
 	machine_start(h, m, format);
@@ -427,7 +438,7 @@ static bool live(struct harness *h, bool format)
 	if (prng_below(&h->prng, 4) == 0)
 		drain(h);
 	if (!h->failed && prng_below(&h->prng, 4) == 0 &&
-	    state_of(h, &h->machine, &status) == STORE_OPEN)
+	    state_of(h, &h->machine, &status) == STORE_IS_OPEN)
 		close_cleanly(h);
 	else
 		machine_stop(h, &h->machine,
@@ -538,7 +549,7 @@ static uint64_t sweep_point(struct harness *h, const struct sim_disk_rule *rule)
 	sim_disk_stats(m->disk, &before);
 	sim_disk_add_rule(m->disk, rule);
 	machine_start(h, m, true);
-	opened = run_while(h, m, STORE_OPENING, CALL_STEPS_MAX) == STORE_OPEN;
+	opened = run_while(h, m, STORE_IS_OPENING, CALL_STEPS_MAX) == STORE_IS_OPEN;
 	if (opened) {
 		store_clients_attach(h->clients, &m->env, h->binding, m->store);
 		run_clients(h, h->options.steps);
@@ -546,7 +557,7 @@ static uint64_t sweep_point(struct harness *h, const struct sim_disk_rule *rule)
 	} else {
 		enum status status;
 
-		if (state_of(h, m, &status) == STORE_OPENING)
+		if (state_of(h, m, &status) == STORE_IS_OPENING)
 			fail(h, &h->result->stuck, "the open never ends");
 	}
 	sim_disk_stats(m->disk, &after);
@@ -555,7 +566,7 @@ static uint64_t sweep_point(struct harness *h, const struct sim_disk_rule *rule)
 	if (opened && op == BLK_READ) {
 		/* Most reads are those of recovery: there it may fail, but it must end. */
 		machine_start(h, m, false);
-		if (run_while(h, m, STORE_OPENING, CALL_STEPS_MAX) == STORE_OPENING)
+		if (run_while(h, m, STORE_IS_OPENING, CALL_STEPS_MAX) == STORE_IS_OPENING)
 			fail(h, &h->result->stuck, "a failed open never ends");
 		sim_disk_stats(m->disk, &after);
 		machine_stop(h, m, SIM_POWER_CUT);
@@ -672,14 +683,21 @@ int store_harness_main(const struct store_binding *binding, int argc, char **arg
 	};
 	struct store_harness_result result = { 0 };
 	time_t began = time(NULL);
-	uint32_t seconds = 0;
+	uint32_t seconds = 0, sweep = 0;
 	uint64_t runs = 0;
 
 	for (int i = 1; i < argc; i++) {
-		if (!take_argument(argv[i], &options, &seconds)) {
+		if (!take_u32(argv[i], "sweep", &sweep) &&
+		    !take_argument(argv[i], &options, &seconds)) {
 			fprintf(stderr, "%s: no such argument\n", argv[i]);
 			return 2;
 		}
+	}
+	if (sweep > 0) {
+		runs = store_harness_sweep(binding, &options, sweep, &result);
+		print_result(&result, 0);
+		printf("%s: %" PRIu64 " fault points\n", binding->name, runs);
+		return runs == 0;
 	}
 	do {
 		runs++;

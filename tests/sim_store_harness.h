@@ -10,6 +10,7 @@
 
 /* What a store is opened on. The memory lives until abandon(). */
 struct store_env {
+	struct sim *sim; /* node 0 of it */
 	struct worker *workers[SIM_WORKERS_MAX];
 	struct blk *blks[SIM_WORKERS_MAX]; /* of worker i; all of one disk */
 	unsigned worker_count;
@@ -17,7 +18,7 @@ struct store_env {
 	uint64_t seed; /* for what the store draws */
 };
 
-enum store_state { STORE_OPENING, STORE_OPEN, STORE_CLOSING, STORE_CLOSED, STORE_FAILED };
+enum store_state { STORE_IS_OPENING, STORE_IS_OPEN, STORE_IS_CLOSING, STORE_IS_CLOSED, STORE_HAS_FAILED };
 
 /* The store under test. All of it is called from outside of turns; the workers are woken after. */
 struct store_binding {
@@ -91,7 +92,8 @@ uint64_t store_harness_sweep(const struct store_binding *binding,
 /*
  * A program: "seed=N" runs that seed with a trace of what was wrong; "seconds=N" runs seed after
  * seed from the given one and prints figures; workers=, clients=, keys=, lives=, steps=, trials=,
- * value_max=, torn=, garbage=, trace=1. Returns an exit code.
+ * value_max=, expiry=, torn=, garbage=, trace=1; "sweep=STRIDE" fails every so manieth operation.
+ * Returns an exit code.
  */
 int store_harness_main(const struct store_binding *binding, int argc, char **argv);
 

@@ -209,9 +209,9 @@ static void settle(struct actor *actor)
 	struct toy_buffer flown = toy->flying;
 	uint32_t blocks;
 
-	if (toy->state == STORE_CLOSING && STAILQ_EMPTY(&toy->waiting) && !toy->busy)
-		toy->state = STORE_CLOSED;
-	if (toy->state != STORE_OPEN || toy->busy || toy->dead || toy->open.used == 0)
+	if (toy->state == STORE_IS_CLOSING && STAILQ_EMPTY(&toy->waiting) && !toy->busy)
+		toy->state = STORE_IS_CLOSED;
+	if (toy->state != STORE_IS_OPEN || toy->busy || toy->dead || toy->open.used == 0)
 		return;
 	blocks = (uint32_t)((sizeof(*head) + toy->open.used + BLOCK - 1) / BLOCK);
 	if (toy->block + blocks > toy->blk->geometry.block_count) {
@@ -244,7 +244,7 @@ static void replay_read(struct toy_kv *toy, uint64_t size);
 
 static void open_failed(struct toy_kv *toy, enum status status)
 {
-	toy->state = STORE_FAILED;
+	toy->state = STORE_HAS_FAILED;
 	toy->status = status;
 }
 
@@ -257,7 +257,7 @@ static void recovery_flushed(struct req *req)
 		return;
 	}
 	toy->durable = toy->sequence - 1;
-	toy->state = STORE_OPEN;
+	toy->state = STORE_IS_OPEN;
 }
 
 /* What was replayed may lie in the device's cache only, after a kill: not to be shown like that. */
@@ -268,7 +268,7 @@ static void replay_ended(struct toy_kv *toy)
 		return;
 	}
 	toy->durable = toy->sequence - 1;
-	toy->state = STORE_OPEN;
+	toy->state = STORE_IS_OPEN;
 }
 
 static void replay_frame(struct toy_kv *toy, const struct toy_head *head)
@@ -416,7 +416,7 @@ static struct kv *toy_kv(void *store, unsigned worker)
 
 static void toy_close(void *store)
 {
-	((struct toy_kv *)store)->state = STORE_CLOSING;
+	((struct toy_kv *)store)->state = STORE_IS_CLOSING;
 }
 
 static void toy_abandon(void *store)
@@ -479,7 +479,7 @@ static enum store_state mem_state(void *store, enum status *status)
 {
 	(void)store;
 	*status = STATUS_OK;
-	return STORE_OPEN;
+	return STORE_IS_OPEN;
 }
 
 static struct kv *mem_kv(void *store, unsigned worker)

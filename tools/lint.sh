@@ -21,7 +21,7 @@ step() { # step TOOL COMMAND...
 
 c_files=$(tools/sources.sh src/* tests fuzz bench; tools/sources.sh -x h src/* include tests bench)
 shell_files='run test .ci/run'
-python_files=$(tools/sources.sh -x py tools bench tests/judges)
+python_files=$(tools/sources.sh -x py tools bench tests tests/judges)
 for file in tools/*.sh tests/judges/*.sh; do
 	[ ! -f "$file" ] || shell_files="$shell_files $file"
 done

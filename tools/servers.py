@@ -33,7 +33,7 @@ class Server:
     def command(self):
         raise NotImplementedError
 
-    def start(self, timeout_s=60):
+    def start(self, timeout_s=20):
         """Returns the seconds until it took a connection (a RESP server: until it said PONG)."""
         begin = time.monotonic()
         self.log = open(self.directory / "log", "ab")

@@ -13,6 +13,7 @@ import re
 import sys
 
 PLAN = re.compile(r"^1\.\.(\d+)", re.M)
+SKIP = re.compile(r"#\s*SKIP\b(.*)", re.I)
 CASE = re.compile(r"^(not )?ok\b(?: (\d+))?(.*)$", re.M)
 
 
@@ -20,7 +21,7 @@ def count_tap(output):
     """Counter of the TAP cases, the names of those that failed."""
     counts, failed = collections.Counter(), []
     for match in CASE.finditer(output):
-        if re.search(r"#\s*SKIP", match[3], re.I):
+        if SKIP.search(match[3]):
             counts["skipped"] += 1
         elif match[1]:
             counts["failed"] += 1
@@ -60,6 +61,8 @@ def main(paths):
             name = record["name"].split(" / ")[-1].split(":")[-1]
             for case in failed:
                 print(f"FAILED {name}: {case}")
+            for why in SKIP.findall(record.get("stdout", "")):
+                print(f"skipped {name}: {why.strip()}")
             if failed:
                 print(f"       again: make test T={name}")
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")

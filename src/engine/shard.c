@@ -282,6 +282,9 @@ static void cache_read_ahead(struct load *load)
 	struct shard *shard = load->shard;
 	struct location l = location_unpack(load->address);
 	struct record record;
+	struct btree_miss miss;
+	uint64_t hash;
+	btree_value named;
 	size_t used;
 	uint32_t crc;
 
@@ -289,7 +292,15 @@ static void cache_read_ahead(struct load *load)
 	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
 	                  &record, &used, &crc) != STATUS_OK)
 		return; /* who needs it reads it again, and says so */
-	remember_record(shard, hash64(record.key), &record, load->address);
+	hash = hash64(record.key);
+	/* The key may have been written again meanwhile: then this is not its record any more. */
+	if (btree_find(&shard->partitions[kv_partition_hashed(record.key, hash,
+	                                                      shard->partition_count)]
+	                        .tree,
+	               record.key, &named, &miss) != BTREE_OK ||
+	    named != load->address)
+		return;
+	remember_record(shard, hash, &record, load->address);
 }
 
 static void load_read(struct req *done)

@@ -6,7 +6,7 @@
  *   shard.c         queue, batches, lookups, loads of pages and records
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
  *   shard_scan.c    SCAN, CLEAR, COUNT
- *   shard_blob.c    values that do not fit a record
+ *   shard_blob.c, blob_value.c  values that do not fit a record
  *   checkpoint.c    the index to disk, the log's start moved on, segments given back
  *   cleaner.c       segments with little left in them emptied
  *   expiry.c        keys whose time has passed removed

@@ -11,74 +11,15 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/macros.h"
-#include "engine/shard.h"
+#include "engine/blob_state.h"
 #include "engine/store.h"
-
-enum {
-	EXTENT_BLOCKS_MAX = 128, /* 512 KiB: 512 MiB are 1024 extents */
-	IOS_MAX = 16,
-	FREES_MAX = 65536,
-	LOAD_MAX = 64 << 20, /* bytes of a value that a command may have in memory */
-};
-
-_Static_assert((KV_VALUE_MAX >> BLOCK_SHIFT) / EXTENT_BLOCKS_MAX + 64 <= BLOB_EXTENTS_MAX,
-               "the largest value fits a record's list of extents");
-
-struct blob_handle {
-	uint64_t size;   /* bytes of the value */
-	struct buf *buf; /* extents; or, opened from a record, the value itself */
-	uint32_t extent_count;
-	uint32_t generation; /* of the slot: an old handle is not taken for a new one */
-	uint32_t running;    /* reads or writes */
-	enum status status;
-	struct req *waiter; /* the command that waits for them */
-	bool used, writing, inline_value, closed;
-};
-
-struct blob_io {
-	struct blobs *blobs;
-	struct blob_handle *handle;
-	struct buf *buf;
-	uint8_t *out;            /* read: where the part goes that is asked for */
-	uint32_t skip, out_size; /* read: bytes before it, and of it */
-	uint32_t data_size, crc; /* read: what the extent holds */
-	struct iovec iov;
-	struct req req;
-	bool busy;
-};
-
-struct blobs {
-	struct shard *shard;
-	uint32_t segment, next_block; /* that is filled; UINT32_MAX: none */
-	struct blob_handle handles[SHARD_BLOBS_MAX];
-	struct blob_io ios[IOS_MAX];
-	struct req_list parked; /* wait for an io, a segment or the load memory */
-	/* Records whose extents are to be freed: a ring. */
-	uint64_t *frees;
-	uint32_t free_head, free_tail;
-	uint64_t leaked;
-	struct buf *free_buf;
-	struct iovec free_iov;
-	struct req free_req;
-	bool freeing, free_read;
-	/* The whole value of one command, and its new one. */
-	struct req *loader;
-	uint8_t *load, *load_new;
-	struct blob_handle load_handle;
-	bool loaded;
-};
 
 struct io_frame {
 	struct frame frame;
 	struct blob_io *io;
 };
 
-static uint8_t *handle_extents(struct blob_handle *h)
-{
-	return h->buf->data + BLOB_HEADER_SIZE;
-}
-
-static void pin(struct shard *shard, uint32_t segment, int by)
+void blob_pin(struct shard *shard, uint32_t segment, int by)
 {
 	struct shard_segment *s = &shard->segments[segment];
 
@@ -86,10 +27,10 @@ static void pin(struct shard *shard, uint32_t segment, int by)
 	s->pins = (uint16_t)(s->pins + by);
 }
 
-static void pin_extents(struct shard *shard, struct blob_handle *h, int by)
+void blob_pin_extents(struct shard *shard, struct blob_handle *h, int by)
 {
 	for (uint32_t i = 0; i < h->extent_count; i++)
-		pin(shard, blob_extent_get(handle_extents(h), i).segment, by);
+		blob_pin(shard, blob_extent_get(blob_extents(h), i).segment, by);
 }
 
 static uint64_t handle_number(const struct shard *shard, const struct blob_handle *h)
@@ -145,13 +86,13 @@ static struct blob_io *io_get(struct blobs *blobs)
 	return NULL;
 }
 
-static enum op_result park(struct blobs *blobs, struct req *req)
+enum op_result blob_park(struct blobs *blobs, struct req *req)
 {
 	STAILQ_INSERT_TAIL(&blobs->parked, req, link);
 	return OP_PARKED;
 }
 
-static void unpark(struct blobs *blobs)
+void blob_unpark(struct blobs *blobs)
 {
 	STAILQ_CONCAT(&blobs->parked, &blobs->shard->queue);
 	STAILQ_CONCAT(&blobs->shard->queue, &blobs->parked);
@@ -165,7 +106,7 @@ void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generati
 	assert(blobs->segment == UINT32_MAX);
 	blobs->segment = segment;
 	blobs->next_block = 1;
-	unpark(blobs);
+	blob_unpark(blobs);
 }
 
 /* Checks what was read, and hands over the part that was asked for. */
@@ -199,7 +140,7 @@ static void io_ended(struct req *req)
 		h->waiter = NULL;
 		shard_requeue(shard, waiter);
 	}
-	unpark(io->blobs);
+	blob_unpark(io->blobs);
 }
 
 static void io_submit(struct blob_io *io, enum blk_op op, struct blob_extent extent)
@@ -250,9 +191,9 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 		.blocks = blocks,
 		.crc = crc32c(0, io->buf->data, size),
 	};
-	blob_extent_put(handle_extents(h), h->extent_count++, extent);
+	blob_extent_put(blob_extents(h), h->extent_count++, extent);
 	h->size += size;
-	pin(shard, extent.segment, 1);
+	blob_pin(shard, extent.segment, 1);
 	blobs->next_block += blocks;
 	if (blobs->next_block == shard->segment_blocks) {
 		shard->segments[blobs->segment].state = SEGMENT_SEALED;
@@ -265,8 +206,7 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 	return size;
 }
 
-/* Writes all of it; op->result counts the bytes that were handed out. OP_DONE: they are on disk. */
-static enum op_result write_all(struct req *req, struct blob_handle *h, struct bytes data)
+enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct bytes data)
 {
 	struct op *op = op_of(req);
 	struct blobs *blobs = op->shard->blobs;
@@ -281,7 +221,7 @@ static enum op_result write_all(struct req *req, struct blob_handle *h, struct b
 		}
 		took = extent_write(blobs, h, data.data + op->result, data.size - op->result);
 		if (took == 0)
-			return park(blobs, req);
+			return blob_park(blobs, req);
 		op->result += took;
 	}
 	if (h->running > 0) {
@@ -309,7 +249,7 @@ static enum op_result blob_write(struct req *req)
 		return op_finish(req, STATUS_INVALID, op->cmd.handle);
 	if (h->size + op->cmd.value.size - op->result > KV_VALUE_MAX)
 		return op_finish(req, STATUS_TOO_LARGE, op->cmd.handle);
-	result = write_all(req, h, op->cmd.value);
+	result = blob_write_all(req, h, op->cmd.value);
 	return result == OP_DONE ? op_finish(req, h->status, op->cmd.handle) : result;
 }
 
@@ -343,7 +283,7 @@ static enum op_result blob_open(struct req *req)
 			return op_finish(req, STATUS_CORRUPT, 0);
 		}
 		h->extent_count = value.extent_count;
-		pin_extents(shard, h, 1);
+		blob_pin_extents(shard, h, 1);
 		found.entry.value = (struct bytes){ NULL, 0 };
 	}
 	if (op->cmd.visit != NULL)
@@ -376,7 +316,7 @@ static uint32_t extent_read(struct blobs *blobs, struct blob_handle *h, uint64_t
 	uint32_t i = 0;
 
 	for (; i < h->extent_count; i++) {
-		extent = blob_extent_get(handle_extents(h), i);
+		extent = blob_extent_get(blob_extents(h), i);
 		if (offset < start + ((uint64_t)extent.blocks << BLOCK_SHIFT))
 			break;
 		start += (uint64_t)extent.blocks << BLOCK_SHIFT;
@@ -400,9 +340,8 @@ static uint32_t extent_read(struct blobs *blobs, struct blob_handle *h, uint64_t
 	return io->out_size;
 }
 
-/* Reads [offset, offset + size); op->result counts what was handed out. */
-static enum op_result read_all(struct req *req, struct blob_handle *h, uint64_t offset,
-                               uint8_t *out, uint64_t size)
+enum op_result blob_read_all(struct req *req, struct blob_handle *h, uint64_t offset, uint8_t *out,
+                             uint64_t size)
 {
 	struct op *op = op_of(req);
 	struct blobs *blobs = op->shard->blobs;
@@ -413,7 +352,7 @@ static enum op_result read_all(struct req *req, struct blob_handle *h, uint64_t 
 		                            left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
 
 		if (took == 0 && h->status == STATUS_OK)
-			return park(blobs, req);
+			return blob_park(blobs, req);
 		op->result += took;
 	}
 	if (h->running > 0) {
@@ -440,7 +379,7 @@ static enum op_result blob_read(struct req *req)
 		memcpy(op->cmd.out, h->buf->data + op->cmd.offset, size);
 		return op_finish(req, STATUS_OK, size);
 	}
-	result = read_all(req, h, op->cmd.offset, op->cmd.out, size);
+	result = blob_read_all(req, h, op->cmd.offset, op->cmd.out, size);
 	if (result != OP_DONE)
 		return result;
 	return op_finish(req, h->status, h->status == STATUS_OK ? size : 0);
@@ -455,7 +394,7 @@ static enum op_result blob_close(struct req *req)
 		return op_finish(req, STATUS_OK, 0); /* published, or closed before */
 	assert(h->running == 0);                     /* else: closed while a command on it runs */
 	if (!h->inline_value)
-		pin_extents(op->shard, h, -1);
+		blob_pin_extents(op->shard, h, -1);
 	handle_put(h);
 	return op_finish(req, STATUS_OK, 0);
 }
@@ -541,283 +480,8 @@ void blob_published(struct shard *shard, uint64_t handle)
 
 	if (h == NULL)
 		return;
-	pin_extents(shard, h, -1);
+	blob_pin_extents(shard, h, -1);
 	handle_put(h);
-}
-
-/* Freeing: the record is read once more, for its extents. */
-
-void blob_free_later(struct shard *shard, uint64_t location)
-{
-	struct blobs *blobs = shard->blobs;
-
-	if (blobs->free_head - blobs->free_tail == FREES_MAX) {
-		blobs->leaked++; /* the extents stay live: weir check finds them */
-		return;
-	}
-	pin(shard, location_unpack(location).segment, 1);
-	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
-}
-
-static void free_next(struct blobs *blobs)
-{
-	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
-
-	pin(blobs->shard, l.segment, -1);
-	blobs->free_tail++;
-	blobs->free_read = false;
-	buf_unref(blobs->free_buf);
-	blobs->free_buf = NULL;
-}
-
-void blob_replay_free(struct shard *shard, const struct record *record)
-{
-	struct blobs *blobs = shard->blobs;
-
-	blob_debit(shard, record->value);
-	if (record->key.size != sizeof(uint64_t) || blobs->free_tail == blobs->free_head ||
-	    blobs->frees[blobs->free_tail % FREES_MAX] != get64(record->key.data))
-		return; /* of a value that was replaced before the checkpoint */
-	pin(shard, location_unpack(get64(record->key.data)).segment, -1);
-	blobs->free_tail++;
-}
-
-/* Appends the RECORD_FREE as soon as the log has room. */
-static void free_append(struct blobs *blobs)
-{
-	struct shard *shard = blobs->shard;
-	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
-	uint64_t location = location_pack(l);
-	struct record record;
-	struct record freed = { .type = RECORD_FREE, .key = bytes_of(&location, sizeof(location)) };
-	size_t used;
-	uint32_t crc;
-
-	if (record_decode(blobs->free_buf->data + l.offset % BLOCK_SIZE, l.size,
-	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
-	                  &record, &used, &crc) != STATUS_OK) {
-		shard->stats.corrupt++;
-		blobs->leaked++;
-		free_next(blobs);
-		return;
-	}
-	freed.value = record.value;
-	if (log_reserve(&shard->log, record_size(freed.key.size, freed.value.size, false)) !=
-	    STATUS_OK)
-		return;
-	log_append(&shard->log, &freed);
-	blob_debit(shard, freed.value);
-	free_next(blobs);
-}
-
-static void free_was_read(struct req *req)
-{
-	struct blobs *blobs = container_of(req, struct blobs, free_req);
-
-	(void)req_pop(req, struct io_frame);
-	blobs->freeing = false;
-	blobs->free_read = true;
-	if (req->status != STATUS_OK) {
-		blobs->leaked++;
-		free_next(blobs);
-	}
-}
-
-static void free_read(struct blobs *blobs)
-{
-	struct shard *shard = blobs->shard;
-	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
-	uint32_t first = l.offset >> BLOCK_SHIFT;
-	uint32_t end = (uint32_t)align_up(l.offset + l.size, BLOCK_SIZE) >> BLOCK_SHIFT;
-	const uint8_t *data = log_peek(&shard->log, l);
-	struct blk_cmd cmd = {
-		.op = BLK_READ,
-		.lba = shard_lba(shard, l.segment, first),
-		.block_count = end - first,
-		.iov = &blobs->free_iov,
-		.iov_count = 1,
-	};
-
-	blobs->free_buf = buf_get(shard->bufs, (size_t)(end - first) << BLOCK_SHIFT);
-	if (blobs->free_buf == NULL)
-		return;
-	if (data != NULL) { /* not written yet */
-		memcpy(blobs->free_buf->data + l.offset % BLOCK_SIZE, data, l.size);
-		blobs->free_read = true;
-		return;
-	}
-	blobs->freeing = true;
-	blobs->free_iov =
-	        (struct iovec){ blobs->free_buf->data, (size_t)(end - first) << BLOCK_SHIFT };
-	req_init(&blobs->free_req, shard->worker);
-	req_push(&blobs->free_req, struct io_frame, free_was_read)->io = NULL;
-	blk_submit(shard->blk, &blobs->free_req, &cmd);
-}
-
-void blob_turn(struct shard *shard)
-{
-	struct blobs *blobs = shard->blobs;
-
-	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
-	     i++) {
-		if (!blobs->free_read)
-			free_read(blobs);
-		if (!blobs->free_read)
-			return;
-		free_append(blobs);
-		if (blobs->free_read)
-			return; /* no room in the log now */
-	}
-}
-
-bool blob_is_running(const struct shard *shard)
-{
-	return shard->blobs->freeing || shard->blobs->free_tail != shard->blobs->free_head;
-}
-
-/* Whole values in memory. */
-
-static bool load_memory(struct blobs *blobs)
-{
-	if (blobs->load == NULL) {
-		uint8_t *memory = mmap(NULL, 2 * (size_t)LOAD_MAX, PROT_READ | PROT_WRITE,
-		                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (memory == MAP_FAILED)
-			return false;
-		blobs->load = memory;
-		blobs->load_new = memory + LOAD_MAX;
-	}
-	return true;
-}
-
-static enum status load_begin(struct blobs *blobs, const struct found *found)
-{
-	struct blob_handle *h = &blobs->load_handle;
-	struct blob_value value;
-
-	*h = (struct blob_handle){ .size = found->entry.size };
-	if (!found->entry.blob)
-		return STATUS_OK;
-	if (found->entry.size > LOAD_MAX)
-		return STATUS_TOO_LARGE;
-	if (blob_value_decode(found->entry.value, &value) != STATUS_OK)
-		return STATUS_CORRUPT;
-	h->buf = buf_get(blobs->shard->bufs, found->entry.value.size);
-	if (h->buf == NULL)
-		return STATUS_BUSY;
-	memcpy(h->buf->data, found->entry.value.data, found->entry.value.size);
-	h->extent_count = value.extent_count;
-	pin_extents(blobs->shard, h, 1);
-	return STATUS_OK;
-}
-
-enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit)
-{
-	struct op *op = op_of(req);
-	struct blobs *blobs = op->shard->blobs;
-	struct blob_handle *h = &blobs->load_handle;
-	enum op_result result;
-	enum status status;
-
-	if (blobs->loader != NULL && blobs->loader != req)
-		return park(blobs, req);
-	if (blobs->loader == NULL) {
-		status = load_memory(blobs) ? load_begin(blobs, found) : STATUS_BUSY;
-		if (status != STATUS_OK) {
-			op_finish(req, status, 0);
-			return OP_PARKED;
-		}
-		blobs->loader = req;
-		op->result = 0;
-	}
-	if (found->entry.blob) {
-		result = read_all(req, h, 0, blobs->load, h->size);
-		if (result != OP_DONE)
-			return result;
-		if (h->status != STATUS_OK) {
-			op_finish(req, h->status, 0);
-			return OP_PARKED;
-		}
-		found->entry.value = bytes_of(blobs->load, h->size);
-		found->entry.blob = false;
-	}
-	edit->scratch = blobs->load_new;
-	edit->scratch_max = LOAD_MAX;
-	return OP_DONE;
-}
-
-static void load_handle_drop(struct blobs *blobs)
-{
-	struct blob_handle *h = &blobs->load_handle;
-
-	if (h->buf == NULL)
-		return;
-	pin_extents(blobs->shard, h, -1);
-	buf_unref(h->buf);
-	*h = (struct blob_handle){ .size = 0 };
-}
-
-void blob_unload(struct req *req)
-{
-	struct blobs *blobs = op_of(req)->shard->blobs;
-
-	if (blobs->loader != req)
-		return;
-	load_handle_drop(blobs);
-	blobs->loader = NULL;
-	unpark(blobs);
-}
-
-enum op_result blob_store_large(struct req *req, const struct kv_edit *edit)
-{
-	struct op *op = op_of(req);
-	struct blobs *blobs = op->shard->blobs;
-	struct blob_handle *h = &blobs->load_handle;
-	struct record record = {
-		.type = RECORD_PUT,
-		.key = op->cmd.key,
-		.expires_ms = edit->expires_ms,
-	};
-	enum op_result result;
-
-	assert(blobs->loader == req); /* else: a value of that size without KV_LOAD */
-	load_handle_drop(blobs);
-	*h = (struct blob_handle){ .writing = true };
-	h->buf = buf_get(op->shard->bufs, 32 << 10);
-	if (h->buf == NULL)
-		return op_finish(req, STATUS_BUSY, 0);
-	/* The rest of the command is done from memory of ours. */
-	if (edit->value.data != blobs->load_new)
-		memmove(blobs->load_new, edit->value.data, edit->value.size);
-	op->cmd.value = bytes_of(blobs->load_new, edit->value.size);
-	op->cmd.expires_ms = edit->expires_ms;
-	op->cmd.kind = edit->kind;
-	op->result = 0;
-	result = blob_store_ready(req, &record);
-	if (result != OP_DONE)
-		return result;
-	return op_update(req); /* with its step set: stores the record */
-}
-
-enum op_result blob_store_ready(struct req *req, struct record *record)
-{
-	struct op *op = op_of(req);
-	struct blob_handle *h = &op->shard->blobs->load_handle;
-	enum op_result result = write_all(req, h, op->cmd.value);
-
-	if (result != OP_DONE)
-		return result;
-	if (h->status != STATUS_OK) {
-		op_finish(req, h->status, 0);
-		return OP_PARKED;
-	}
-	put64(h->buf->data, h->size);
-	put32(h->buf->data + 8, h->extent_count);
-	put32(h->buf->data + 12, 0);
-	record->flags = op->cmd.kind | RECORD_BLOB;
-	record->value = bytes_of(h->buf->data, blob_value_size(h->extent_count));
-	return OP_DONE;
 }
 
 enum status blobs_open(struct shard *shard)

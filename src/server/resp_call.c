@@ -63,6 +63,8 @@ void resp_call_free(struct resp_call *call)
 		resp_segments_free(call->storage);
 		call->storage = NULL;
 	}
+	if (call->large)
+		resp_large_free(call);
 	call->phase = RESP_CALL_FREE;
 	call->connection = NULL;
 	server->calls_used--;
@@ -123,13 +125,11 @@ static uint8_t *argument_take(struct resp_call *call, size_t size)
 		memory = &call->memory[call->memory_used];
 		call->memory_used += (uint32_t)size + ARGUMENT_SLACK;
 	} else {
-		memory = size <= RESP_ARGUMENT_MAX ? resp_call_memory(call, size + ARGUMENT_SLACK)
-		                                   : NULL;
+		memory = size + ARGUMENT_SLACK <= RESP_ARGUMENT_MAX
+		                 ? resp_call_memory(call, size + ARGUMENT_SLACK)
+		                 : resp_large_take(call, size + ARGUMENT_SLACK);
 		if (memory == NULL) {
-			resp_call_discard(call, size > RESP_ARGUMENT_MAX
-			                                ? "ERR argument too large for this command"
-			                                : "OOM no memory for the arguments of "
-			                                  "this command");
+			resp_call_discard(call, "OOM no memory for the arguments of this command");
 			return NULL;
 		}
 	}
@@ -221,7 +221,9 @@ static bool resolve_subcommand(struct resp_call *call)
 {
 	const struct resp_command *parent = call->command;
 	size_t prefix = strlen(parent->name) + 1;
+	char upper[32];
 
+	assert(prefix < sizeof(upper));
 	for (uint32_t i = 0; i < parent->subcommand_count; i++) {
 		const struct resp_command *row = &parent->subcommands[i];
 
@@ -230,9 +232,11 @@ static bool resolve_subcommand(struct resp_call *call)
 			return true;
 		}
 	}
+	for (size_t i = 0; i < sizeof(upper); i++) /* the terminator, too */
+		upper[i] = (char)(i < prefix - 1 ? parent->name[i] & ~0x20 : 0);
 	resp_reply_errorf(call, "ERR unknown subcommand '%.*s'. Try %s HELP.",
 	                  call->argv[1].size < 128 ? (int)call->argv[1].size : 128,
-	                  (const char *)call->argv[1].data, parent->name);
+	                  (const char *)call->argv[1].data, upper);
 	return false;
 }
 
@@ -279,6 +283,10 @@ static bool call_is_allowed(struct resp_call *call)
 	connection->last_command = (uint16_t)call->command_index;
 	if ((connection->flags & RESP_CONNECTION_MULTI) && (call->command->flags & RESP_NO_MULTI)) {
 		resp_reply_error(call, "ERR Command not allowed inside a transaction");
+		return false;
+	}
+	if ((call->command->flags & RESP_NEEDS_ADMIN) && call->server->admin == NULL) {
+		resp_reply_error(call, "ERR this server has no administration");
 		return false;
 	}
 	if (call->server->authorize != NULL && !call->server->authorize(call))
@@ -328,14 +336,14 @@ static void count_call(struct resp_call *call)
 	server->stats.misses += call->miss;
 	if (call->failed)
 		server->stats.errors++;
+	if (server->observe != NULL)
+		server->observe(call, duration_ns);
 	if (call->command == NULL)
 		return;
 	if (call->phase == RESP_CALL_RUNNING) {
 		stats->calls++;
 		stats->usec += duration_ns / 1000;
 		stats->failed += call->failed;
-		if (server->observe != NULL)
-			server->observe(call, duration_ns);
 	} else {
 		stats->rejected++;
 	}
@@ -587,13 +595,20 @@ static bool is_visit(const struct resp_call *call)
 	return call->command->visit != NULL && (call->command->apply == NULL || call->argc == 2);
 }
 
+static bool is_paused(const struct resp_call *call)
+{
+	if (call->server->pause == RESP_PAUSE_WRITES)
+		return (call->command->flags & RESP_WRITE) || resp_word_is(call->argv[0], "exec");
+	return call->server->pause == RESP_PAUSE_ALL;
+}
+
 bool resp_call_try_start(struct resp_call *call)
 {
 	struct resp_connection *connection = call->connection;
 	const struct resp_command *command = call->command;
 
 	assert(call->phase == RESP_CALL_WAITING);
-	if (connection->exclusive)
+	if (connection->exclusive || (call->server->pause != RESP_PAUSE_NONE && is_paused(call)))
 		return false;
 	if (is_visit(call)) {
 		call->key_hash = hash_key(call->argv[command->key_first]);

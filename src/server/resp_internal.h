@@ -88,6 +88,12 @@ void resp_txns_close(struct resp_server *server);
 void resp_txn_start(struct resp_call *call);
 void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC has ended */
 
+/* resp_large.c: memory for arguments that fit no buffer; a few calls at a time. */
+enum status resp_large_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_large_close(struct resp_server *server);
+uint8_t *resp_large_take(struct resp_call *call, size_t size); /* NULL: none is free */
+void resp_large_free(struct resp_call *call);
+
 /* resp_scan.c */
 enum status resp_scans_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_scans_close(struct resp_server *server);

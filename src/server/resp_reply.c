@@ -63,6 +63,7 @@ void resp_reply_error(struct resp_call *call, const char *text)
 	uint8_t *room = resp_out_room(call->out, size + 3);
 
 	call->failed = true;
+	snprintf(call->error_code, sizeof(call->error_code), "%.*s", (int)strcspn(text, " "), text);
 	if (room == NULL)
 		return;
 	room[0] = '-';

@@ -93,14 +93,16 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		return STATUS_NO_SPACE;
 	}
 	pools_fill(server);
-	status = resp_txns_open(server);
+	status = resp_large_open(server);
+	if (status == STATUS_OK)
+		status = resp_txns_open(server);
+	if (status == STATUS_OK)
+		status = resp_scans_open(server);
 	if (status != STATUS_OK) {
-		memory_free(server);
-		return status;
-	}
-	status = resp_scans_open(server);
-	if (status != STATUS_OK) {
-		resp_txns_close(server);
+		if (server->txns != NULL)
+			resp_txns_close(server);
+		if (server->large != NULL)
+			resp_large_close(server);
 		memory_free(server);
 		return status;
 	}
@@ -116,6 +118,7 @@ void resp_server_close(struct resp_server *server)
 	timer_cancel(&server->worker->timers, &server->sweep);
 	resp_scans_close(server);
 	resp_txns_close(server);
+	resp_large_close(server);
 	memory_free(server);
 }
 

@@ -102,6 +102,7 @@ enum {
 	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
 	RESP_BLIND = 1 << 22,       /* apply only writes: its keys are not looked at before */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
+	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
 };
 
 /* As Redis' ACL categories, in its order. */
@@ -159,8 +160,13 @@ extern const struct resp_table resp_own_table;    /* resp_own.c */
 extern const struct resp_table resp_key_table;    /* resp_key.c */
 extern const struct resp_table resp_multi_table;  /* resp_multi.c */
 extern const struct resp_table resp_scan_table;   /* resp_scan.c */
-extern const struct resp_table resp_admin_table;  /* resp_admin.c */
-extern const struct resp_table resp_acl_table;    /* resp_acl.c */
+extern const struct resp_table resp_acl_table;    /* resp_acl_commands.c */
+extern const struct resp_table resp_client_table; /* resp_admin_client.c */
+extern const struct resp_table resp_config_table; /* resp_admin_settings.c */
+extern const struct resp_table resp_docs_table;   /* resp_docs_commands.c */
+extern const struct resp_table resp_info_table;   /* resp_admin_info.c */
+extern const struct resp_table resp_log_table;    /* resp_admin_log.c */
+extern const struct resp_table resp_misc_table;   /* resp_admin_misc.c */
 
 /* By name, in any case; NULL: none. The index counts rows of all tables, for statistics. */
 const struct resp_command *resp_command_find(struct bytes name, uint32_t *index);
@@ -199,6 +205,7 @@ struct resp_call {
 	uint8_t kv_op;       /* what a visit command submits: prepare may say KV_PUT, KV_DELETE */
 	uint8_t kind;        /* KV_PUT */
 	bool failed;         /* an error was replied */
+	char error_code[16]; /* its first word, cut, terminated: "ERR", "WRONGTYPE" */
 	bool hit, miss;      /* for keyspace_hits and _misses: set by visits */
 	bool again;          /* visit: more room or another way is needed; nothing was replied */
 	bool blob;           /* visit: the value is a blob, or gets too large: nothing was done */
@@ -218,6 +225,7 @@ struct resp_call {
 	struct resp_out reply;
 	struct resp_txn *txn;         /* NULL: not in a transaction */
 	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
+	bool large;                   /* some argument is in server->large */
 	_Alignas(16) uint8_t state[RESP_STATE_SIZE];
 	struct bytes arguments[RESP_CALL_ARGUMENTS];
 	uint8_t memory[RESP_CALL_MEMORY];
@@ -296,6 +304,9 @@ struct resp_settings {
 	bool authentication_required;
 };
 
+/* CLIENT PAUSE: which calls wait. */
+enum resp_pause { RESP_PAUSE_NONE, RESP_PAUSE_WRITES, RESP_PAUSE_ALL };
+
 struct resp_command_stats {
 	uint64_t calls, usec, rejected, failed;
 };
@@ -334,7 +345,10 @@ struct resp_server {
 	/* Whether the call's user may do it; else it has replied NOAUTH or NOPERM. NULL: all may.
 	 */
 	bool (*authorize)(struct resp_call *call);
-	/* Told of each call that ends (slow log, latency); NULL: nobody. */
+	/*
+	 * Told of each call that ends (slow log, latency, errors): its phase is RUNNING, or it was
+	 * refused, and its command may be NULL. NULL: nobody is told.
+	 */
 	void (*observe)(struct resp_call *call, uint64_t duration_ns);
 	struct resp_user *default_user;
 	struct resp_call *calls;
@@ -345,11 +359,13 @@ struct resp_server {
 	struct resp_connection_list connections, connections_free;
 	struct resp_connection_list ready;   /* have something to parse, send or close */
 	struct resp_connection_list starved; /* have input, but no call was free */
+	struct resp_large *large;            /* memory of very long arguments; resp_large.c */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	uint64_t connection_id_next, random_state;
 	uint8_t *scratch; /* RESP_LINE_MAX bytes for one function at a time */
 	struct timer sweep;
+	uint8_t pause; /* enum resp_pause; who ends it makes all connections ready */
 	bool draining;
 };
 

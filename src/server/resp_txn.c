@@ -767,14 +767,15 @@ static bool commit_submit(struct resp_txn *txn)
 	struct kv_cmd cmd = { .op = KV_COMMIT, .commit = &txn->commit };
 	struct kv_write *writes, *at;
 	struct entry *entry;
-	uint32_t changed = 0, checked = 0;
+	uint32_t changed = 0, checked = 0, watched = 0;
 
 	STAILQ_FOREACH (entry, &txn->entries, link) {
 		changed += entry->changed;
 		checked += entry->has_version;
+		watched += entry->watched;
 	}
 	/* One key that was only read was true at that moment. */
-	if (changed == 0 && (checked == 0 || (checked == 1 && txn->entry_count == 1)))
+	if (changed == 0 && watched == 0 && checked <= 1)
 		return false;
 	if (changed + checked > KV_COMMIT_WRITES_MAX) {
 		txn->status = STATUS_TOO_LARGE;

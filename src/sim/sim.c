@@ -32,7 +32,7 @@ struct sim_worker {
 	struct worker worker;
 	struct transport transport; /* its sleeper: only there to be woken */
 	struct sim_node *node;
-	bool awake;
+	bool awake, held;
 	struct ring inbox[SIM_WORKERS_MAX]; /* by sender */
 	struct req *inbox_slots[SIM_WORKERS_MAX][RING_SIZE];
 };
@@ -119,6 +119,7 @@ void sim_start(struct sim *sim, unsigned node)
 		w->transport = (struct transport){ .ops = &sleeper_ops, .worker = &w->worker };
 		worker_add_transport(&w->worker, &w->transport);
 		w->awake = true;
+		w->held = false;
 		for (unsigned p = 0; p < count; p++)
 			ring_init(&w->inbox[p], w->inbox_slots[p], RING_SIZE);
 	}
@@ -244,6 +245,11 @@ void sim_wake(struct sim *sim, unsigned node, unsigned index)
 	worker_at(sim, node, index)->awake = true;
 }
 
+void sim_hold(struct sim *sim, unsigned node, unsigned index, bool held)
+{
+	worker_at(sim, node, index)->held = held;
+}
+
 void sim_wall_jump(struct sim *sim, unsigned node, int64_t by_ms)
 {
 	assert(node < sim->options.nodes);
@@ -358,7 +364,7 @@ static uint64_t timer_when_ns(const struct sim_worker *w)
 /* A queue of its own that is not empty can only have been filled from outside of its turn. */
 static bool worker_is_runnable(const struct sim *sim, const struct sim_worker *w)
 {
-	if (!w->node->running)
+	if (!w->node->running || w->held)
 		return false;
 	return w->awake || !STAILQ_EMPTY(&w->worker.completed) ||
 	       !STAILQ_EMPTY(&w->worker.arrived) || timer_when_ns(w) <= sim->now_ns;
@@ -413,7 +419,7 @@ static bool skip_to_timer(struct sim *sim)
 	for (unsigned i = 0; i < sim->worker_count; i++) {
 		const struct sim_worker *w = &sim->workers[i];
 
-		if (w->node->running && timer_when_ns(w) < next_ns)
+		if (w->node->running && !w->held && timer_when_ns(w) < next_ns)
 			next_ns = timer_when_ns(w);
 	}
 	if (next_ns == UINT64_MAX)
@@ -457,7 +463,7 @@ enum sim_step sim_step(struct sim *sim)
 	if (prng_chance(&sim->prng, EARLY_TURN)) {
 		struct sim_worker *w = &sim->workers[prng_below(&sim->prng, sim->worker_count)];
 
-		if (w->node->running) {
+		if (w->node->running && !w->held) {
 			run_turn(sim, w);
 			return SIM_TURN;
 		}

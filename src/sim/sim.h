@@ -48,6 +48,9 @@ uint64_t sim_now_ns(const struct sim *sim); /* of devices; a node's own clock st
 /* Makes a worker run a turn. From anywhere but inside its own turn. */
 void sim_wake(struct sim *sim, unsigned node, unsigned index);
 
+/* A worker that is held has no turns: as if its thread had not been started yet. */
+void sim_hold(struct sim *sim, unsigned node, unsigned index, bool held);
+
 enum sim_step {
 	SIM_TURN,  /* a worker had a turn */
 	SIM_EVENT, /* a device did something */

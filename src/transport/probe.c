@@ -35,7 +35,7 @@ static void add(struct report *r, const char *name, int err, const char *gives)
 	assert(r->count <= IO_FEATURES_MAX);
 	f->name = name;
 	f->usable = err == 0;
-	snprintf(f->reason, sizeof(f->reason), "%s", err == 0 ? gives : strerror(err));
+	snprintf(f->reason, sizeof(f->reason), "%.95s", err == 0 ? gives : strerror(err));
 }
 
 static int try_setup(unsigned flags)

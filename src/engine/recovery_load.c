@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recovery, first part: what the last checkpoints say, and the headers of segments. */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/macros.h"
+#include "engine/recovery_state.h"
+
+/* Roots: two slots of two copies each, in one read. */
+
+static void body_read(struct recovery *r)
+{
+	struct root *root = &r->roots[r->cursor];
+	uint32_t at = 0;
+
+	r->phase = PHASE_BODY;
+	for (uint32_t i = 0; i < root->body_count; i++) {
+		const struct root_extent *e = &root->body[i];
+
+		if (e->segment >= r->store->space.segment_count || e->blocks == 0 ||
+		    e->block >= r->store->super.segment_blocks ||
+		    e->blocks > r->store->super.segment_blocks - e->block ||
+		    at + e->blocks > BUF_SIZE_MAX >> BLOCK_SHIFT) {
+			r->status = STATUS_CORRUPT;
+			break;
+		}
+		recovery_read(r, i, r->big->data + ((size_t)at << BLOCK_SHIFT),
+		              recovery_lba(r, e->segment, e->block), e->blocks);
+		at += e->blocks;
+	}
+	if (r->running == 0)
+		recovery_fail(r, STATUS_CORRUPT, "the root of stream %u is damaged", r->cursor);
+}
+
+void recovery_roots_step(struct recovery *r)
+{
+	struct root *best = &r->roots[r->cursor];
+	bool found = false;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		struct root root;
+
+		if (root_decode(recovery_slot(r, 0) + ((size_t)i << BLOCK_SHIFT), i & 1, &root) !=
+		            STATUS_OK ||
+		    root.run != r->run || root.stream != r->cursor || (root.sequence & 1) != i >> 1)
+			continue;
+		if (!found || root.sequence > best->sequence)
+			*best = root;
+		found = true;
+	}
+	if (!found) {
+		recovery_fail(r, STATUS_CORRUPT, "both roots of stream %u are damaged", r->cursor);
+		return;
+	}
+	body_read(r);
+}
+
+static bool body_segments(struct recovery *r, const uint8_t *p, uint32_t count)
+{
+	struct shard *shard = recovery_is_redistributed(r) ? NULL : r->store->shards[r->cursor];
+
+	for (uint32_t i = 0; i < count; i++, p += BODY_SEGMENT) {
+		uint32_t segment = get32(p);
+
+		if (segment >= r->store->space.segment_count || get64(p + 16) >= SEGMENT_KINDS ||
+		    get32(p + 4) > r->store->super.segment_blocks << BLOCK_SHIFT)
+			return false;
+		r->segments[segment].listed = true;
+		r->segments[segment].live = get32(p + 4) > 0;
+		r->segments[segment].header.generation = get64(p + 8);
+		for (unsigned s = 0; s < r->worker_count; s++)
+			r->store->shards[s]->segments[segment].generation = get64(p + 8);
+		if (shard == NULL)
+			continue;
+		shard->segments[segment].live = get32(p + 4);
+		shard->segments[segment].kind = (uint8_t)get64(p + 16);
+		shard->segments[segment].state = SEGMENT_SEALED;
+		shard->segments[segment].dead_lsn = 1;
+	}
+	return true;
+}
+
+static bool body_partitions(struct recovery *r, const uint8_t *p, const uint8_t *end,
+                            uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t number, spaces;
+
+		if (end - p < BODY_PARTITION)
+			return false;
+		number = get32(p);
+		spaces = get32(p + 4);
+		if (number >= r->store->super.partition_count || spaces > KV_SPACES ||
+		    (end - p - BODY_PARTITION) / BODY_SPACE < (ptrdiff_t)spaces)
+			return false;
+		r->trees[number] = get64(p + 8);
+		r->tree_counts[number] = get64(p + 16);
+		p += BODY_PARTITION;
+		for (uint32_t s = 0; s < spaces; s++, p += BODY_SPACE) {
+			if (get64(p) >= KV_SPACES)
+				return false;
+			r->store->partitions[number].counts[get64(p)] = get64(p + 8);
+		}
+	}
+	return p == end;
+}
+
+static void headers_begin(struct recovery *r);
+static void trees_begin(struct recovery *r);
+
+void recovery_body_step(struct recovery *r)
+{
+	const struct root *root = &r->roots[r->cursor];
+	const uint8_t *p = r->big->data;
+	uint32_t segments = get32(p), partitions = get32(p + 4);
+	bool ok = root->body_size >= BODY_HEAD && root->body_size <= BUF_SIZE_MAX &&
+	          crc32c(0, p, root->body_size) == root->body_crc &&
+	          segments <= (root->body_size - BODY_HEAD) / BODY_SEGMENT;
+
+	ok = ok && body_segments(r, p + BODY_HEAD, segments) &&
+	     body_partitions(r, p + BODY_HEAD + (size_t)segments * BODY_SEGMENT,
+	                     p + root->body_size, partitions);
+	if (!ok) {
+		recovery_fail(r, STATUS_CORRUPT, "the checkpoint of stream %u is damaged",
+		              r->cursor);
+		return;
+	}
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard *shard = r->store->shards[s];
+
+		if (root->version_next > shard->version_next)
+			shard->version_next = root->version_next;
+		if (root->touched > shard->touched)
+			shard->touched = root->touched;
+		if (root->generation_next > shard->generation_seen)
+			shard->generation_seen = root->generation_next;
+	}
+	if (!recovery_is_redistributed(r))
+		checkpoint_restore(r->store->shards[r->cursor], root);
+	if (++r->cursor < r->streams) {
+		r->phase = PHASE_ROOTS;
+		recovery_read(r, 0, recovery_slot(r, 0), root_block(r->run, r->cursor, 0, 0), 4);
+		return;
+	}
+	if (r->store->super.clean)
+		trees_begin(r);
+	else
+		headers_begin(r);
+}
+
+/* Headers. */
+
+static void headers_read(struct recovery *r)
+{
+	for (unsigned i = 0; i < READS_MAX && r->cursor < r->store->space.segment_count; i++) {
+		r->reads[i].tag = r->cursor;
+		recovery_read(r, i, recovery_slot(r, i), recovery_lba(r, r->cursor++, 0), 2);
+	}
+}
+
+static void headers_begin(struct recovery *r)
+{
+	r->phase = PHASE_HEADERS;
+	r->cursor = 0;
+	r->last_header = r->store->shards[0]->touched;
+	headers_read(r);
+}
+
+static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data)
+{
+	struct recovery_segment *segment = &r->segments[number];
+	struct segment_header header;
+	struct frame_header frame;
+
+	if (segment_header_decode(data, number, &header) != STATUS_OK)
+		return;
+	r->last_header = number + 1 > r->last_header ? number + 1 : r->last_header;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard *shard = r->store->shards[s];
+
+		if (header.generation > shard->generation_seen)
+			shard->generation_seen = header.generation;
+	}
+	if (segment->listed && header.generation != segment->header.generation) {
+		if (segment->live || header.generation < segment->header.generation)
+			return;          /* damaged, or older: what is read there will say so */
+		segment->listed = false; /* given back by that checkpoint, and used again */
+	}
+	segment->header = header;
+	segment->found = true;
+	for (unsigned s = 0; s < r->worker_count; s++)
+		r->store->shards[s]->segments[number].generation = header.generation;
+	if (header.kind == SEGMENT_LOG &&
+	    frame_header_decode(data + BLOCK_SIZE, &frame) == STATUS_OK &&
+	    frame.generation == header.generation && frame.segment == number && frame.block == 1) {
+		segment->first_lsn = frame.lsn;
+		segment->first_durable = frame.durable_lsn;
+	}
+}
+
+/* Log and blob segments that came after the last checkpoint belong to their stream. */
+static void headers_adopt(struct recovery *r)
+{
+	for (uint32_t i = 0; i < r->store->space.segment_count; i++) {
+		struct recovery_segment *segment = &r->segments[i];
+		struct shard *shard;
+
+		if (!segment->found || segment->listed || recovery_is_redistributed(r) ||
+		    segment->header.run != r->run || segment->header.kind == SEGMENT_INDEX ||
+		    segment->header.stream >= r->streams)
+			continue;
+		if (segment->header.kind == SEGMENT_LOG &&
+		    segment->first_lsn <= r->roots[segment->header.stream].lsn)
+			continue; /* given back by the checkpoint, or never written */
+		shard = r->store->shards[segment->header.stream];
+		shard->segments[i].live = 0;
+		shard->segments[i].state = SEGMENT_SEALED;
+		shard->segments[i].kind = segment->header.kind;
+		shard->segments[i].dead_lsn = 1;
+	}
+}
+
+void recovery_headers_step(struct recovery *r, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		header_seen(r, (uint32_t)r->reads[i].tag, r->reads[i].data);
+	if (r->cursor < r->store->space.segment_count && r->cursor < r->last_header + HEADER_GAP) {
+		headers_read(r);
+		return;
+	}
+	headers_adopt(r);
+	trees_begin(r);
+}
+
+/* Trees. */
+
+static void trees_read(struct recovery *r)
+{
+	for (unsigned i = 0; i < READS_MAX && r->cursor < r->store->super.partition_count; i++) {
+		struct location l = location_unpack(r->trees[r->cursor]);
+
+		if (l.segment >= r->store->space.segment_count || l.size != BLOCK_SIZE ||
+		    l.offset % BLOCK_SIZE != 0 ||
+		    l.offset >> BLOCK_SHIFT >= r->store->super.segment_blocks) {
+			r->status = STATUS_CORRUPT;
+			break;
+		}
+		r->reads[i].tag = r->cursor++;
+		recovery_read(r, i, recovery_slot(r, i),
+		              recovery_lba(r, l.segment, l.offset >> BLOCK_SHIFT), 1);
+	}
+	if (r->running == 0)
+		recovery_fail(r, STATUS_CORRUPT, "the root of partition %u is not in the store",
+		              r->cursor);
+}
+
+static void trees_begin(struct recovery *r)
+{
+	struct store *store = r->store;
+	uint32_t touched = store->shards[0]->touched;
+	uint64_t generation = store->shards[0]->generation_seen;
+
+	if (r->last_header > touched)
+		touched = r->last_header;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard *shard = store->shards[s];
+
+		shard->counting = !recovery_is_redistributed(r);
+		for (uint32_t i = 0; i < shard->segment_count; i++) {
+			if (shard->segments[i].state == SEGMENT_NONE)
+				continue;
+			space_hold(&store->space, i);
+			touched = i + 1 > touched ? i + 1 : touched;
+		}
+	}
+	if (!recovery_is_redistributed(r))
+		space_start(&store->space, touched, generation + 1);
+	else
+		store->space.touched = touched;
+	r->phase = PHASE_TREES;
+	r->cursor = 0;
+	trees_read(r);
+}
+
+void recovery_trees_step(struct recovery *r, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t number = (uint32_t)r->reads[i].tag;
+		enum status status = btree_open(
+		        &r->store->partitions[number].tree, recovery_shard(r, number)->pool, number,
+		        r->reads[i].data, r->trees[number], r->tree_counts[number]);
+
+		if (status != STATUS_OK) {
+			recovery_fail(r, status, "the root page of partition %u is damaged",
+			              number);
+			return;
+		}
+	}
+	if (r->cursor < r->store->super.partition_count) {
+		trees_read(r);
+		return;
+	}
+	if (r->store->super.clean)
+		recovery_count_begin(r);
+	else
+		recovery_replay_begin(r, 0);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of recovery share. Inside of the engine only. */
+#ifndef ENGINE_RECOVERY_STATE_H
+#define ENGINE_RECOVERY_STATE_H
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "engine/recovery.h"
+#include "engine/shard.h"
+
+enum {
+	READS_MAX = 32,
+	READ_SIZE = 16 << 10,
+	HEADER_GAP = 64, /* segments without a header after which there are no more */
+};
+
+enum recovery_phase {
+	PHASE_SUPER,
+	PHASE_ROOTS,
+	PHASE_BODY,
+	PHASE_HEADERS,
+	PHASE_TREES,
+	PHASE_REPLAY,
+	PHASE_PROOF, /* is what ends the log a torn tail, or damage */
+	PHASE_PAGE,
+	PHASE_MAKE_ROOM,
+	PHASE_COUNT,
+	PHASE_START,
+	PHASE_SUPER_WRITE,
+	PHASE_OPEN,
+	PHASE_CLOSE,
+};
+
+struct recovery_read {
+	struct recovery *recovery;
+	uint8_t *data;
+	uint64_t tag; /* what it is for */
+	struct iovec iov;
+	struct req req;
+};
+
+/* What a segment header, and the first frame of a log segment, said. */
+struct recovery_segment {
+	struct segment_header header;
+	uint64_t first_lsn, first_durable; /* 0: no frame */
+	bool found, listed;                /* a header is there; in the body of a root */
+	bool live;                         /* something in it was, in that body */
+};
+
+struct recovery {
+	struct store *store;
+	struct store_worker workers[STREAMS_MAX];
+	unsigned worker_count;
+	struct req *req;       /* completed at the end */
+	uint8_t phase, resume; /* enum recovery_phase; where PAGE and MAKE_ROOM go back to */
+	struct recovery_read reads[READS_MAX];
+	unsigned running;
+	enum status status; /* of the reads that have ended */
+	struct buf *memory; /* of the reads */
+	struct buf *big;    /* bodies, frames */
+	struct buf *page;
+	struct root roots[STREAMS_MAX]; /* of the last run */
+	struct recovery_segment *segments;
+	uint64_t *trees; /* root page of each partition */
+	uint64_t *tree_counts;
+	uint32_t run, streams;  /* of the last run */
+	unsigned batch;         /* reads that were submitted together */
+	uint32_t replay_offset; /* in big, of the frame that is replayed */
+	uint32_t cursor;        /* stream, segment or partition that is next, by phase */
+	uint32_t last_header;
+	/* Replay. */
+	uint32_t segment, block; /* of the frame that is looked at */
+	uint64_t lsn;            /* that it should have */
+	uint32_t valid;          /* bytes in big, from that frame on */
+	uint32_t at;             /* of the record in the frame */
+	uint32_t clear_next;     /* partition a RECORD_CLEAR goes on with */
+	uint32_t proof_block;
+	struct btree_miss miss;
+	uint32_t miss_partition;
+	/* Start. */
+	struct recovery_start_call {
+		struct recovery *recovery;
+		struct shard *shard;
+		struct req req;
+		enum status status;
+		bool stay; /* it goes on running; else it is inert again */
+		bool open; /* the superblock names this run: what is dead may be given back */
+	} starts[STREAMS_MAX];
+	unsigned starts_running;
+	struct btree_cursor walk;
+};
+
+/* recovery.c */
+void recovery_finish(struct recovery *r, enum status status);
+
+/* Ends with a message for people. */
+#define recovery_fail(r, status, ...)                                                              \
+	do {                                                                                       \
+		snprintf((r)->store->error, sizeof((r)->store->error), __VA_ARGS__);               \
+		recovery_finish(r, status);                                                        \
+	} while (0)
+
+/* The phase goes on when all reads that were submitted together have ended. */
+void recovery_read(struct recovery *r, unsigned slot, uint8_t *data, uint64_t block,
+                   uint32_t blocks);
+/* On its own worker: a checkpoint; then it stays running, or is inert again. */
+void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool open);
+/* The logs have been replayed: count what lives where if need be, then start. */
+void recovery_count_begin(struct recovery *r);
+
+/* recovery_load.c: roots, bodies, headers, trees. */
+void recovery_roots_step(struct recovery *r);
+void recovery_body_step(struct recovery *r);
+void recovery_headers_step(struct recovery *r, unsigned count);
+void recovery_trees_step(struct recovery *r, unsigned count);
+
+/* recovery_replay.c */
+void recovery_replay_begin(struct recovery *r, uint32_t stream);
+void recovery_replay_step(struct recovery *r);
+void recovery_proof_step(struct recovery *r);
+void recovery_page_step(struct recovery *r);
+
+static inline uint8_t *recovery_slot(struct recovery *r, unsigned slot)
+{
+	return r->memory->data + (size_t)slot * READ_SIZE;
+}
+
+static inline uint64_t recovery_lba(const struct recovery *r, uint32_t segment, uint32_t block)
+{
+	return SEGMENT_FIRST_BLOCK + (uint64_t)segment * r->store->super.segment_blocks + block;
+}
+
+static inline struct shard *recovery_shard(struct recovery *r, uint32_t partition)
+{
+	return r->store->shards[store_owner(r->store, partition)];
+}
+
+/* The number of workers is another than in the last run. */
+static inline bool recovery_is_redistributed(const struct recovery *r)
+{
+	return r->streams != r->worker_count;
+}
+
+#endif

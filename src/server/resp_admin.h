@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may do what, settings, and what the RESP face tells of itself: for those who open it. */
+#ifndef SERVER_RESP_ADMIN_H
+#define SERVER_RESP_ADMIN_H
+
+#include "server/resp_server.h"
+
+/*
+ * What INFO tells and the face cannot know: each worker tells its own part. Zeros are told as such.
+ */
+struct resp_facts {
+	/* Added up over the workers. */
+	uint64_t records_acknowledged;  /* changes answered with OK */
+	uint64_t records_durable;       /* changes on disk */
+	uint64_t commits, commit_bytes; /* groups of changes made durable together */
+	/* Of the process or the store: the largest is told. */
+	uint64_t last_commit_ms;                             /* wall clock */
+	uint64_t memory_resident, memory_peak, memory_total; /* bytes */
+	uint64_t store_size, store_used;                     /* bytes */
+	uint64_t cpu_user_us, cpu_system_us;
+	bool relaxed;   /* some answers do not wait for the disk */
+	bool read_only; /* a device failed */
+};
+
+/* All may be NULL. */
+struct resp_admin_hooks {
+	/* On each worker, in its turn, with the owner that its own admin was opened with. */
+	void (*facts)(void *owner, struct resp_facts *facts);
+	/* SHUTDOWN: ends the process soon. All servers drain; runs on the worker of the call. */
+	void (*shutdown)(void *owner);
+};
+
+enum { RESP_SECRET_SIZE = 32, RESP_RUN_ID_SIZE = 40 };
+
+struct resp_admin_options {
+	struct bytes password; /* requirepass; empty: none is needed */
+	struct bytes users;    /* lines "user NAME RULES", as ACL LIST shows them; may be empty */
+	const uint8_t *secret; /* RESP_SECRET_SIZE random bytes: run id and ACL GENPASS */
+	const char *executable, *version; /* for INFO */
+	uint32_t process_id;
+	uint16_t port;
+	uint32_t workers;                     /* how many serve; 0: 1 */
+	uint32_t users_max;                   /* 0: 64 */
+	const struct resp_admin_hooks *hooks; /* NULL: none */
+	void *hooks_owner;
+};
+
+/*
+ * Gives the server its commands of administration and the check of rights, before its listener is
+ * opened. NO_SPACE: no memory. INVALID: the users' lines are wrong; `error`, of at least 256 bytes,
+ * says where and why.
+ */
+enum status resp_admin_open(struct resp_server *server, const struct resp_admin_options *options,
+                            char *error) __attribute__((warn_unused_result));
+void resp_admin_close(struct resp_server *server); /* before the server is closed */
+
+/*
+ * Makes the servers of all workers one: what is set on one holds on all. `servers` in the order of
+ * changes; all of them open, none of them in use yet.
+ */
+enum { RESP_SERVERS_MAX = 64 };
+void resp_admin_join(struct resp_server *const *servers, uint32_t count);
+
+#endif

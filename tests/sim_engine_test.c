@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store under clients, power cuts and faults. With arguments: see store_harness_main(). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+#include "sim_engine.h"
+
+static const struct store_harness_options base_options = {
+	.trials = 30000,
+	.disk.faults = { .cut_torn = 200000, .cut_garbage = 100000, .stall = 1000 },
+};
+
+static void run_seeds(const struct store_harness_options *base, unsigned seeds)
+{
+	struct store_harness_options options = *base;
+	struct store_harness_result r = { 0 };
+
+	for (options.seed = 1; options.seed <= seeds; options.seed++) {
+		if (!store_harness_run(engine_binding(), &options, &r))
+			fail_msg("seed %lu: %s", options.seed, r.first);
+	}
+	printf("%lu cuts, %lu writes acknowledged, %lu reads checked, nothing lost or forged\n",
+	       r.cuts, r.acked, r.seen);
+	assert_true(r.cuts > seeds);
+	assert_true(r.acked > 100);
+}
+
+static void test_one_worker(void **state)
+{
+	(void)state;
+	run_seeds(&base_options, 10);
+}
+
+static void test_three_workers(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.workers = 3;
+	options.clients = 12;
+	run_seeds(&options, 5);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_worker),
+		cmocka_unit_test(test_three_workers),
+	};
+
+	if (argc > 1)
+		return store_harness_main(engine_binding(), argc, argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
