@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "layer/kv_shard.h"
 
 enum { PATH_SIZE = 4096 };
+#define STORE_SIZE_MIN (64ull << 20)
 
 /* A request of the main thread's that some worker runs. */
 struct errand {
@@ -96,6 +98,19 @@ static enum cli_exit lock_file(struct server_store *s, const char *path)
 	return CLI_DONE;
 }
 
+/* A file that may fill its file system, and no more. */
+static uint64_t size_of_new(const struct server *server, const char *path)
+{
+	uint64_t size = conf_number(server->conf, CONF_STORAGE_SIZE);
+	struct statvfs fs;
+
+	if (size == 0 && statvfs(path, &fs) == 0)
+		size = (uint64_t)fs.f_blocks * fs.f_frsize;
+	if (size < STORE_SIZE_MIN)
+		size = STORE_SIZE_MIN;
+	return size & ~(uint64_t)(BLOCK_SIZE - 1);
+}
+
 enum cli_exit server_store_open(struct server *server)
 {
 	struct server_store *s = &server->store;
@@ -112,7 +127,7 @@ enum cli_exit server_store_open(struct server *server)
 	options.fua = io_fua_probe(path, error);
 	server_log(server, LOG_INFO, "durable writes: %s", error);
 	if (options.create)
-		options.size = conf_number(server->conf, CONF_STORAGE_SIZE);
+		options.size = size_of_new(server, path);
 	for (unsigned i = 0; i < server->count; i++) {
 		struct server_worker *w = &server->workers[i];
 
@@ -159,12 +174,30 @@ static enum cli_exit begin_close(struct server_worker *w, void *arg)
 	return CLI_DONE;
 }
 
+static void set_durability(const struct server *server, struct store_options *options)
+{
+	struct conf_cores databases;
+
+	conf_cores(server->conf, CONF_DURABILITY_RELAXED, &databases);
+	for (unsigned i = 0; i < KV_SPACES; i++)
+		options->durability[i] = conf_number(server->conf, CONF_DURABILITY_DEFAULT) == 0
+		                                 ? KV_DURABLE
+		                                 : KV_RELAXED;
+	for (unsigned i = 0; i < databases.count; i++) {
+		if (databases.cores[i] < 16)
+			options->durability[KV_SPACE_REDIS + databases.cores[i]] = KV_RELAXED;
+	}
+}
+
 static void set_options(const struct server *server, struct store_options *options)
 {
 	store_options_init(options);
 	options->create = true; /* only where nothing is */
 	options->index_memory_size = server->parts.index;
 	options->cache_memory_size = server->parts.cache;
+	options->segment_blocks =
+	        (uint32_t)(conf_number(server->conf, CONF_STORAGE_SEGMENT) >> BLOCK_SHIFT);
+	set_durability(server, options);
 	if (getrandom(options->uuid, sizeof(options->uuid), 0) != sizeof(options->uuid))
 		memset(options->uuid, 1,
 		       sizeof(options->uuid)); /* early at boot: a name is a name */
