@@ -144,7 +144,7 @@ uint32_t node_child(const struct btree_node *node, struct bytes key)
 	size = key.size - table->prefix_size;
 	if (table->shared_size > 0) {
 		size_t shared = size < table->shared_size ? size : table->shared_size;
-		int order = memcmp(data, table->shared, shared);
+		int order = shared > 0 ? memcmp(data, table->shared, shared) : 0;
 
 		if (order != 0 || shared < table->shared_size)
 			return order > 0 ? count : 0;
