@@ -409,7 +409,7 @@ bool resp_argument_i64(struct resp_call *call, uint32_t index, int64_t *ret_valu
 
 /*
  * For visits that store: whether edit->scratch has room for `size` bytes. False: the visit must
- * return at once, and is called again with more.
+ * return at once, without a reply, and is called again with more.
  */
 bool resp_edit_room(struct resp_call *call, const struct kv_edit *edit, uint64_t size);
 
