@@ -20,8 +20,8 @@ enum {
 	ADMIN_CLIENT_MAX = 512,      /* bytes of a line of CLIENT LIST */
 	ADMIN_SAMPLES = 4,           /* of the rates of INFO */
 	ADMIN_SAMPLE_NS = 500 * 1000 * 1000,
-	ADMIN_BUCKETS = 32,        /* of a command's latency: powers of two of a microsecond */
-	ADMIN_WORDS_COMMAND = 512, /* words of CONFIG SET and HELLO looked at */
+	ADMIN_BUCKETS = 32,       /* of a command's latency: powers of two of a microsecond */
+	ADMIN_WORDS_COMMAND = 64, /* words of CONFIG GET and SET looked at */
 };
 
 struct admin_slow {

@@ -203,7 +203,8 @@ static void slow_get_start(struct resp_call *call)
 	int64_t count = SLOW_COUNT_DEFAULT;
 
 	if (call->argc > 3) {
-		resp_reply_error(call, "ERR wrong number of arguments for 'slowlog|get' command");
+		resp_reply_error(call, "ERR unknown subcommand or wrong number of arguments for "
+		                       "'get'. Try SLOWLOG HELP.");
 	} else if (call->argc == 3 && (!number_parse_int64(call->argv[2], &count) || count < -1)) {
 		resp_reply_error(call, "ERR count should be greater than or equal to -1");
 	} else {

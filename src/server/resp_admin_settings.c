@@ -305,29 +305,44 @@ static size_t format_value(const struct resp_admin *admin, uint32_t row, char *o
 	unreachable();
 }
 
-static bool is_asked(const struct resp_call *call, const char *name)
+/* Longer patterns than any name has use for are not worth the time that they take. */
+static bool is_pattern_of(struct bytes pattern, const char *name)
 {
-	for (uint32_t i = 2; i < call->argc; i++) {
-		if (glob_match(call->argv[i], admin_text_of(name), true))
-			return true;
-	}
-	return false;
+	return pattern.size <= ADMIN_VALUE_MAX && glob_match(pattern, admin_text_of(name), true);
 }
 
+/* Whether the word at `index` is the first that asks for it. */
+static bool is_asked_at(const struct resp_call *call, uint32_t index, const char *name)
+{
+	if (!is_pattern_of(call->argv[index], name))
+		return false;
+	for (uint32_t i = 2; i < index; i++) {
+		if (is_pattern_of(call->argv[i], name))
+			return false;
+	}
+	return true;
+}
+
+/* In the order asked for. */
 static void get_run(struct resp_call *call)
 {
 	const struct resp_admin *admin = admin_of(call);
+	uint32_t words = call->argc < ADMIN_WORDS_COMMAND ? call->argc : ADMIN_WORDS_COMMAND;
 	char value[ADMIN_VALUE_MAX];
 	uint64_t count = 0;
 
-	for (uint32_t i = 0; i < array_count(settings); i++)
-		count += is_asked(call, settings[i].name);
+	for (uint32_t w = 2; w < words; w++) {
+		for (uint32_t i = 0; i < array_count(settings); i++)
+			count += is_asked_at(call, w, settings[i].name);
+	}
 	resp_reply_map(call, count);
-	for (uint32_t i = 0; i < array_count(settings); i++) {
-		if (!is_asked(call, settings[i].name))
-			continue;
-		resp_reply_text(call, settings[i].name);
-		resp_reply_bulk(call, bytes_of(value, format_value(admin, i, value)));
+	for (uint32_t w = 2; w < words; w++) {
+		for (uint32_t i = 0; i < array_count(settings); i++) {
+			if (!is_asked_at(call, w, settings[i].name))
+				continue;
+			resp_reply_text(call, settings[i].name);
+			resp_reply_bulk(call, bytes_of(value, format_value(admin, i, value)));
+		}
 	}
 }
 
