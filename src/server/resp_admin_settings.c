@@ -13,16 +13,19 @@
 #include "server/number.h"
 #include "server/resp_admin_internal.h"
 
+enum { PERCENTILES_MAX = 8 }; /* so that INFO has room for them */
+
 enum setting_type {
 	SETTING_BOOL,
 	SETTING_NUMBER,
 	SETTING_SIZE,   /* bytes, with units */
 	SETTING_CHOICE, /* one word of `text` */
 	SETTING_TEXT,
-	SETTING_SAVE,   /* pairs of seconds and changes */
-	SETTING_EVENTS, /* letters of classes of events */
-	SETTING_SECRET, /* never told */
-	SETTING_ALIAS,  /* another name: of the one in `text` */
+	SETTING_SAVE,        /* pairs of seconds and changes */
+	SETTING_EVENTS,      /* letters of classes of events */
+	SETTING_PERCENTILES, /* numbers of 0 .. 100 */
+	SETTING_SECRET,      /* never told */
+	SETTING_ALIAS,       /* another name: of the one in `text` */
 };
 
 struct setting {
@@ -129,7 +132,7 @@ static const struct setting settings[] = {
 	SIZE("hll-sparse-max-bytes", 0, INT64_MAX, 3000),
 	NUMBER("hz", 0, INT_MAX, 10),
 	BOOL("latency-tracking", 1),
-	TEXT("latency-tracking-info-percentiles", "50 99 99.9"),
+	{ "latency-tracking-info-percentiles", SETTING_PERCENTILES, false, 0, 0, 0, "50 99 99.9" },
 	BOOL("lazyfree-lazy-eviction", 0),
 	BOOL("lazyfree-lazy-expire", 0),
 	BOOL("lazyfree-lazy-server-del", 0),
@@ -142,6 +145,8 @@ static const struct setting settings[] = {
 	ALIAS("list-max-ziplist-size", "list-max-listpack-size"),
 	CHOICE("loglevel", "debug, verbose, notice, warning", 2),
 	ALIAS("lua-time-limit", "busy-reply-threshold"),
+	TEXT("masterauth", ""),
+	TEXT("masteruser", ""),
 	SIZE("maxmemory-clients", 0, INT64_MAX, 0),
 	NUMBER("maxmemory-eviction-tenacity", 0, 100, 10),
 	CHOICE("maxmemory-policy", POLICIES, 7),
@@ -201,7 +206,8 @@ struct value {
 static bool is_text(const struct setting *setting)
 {
 	return setting->type == SETTING_TEXT || setting->type == SETTING_SAVE ||
-	       setting->type == SETTING_EVENTS || setting->type == SETTING_SECRET;
+	       setting->type == SETTING_EVENTS || setting->type == SETTING_PERCENTILES ||
+	       setting->type == SETTING_SECRET;
 }
 
 static int find_exact(const char *name)
@@ -258,6 +264,7 @@ static void take_effect(struct resp_admin *admin)
 	now->bulk_max = at_most(admin_number(admin, "proto-max-bulk-len"), KV_VALUE_MAX);
 	admin->slow_after_us = admin_number(admin, "slowlog-log-slower-than");
 	admin->slow_max = (uint32_t)at_most(admin_number(admin, "slowlog-max-len"), ADMIN_SLOW_MAX);
+	admin->latency_tracked = admin_number(admin, "latency-tracking");
 	admin->latency_after_ms = admin_number(admin, "latency-monitor-threshold");
 	admin->acl.log_max = (uint32_t)at_most(admin_number(admin, "acllog-max-len"), ACL_LOG_MAX);
 	if (admin->acl.log_count > admin->acl.log_max)
@@ -321,6 +328,7 @@ static size_t format_value(const struct resp_admin *admin, uint32_t row, char *o
 	case SETTING_TEXT:
 	case SETTING_SAVE:
 	case SETTING_EVENTS:
+	case SETTING_PERCENTILES:
 	case SETTING_SECRET:
 		return (size_t)snprintf(out, ADMIN_VALUE_MAX, "%s", admin->texts[row]);
 	case SETTING_ALIAS:
@@ -458,6 +466,32 @@ static const char *parse_events(struct value *value)
 	return NULL;
 }
 
+static const char *parse_percentiles(struct value *value)
+{
+	char told[ADMIN_VALUE_MAX];
+	struct admin_text out = { told, sizeof(told) - 1, 0, false };
+	const char *at = value->text;
+	unsigned count = 0;
+
+	while (*at != '\0') {
+		size_t size = strcspn(at, " ");
+		double number;
+
+		if (size > 0) {
+			if (!number_parse_double(bytes_of(at, size), &number) || number < 0 ||
+			    number > 100)
+				return "percentiles are numbers of 0 to 100";
+			if (++count > PERCENTILES_MAX)
+				return "at most 8 percentiles are told";
+			admin_put(&out, out.used > 0 ? " %g" : "%g", number);
+		}
+		at += size + (at[size] == ' ');
+	}
+	memcpy(value->text, told, out.used);
+	value->text[out.used] = '\0';
+	return NULL;
+}
+
 /* `error`: room for a text of ADMIN_VALUE_MAX bytes. */
 static const char *parse(const struct setting *setting, struct bytes text, struct value *value,
                          char *error)
@@ -483,6 +517,8 @@ static const char *parse(const struct setting *setting, struct bytes text, struc
 		return parse_save(value);
 	case SETTING_EVENTS:
 		return parse_events(value);
+	case SETTING_PERCENTILES:
+		return parse_percentiles(value);
 	case SETTING_TEXT:
 	case SETTING_SECRET:
 		return NULL;
@@ -595,7 +631,7 @@ static void resetstat_step(struct resp_call *call, struct resp_admin *admin)
 	memset(server->command_stats, 0,
 	       (resp_command_count() + 1) * sizeof(*server->command_stats));
 	memset(admin->errors, 0, sizeof(admin->errors));
-	memset(admin->histograms, 0, (resp_command_count() + 1) * sizeof(*admin->histograms));
+	memset(admin->commands, 0, ACL_COMMANDS_MAX * sizeof(*admin->commands));
 	memset(admin->samples, 0, sizeof(admin->samples));
 	admin->acl.denied_auth = admin->acl.denied_command = 0;
 	admin->acl.denied_key = admin->acl.denied_channel = 0;
