@@ -16,6 +16,7 @@
 #include "cli/server.h"
 #include "engine/store.h"
 #include "layer/kv_shard.h"
+#include "server/resp_admin.h"
 
 enum { PATH_SIZE = 4096 };
 
@@ -122,6 +123,7 @@ enum cli_exit server_store_open(struct server *server)
 			cli_error("%s", error);
 			return CLI_ENVIRONMENT;
 		}
+		w->store_index = s->count;
 		s->workers[s->count++] = w;
 		options.create = false;
 	}
@@ -159,10 +161,23 @@ static enum cli_exit begin_close(struct server_worker *w, void *arg)
 
 static void set_options(const struct server *server, struct store_options *options)
 {
+	const struct conf *conf = server->conf;
+	enum kv_durability redis = (enum kv_durability)conf_number(conf, CONF_DURABILITY_REDIS);
+
 	store_options_init(options);
 	options->create = true; /* only where nothing is */
 	options->index_memory_size = server->parts.index;
 	options->cache_memory_size = server->parts.cache;
+	options->salvage = server->options.salvage;
+	options->partition_count = (uint32_t)conf_number(conf, CONF_STORAGE_PARTITIONS);
+	options->segment_blocks = (uint32_t)(conf_number(conf, CONF_STORAGE_SEGMENT) / BLOCK_SIZE);
+	options->checkpoint_log_max = conf_number(conf, CONF_STORAGE_CHECKPOINT_LOG);
+	options->checkpoint_records = conf_number(conf, CONF_STORAGE_CHECKPOINT_RECORDS);
+	/* A database and the members of its collections are one thing to the user. */
+	for (unsigned i = 0; i < 16; i++) {
+		options->durability[KV_SPACE_REDIS + i] = redis;
+		options->durability[KV_SPACE_REDIS_MEMBERS + i] = redis;
+	}
 	if (getrandom(options->uuid, sizeof(options->uuid), 0) != sizeof(options->uuid))
 		memset(options->uuid, 1,
 		       sizeof(options->uuid)); /* early at boot: a name is a name */
@@ -177,6 +192,26 @@ static enum cli_exit explain(const struct server *server, enum status status)
 	cli_error("%s: %s", server->options.path, why);
 	return status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED ? CLI_STORE
 	                                                                : CLI_ENVIRONMENT;
+}
+
+void server_store_facts(struct server_worker *w, struct resp_facts *facts)
+{
+	const struct store *store = w->server->store.store;
+	const struct blk_geometry *geometry = &w->server->store.blks[0]->geometry;
+	uint64_t segment_size = (uint64_t)store->super.segment_blocks * BLOCK_SIZE;
+	struct store_worker_stats stats;
+
+	facts->relaxed = conf_number(w->server->conf, CONF_DURABILITY_REDIS) == KV_RELAXED;
+	facts->store_size = geometry->block_count * geometry->block_size;
+	if ((w->worker.roles & ROLE_STORAGE) == 0)
+		return;
+	store_worker_stats(store, w->store_index, &stats);
+	facts->records_durable = stats.lsn_durable;
+	facts->records_acknowledged = facts->relaxed ? stats.lsn : stats.lsn_durable;
+	facts->commits = stats.frames;
+	facts->commit_bytes = stats.bytes;
+	facts->store_used = stats.segments_used * segment_size;
+	facts->read_only = stats.failed;
 }
 
 /* Gives every worker a device for all keys: its own engine when that has them all, else a layer. */

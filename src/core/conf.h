@@ -39,6 +39,18 @@ enum conf_type {
 	X(STORAGE_SIZE, "storage.size", SIZE, "8G", 64u << 20, 1ull << 50, "", false, \
 	  "How large the file of a new store is made. It is sparse: what is not used takes no" \
 	  " room.") \
+	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 4096, "", false, \
+	  "Into how many shares the keys of a new store fall; each has one worker at a time.") \
+	X(STORAGE_SEGMENT, "storage.segment", SIZE, "64M", 1u << 20, 1u << 30, "", false, \
+	  "The pieces that a new store gives out and takes back; at least 16 must fit it.") \
+	X(STORAGE_CHECKPOINT_LOG, "storage.checkpoint_log", SIZE, "1G", 1u << 20, 1ull << 40, "", \
+	  false, "Log of a worker after which it writes a checkpoint: what a restart reads at most.") \
+	X(STORAGE_CHECKPOINT_RECORDS, "storage.checkpoint_records", INTEGER, "2000000", 1000, \
+	  1000000000, "", false, \
+	  "Changes of a worker after which it writes a checkpoint: what a restart replays at most.") \
+	X(DURABILITY_REDIS, "durability.redis", CHOICE, "durable", 0, 0, "durable|relaxed", false, \
+	  "What OK means to Redis clients: on disk, or in memory and on disk soon. INFO tells both" \
+	  " numbers.") \
 	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \
 	  "Workers that each do everything: network, storage and application. 0: as many as there" \
 	  " are cores when those are fewer than 8, else split by role.") \
