@@ -50,7 +50,7 @@ static int teardown(void **state)
 /* NULL, or the error. */
 static const char *set(const char *name, const char *rules)
 {
-	struct bytes words[64];
+	struct bytes words[64] = { { NULL, 0 } };
 	uint32_t bad;
 
 	return acl_user_set(&acl, text(name), words, split(rules, words), &bad);
@@ -66,7 +66,7 @@ static const char *described(const char *name)
 
 static enum acl_reason check(const char *name, const char *line)
 {
-	struct bytes words[64];
+	struct bytes words[64] = { { NULL, 0 } };
 	struct resp_words call = { words, split(line, words) };
 	const struct resp_command *command;
 	char full[64];

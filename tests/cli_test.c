@@ -49,7 +49,7 @@ static pid_t serve(const char *more)
 	assert_int_equal(pipe(ends), 0);
 	snprintf(command, sizeof(command),
 	         "exec '%s' serve '%s/data' -s resp.listen=unix:%s/socket -s storage.size=256M "
-	         "-s storage.segment=4M -s log.level=error %s",
+	         "-s storage.segment_size=4M -s log.level=error %s",
 	         weir, directory, directory, more);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -143,7 +143,7 @@ static void test_refusals_of_the_environment(void **state)
 	(void)state;
 	assert_int_equal(run("serve /dev/null/data"), 3);
 	assert_int_equal(run("serve %s/a -s resp.listen=0.0.0.0:0 -s storage.size=256M "
-	                     "-s storage.segment=4M",
+	                     "-s storage.segment_size=4M",
 	                     directory),
 	                 2);
 	assert_non_null(strstr(output, "--insecure-i-know"));
@@ -152,7 +152,7 @@ static void test_refusals_of_the_environment(void **state)
 	assert_int_equal(run("serve %s/data -s resp.listen=off", directory), 3);
 	assert_non_null(strstr(output, "another weir serves it"));
 	assert_int_equal(run("serve %s/b -s resp.listen=unix:%s/socket -s storage.size=256M "
-	                     "-s storage.segment=4M",
+	                     "-s storage.segment_size=4M",
 	                     directory, directory),
 	                 3);
 	assert_int_equal(end(pid, SIGTERM), 0);

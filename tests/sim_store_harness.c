@@ -272,7 +272,7 @@ static bool audit(struct harness *h, struct machine *m)
 	memset(h->numbers, 0, h->options.keys * sizeof(h->numbers[0]));
 	for (unsigned space = 0; space < STORE_SPACES; space++) {
 		uint8_t first = store_space(space);
-		uint64_t scanned, counted = 0;
+		uint64_t scanned = 0, counted = 0;
 		enum status status;
 
 		if (h->options.without & 1u << KV_SCAN)

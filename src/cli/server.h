@@ -40,7 +40,7 @@ struct server_worker {
 	struct io *io;
 	struct bufs bufs;
 	struct kv *kv;          /* the whole store, as this worker sees it */
-	unsigned store_index;   /* of its engine, with ROLE_STORAGE */
+	unsigned store_index;   /* of its engine; UINT16_MAX: it has none */
 	struct kv_shard *shard; /* that kv, when others have a part of it */
 	bool kv_is_local;       /* all of it is this worker's own */
 	struct listener *listeners[SERVER_LISTENERS_MAX];

@@ -36,21 +36,23 @@ enum conf_type {
 	  " worker where that is more.") \
 	X(STORAGE_PATH, "storage.path", STRING, "./data", 1, 4095, "", false, \
 	  "The directory or block device that holds the store; the argument of weir serve wins.") \
-	X(STORAGE_SIZE, "storage.size", SIZE, "8G", 64u << 20, 1ull << 50, "", false, \
-	  "How large the file of a new store is made. It is sparse: what is not used takes no" \
-	  " room.") \
-	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 4096, "", false, \
+	X(STORAGE_SIZE, "storage.size", SIZE, "0", 0, 1ull << 50, "", false, \
+	  "How large the file of a new store may become; at least 64M. It is sparse: what is not" \
+	  " used takes no room. 0: as large as its file system.") \
+	X(STORAGE_SEGMENT, "storage.segment_size", SIZE, "64M", 1u << 20, 64u << 20, "", false, \
+	  "The unit in which a new store takes and gives back space.") \
+	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 1024, "", false, \
 	  "Into how many shares the keys of a new store fall; each has one worker at a time.") \
-	X(STORAGE_SEGMENT, "storage.segment", SIZE, "64M", 1u << 20, 1u << 30, "", false, \
-	  "The pieces that a new store gives out and takes back; at least 16 must fit it.") \
 	X(STORAGE_CHECKPOINT_LOG, "storage.checkpoint_log", SIZE, "1G", 1u << 20, 1ull << 40, "", \
 	  false, "Log of a worker after which it writes a checkpoint: what a restart reads at most.") \
 	X(STORAGE_CHECKPOINT_RECORDS, "storage.checkpoint_records", INTEGER, "2000000", 1000, \
 	  1000000000, "", false, \
 	  "Changes of a worker after which it writes a checkpoint: what a restart replays at most.") \
-	X(DURABILITY_REDIS, "durability.redis", CHOICE, "durable", 0, 0, "durable|relaxed", false, \
-	  "What OK means to Redis clients: on disk, or in memory and on disk soon. INFO tells both" \
-	  " numbers.") \
+	X(DURABILITY_DEFAULT, "durability.default", CHOICE, "durable", 0, 0, "durable|relaxed", \
+	  false, "What OK means. durable: it is on disk. relaxed: it is in memory, and on disk" \
+	  " soon; a crash loses what was acknowledged last.") \
+	X(DURABILITY_RELAXED, "durability.relaxed_databases", CORES, "", 0, 0, "", false, \
+	  "Redis databases, such as 3,8-11, that are relaxed although the default is durable.") \
 	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \
 	  "Workers that each do everything: network, storage and application. 0: as many as there" \
 	  " are cores when those are fewer than 8, else split by role.") \
