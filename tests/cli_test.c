@@ -184,7 +184,13 @@ static void test_keys_survive_kill_and_restart(void **state)
 	assert_int_equal(kv("scan --values g"), 0);
 	assert_string_equal(output, "greeting\tbye\n");
 	assert_int_equal(kv("get other"), 1);
+	assert_int_equal(run("kv --store %s/data get greeting", directory), 3); /* it is served */
 	assert_int_equal(end(pid, SIGTERM), 0);
+	assert_int_equal(run("kv --store %s/data incr n", directory), 0);
+	assert_string_equal(output, "43\n");
+	assert_int_equal(run("kv --store %s/data get n", directory), 0);
+	assert_string_equal(output, "43\n");
+	assert_int_equal(run("kv --store %s/missing get n", directory), 3);
 }
 
 static void test_password(void **state)

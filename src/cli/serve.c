@@ -154,6 +154,11 @@ static enum cli_exit run(struct server *server, const struct server_options *wit
 		wait_for_the_end(server);
 		drain(server);
 	}
+	/* What failed after the store was opened still leaves it clean. */
+	if (exit != CLI_DONE && server->store.recovered) {
+		server_drain(server);
+		wait_drained(server, KILL_WAIT_NS);
+	}
 	server_stop(server);
 	if (exit == CLI_DONE)
 		server_log(server, LOG_INFO, "stopped");
