@@ -22,6 +22,7 @@ struct record_cache_entry {
 	uint64_t expires_ms;
 	uint64_t lsn; /* must be durable before anybody is told; such entries are not evicted */
 	uint64_t location; /* 0: the key was deleted */
+	uint64_t hint;     /* where the index has it; 0: not known */
 	uint32_t value_size;
 	uint16_t key_size;
 	uint8_t flags;  /* of the record */
@@ -63,6 +64,9 @@ void record_cache_clear(struct record_cache *cache, struct bytes prefix);
 /* For batches: all slots first, then all entries, then the lookups. */
 void record_cache_prefetch_slot(const struct record_cache *cache, uint64_t hash);
 void record_cache_prefetch_entry(const struct record_cache *cache, uint64_t hash);
+/* Probably the entry of a key with this hash; NULL: none. */
+const struct record_cache_entry *record_cache_guess(const struct record_cache *cache,
+                                                    uint64_t hash);
 
 /* Once a turn: makes room ahead of the next one. Entries past durable_lsn stay. */
 void record_cache_turn(struct record_cache *cache, uint64_t durable_lsn);

@@ -54,13 +54,14 @@ static void drop_old(struct shard *shard, uint64_t old)
 }
 
 static void remember(struct shard *shard, uint64_t hash, const struct record *record,
-                     uint64_t location)
+                     uint64_t location, btree_hint hint)
 {
 	struct record_cache_entry entry = {
 		.version = record->version,
 		.expires_ms = record->expires_ms,
 		.location = location,
 		.lsn = log_open_lsn(&shard->log),
+		.hint = hint,
 		.flags = (uint8_t)location,
 	};
 
@@ -74,13 +75,24 @@ static void remember(struct shard *shard, uint64_t hash, const struct record *re
 static enum btree_result apply_put(struct shard *shard, uint64_t hash, const struct record *record,
                                    uint64_t location, struct btree_miss *miss)
 {
+	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+	struct btree *tree = &shard->partitions[partition].tree;
+	const struct record_cache_entry *cached =
+	        record_cache_find(shard->cache, hash, record->key);
 	uint64_t old = 0;
 	enum btree_result result;
-	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
 
-	result = btree_set(&shard->partitions[partition].tree, record->key, location, &old, miss);
-	if (result != BTREE_OK)
-		return result;
+	shard->hint = 0;
+	if (cached != NULL && cached->hint != 0 && cached->location != 0 &&
+	    btree_set_hinted(tree, cached->hint, cached->location, location)) {
+		old = cached->location;
+		shard->hint = cached->hint;
+	} else {
+		result = btree_set(tree, record->key, location, &old, miss);
+		if (result != BTREE_OK)
+			return result;
+		shard->hint = btree_last_hint(tree);
+	}
 	shard_credit(shard, location);
 	if (old != 0)
 		drop_old(shard, old);
@@ -96,6 +108,7 @@ static enum btree_result apply_delete(struct shard *shard, uint64_t hash, struct
 	enum btree_result result;
 	uint32_t partition = kv_partition_hashed(key, hash, shard->partition_count);
 
+	shard->hint = 0;
 	result = btree_remove(&shard->partitions[partition].tree, key, &old, miss);
 	if (result == BTREE_OK) {
 		drop_old(shard, old);
@@ -149,7 +162,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
-	remember(shard, op->hash, record, location);
+	remember(shard, op->hash, record, location, shard->hint);
 	op_wait_for_log(op, record->key);
 	op->result = record->version;
 	if (record->expires_ms == 0)
@@ -179,7 +192,7 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 		return op_btree_wait(req, record.key, op->hash, result, &miss);
 	record.version = shard->version_next++;
 	log_append(&shard->log, &record);
-	remember(shard, op->hash, &record, 0);
+	remember(shard, op->hash, &record, 0, 0);
 	op_wait_for_log(op, record.key);
 	return op_finish(req, STATUS_OK, finish_result);
 }
@@ -484,7 +497,7 @@ static enum op_result commit_apply(struct req *req)
 			return op_btree_wait(req, write->key, note->hash, result, &miss);
 		if (op->step == STEP_APPLY)
 			remember(shard, note->hash, &record,
-			         write->op == KV_PUT ? note->location : 0);
+			         write->op == KV_PUT ? note->location : 0, shard->hint);
 		if (write->op == KV_PUT && record.expires_ms != 0) {
 			enum op_result expiry;
 
