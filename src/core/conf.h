@@ -44,10 +44,10 @@ enum conf_type {
 	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 1024, "", false, \
 	  "Into how many shares the keys of a new store fall; each has one worker at a time.") \
 	X(STORAGE_CHECKPOINT_LOG, "storage.checkpoint_log", SIZE, "1G", 1u << 20, 1ull << 40, "", \
-	  false, "Log of a worker after which it writes a checkpoint: what a restart reads at most.") \
+	  false, "Log of a worker after which it writes a checkpoint: a restart reads no more.") \
 	X(STORAGE_CHECKPOINT_RECORDS, "storage.checkpoint_records", INTEGER, "2000000", 1000, \
 	  1000000000, "", false, \
-	  "Changes of a worker after which it writes a checkpoint: what a restart replays at most.") \
+	  "Changes of a worker after which it writes a checkpoint: a restart replays no more.") \
 	X(DURABILITY_DEFAULT, "durability.default", CHOICE, "durable", 0, 0, "durable|relaxed", \
 	  false, "What OK means. durable: it is on disk. relaxed: it is in memory, and on disk" \
 	  " soon; a crash loses what was acknowledged last.") \
