@@ -41,6 +41,13 @@ enum conf_type {
 	  " used takes no room. 0: as large as its file system.") \
 	X(STORAGE_SEGMENT, "storage.segment_size", SIZE, "64M", 1u << 20, 64u << 20, "", false, \
 	  "The unit in which a new store takes and gives back space.") \
+	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 1024, "", false, \
+	  "Into how many shares the keys of a new store fall; each has one worker at a time.") \
+	X(STORAGE_CHECKPOINT_LOG, "storage.checkpoint_log", SIZE, "1G", 1u << 20, 1ull << 40, "", \
+	  false, "Log of a worker after which it writes a checkpoint: a restart reads no more.") \
+	X(STORAGE_CHECKPOINT_RECORDS, "storage.checkpoint_records", INTEGER, "2000000", 1000, \
+	  1000000000, "", false, \
+	  "Changes of a worker after which it writes a checkpoint: a restart replays no more.") \
 	X(DURABILITY_DEFAULT, "durability.default", CHOICE, "durable", 0, 0, "durable|relaxed", \
 	  false, "What OK means. durable: it is on disk. relaxed: it is in memory, and on disk" \
 	  " soon; a crash loses what was acknowledged last.") \
