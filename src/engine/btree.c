@@ -11,6 +11,7 @@ static void tree_reset(struct btree *tree, struct btree_pool *pool, uint32_t tag
 		.tag = tag,
 		.key_count = key_count,
 		.change_count = 1, /* a zeroed cursor has seen nothing */
+		.shape = ++pool->shapes,
 	};
 }
 
@@ -174,7 +175,34 @@ static void prefetch_leaf(const struct btree_node *leaf)
 		__builtin_prefetch(page + line * 64);
 }
 
-struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
+static struct btree_landing *landing_for(struct btree_pool *pool, struct bytes key)
+{
+	uint32_t tail;
+
+	if (key.size < sizeof(tail) || key.size > LANDING_KEY_MAX)
+		return NULL;
+	memcpy(&tail, key.data + key.size - sizeof(tail), sizeof(tail));
+	_Static_assert(LANDING_COUNT == 1 << 5, "the upper 5 bits of a product");
+	return &pool->landings[(tail * 0x9e3779b1u) >> 27];
+}
+
+/* The leaf that btree_prefetch() found for the key; NULL: unknown, or no longer known. */
+static struct btree_node *landed_leaf(struct btree *tree, struct bytes key)
+{
+	struct btree_landing *landing;
+
+	if (tree->pool->landings_set == 0)
+		return NULL;
+	landing = landing_for(tree->pool, key);
+	if (landing == NULL || landing->tree != tree || landing->shape != tree->shape ||
+	    landing->key_size != key.size || memcmp(landing->key, key.data, key.size) != 0)
+		return NULL;
+	landing->key_size = 0;
+	tree->pool->landings_set--;
+	return landing->leaf;
+}
+
+static struct btree_node *descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
 {
 	struct btree_node *node = tree->root;
 
@@ -192,10 +220,24 @@ struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct bt
 		}
 		node = child;
 	}
-	prefetch_leaf(node);
-	if (!node->referenced)
-		node->referenced = true;
 	return node;
+}
+
+struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
+{
+	struct btree_node *leaf = landed_leaf(tree, key);
+
+	if (leaf != NULL) {
+		assert_slow(leaf == descend(tree, key, miss));
+		return leaf;
+	}
+	leaf = descend(tree, key, miss);
+	if (leaf == NULL)
+		return NULL;
+	prefetch_leaf(leaf);
+	if (!leaf->referenced)
+		leaf->referenced = true;
+	return leaf;
 }
 
 /* Whether a page has the fences and the keys that its place in the tree demands. */
@@ -549,7 +591,8 @@ enum btree_result btree_remove_range(struct btree *tree, struct btree_range *ran
 
 void btree_prefetch(const struct btree *tree, struct bytes key)
 {
-	const struct btree_node *node = tree->root;
+	struct btree_landing *landing = landing_for(tree->pool, key);
+	struct btree_node *node = tree->root;
 
 	while (node->children != NULL) {
 		node = node->children[node_child(node, key)];
@@ -557,4 +600,13 @@ void btree_prefetch(const struct btree *tree, struct bytes key)
 			return;
 	}
 	prefetch_leaf(node);
+	node->referenced = true;
+	if (landing == NULL)
+		return;
+	tree->pool->landings_set += landing->key_size == 0;
+	landing->tree = tree;
+	landing->leaf = node;
+	landing->shape = tree->shape;
+	landing->key_size = (uint8_t)key.size;
+	memcpy(landing->key, key.data, key.size);
 }

@@ -549,6 +549,11 @@ static bool run_one(struct shard *shard, struct req *req)
 	return false;
 }
 
+static const struct btree *tree_of(const struct shard *shard, struct bytes key, uint64_t hash)
+{
+	return &shard->partitions[kv_partition_hashed(key, hash, shard->partition_count)].tree;
+}
+
 /* The places in the index that writes will change: four steps, each needs the one before. */
 static void batch_prefetch_index(struct shard *shard, struct req **batch, unsigned count)
 {
@@ -564,6 +569,8 @@ static void batch_prefetch_index(struct shard *shard, struct req **batch, unsign
 		entry = record_cache_guess(shard->cache, op->hash);
 		if (entry != NULL && entry->hint != 0)
 			hints[hint_count++] = entry->hint;
+		else if (entry == NULL) /* a new key, or one not seen for long */
+			btree_prefetch(tree_of(shard, op->cmd.key, op->hash), op->cmd.key);
 	}
 	for (unsigned step = 0; step < BTREE_HINT_STEPS; step++) {
 		for (unsigned i = 0; i < hint_count; i++)
