@@ -126,14 +126,14 @@ static void test_configuration(void **state)
 	assert_int_equal(run("check-config"), 0);
 	assert_int_equal(run("check-config -s memory=1M"), 2);
 	assert_int_equal(run("check-config -s memory=16M -s workers.count=8"), 2);
-	assert_non_null(strstr(output, "at least 88.0 MiB"));
+	assert_non_null(strstr(output, "at least 79.0 MiB"));
 	assert_int_equal(run("serve -s memroy=1G"), 2);
 	assert_non_null(strstr(output, "did you mean memory?"));
 	assert_int_equal(run("check-config /nonexistent"), 3);
 	assert_int_equal(run("inspect -t 'node:2 core:32 pu:1' -s workers.network=4 "
 	                     "-s workers.storage=4"),
 	                 0);
-	assert_non_null(strstr(output, "cores 36-37, node 1: storage\n"));
+	assert_non_null(strstr(output, "cores 36-37, node 1: storage, an engine each\n"));
 }
 
 static void test_refusals_of_the_environment(void **state)
