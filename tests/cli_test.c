@@ -217,6 +217,11 @@ static void test_load(void **state)
 	assert_int_equal(run("top -a unix:%s/socket -n 1", directory), 0);
 	assert_non_null(strstr(output, "commands/s"));
 	assert_int_equal(end(pid, SIGTERM), 0);
+	/* More commands in flight than a small server has memory for: they wait their turn. */
+	pid = serve("-s workers.count=1 -s memory=30M");
+	assert_int_equal(
+	        run("bench -a unix:%s/socket -c 40 -P 16 -d 1 --keys 500 set get", directory), 0);
+	assert_int_equal(end(pid, SIGTERM), 0);
 }
 
 /* The flight recorder, and the end of a server that has a client which stays. */

@@ -461,6 +461,9 @@ void resp_connections_settle(struct actor *actor)
 		}
 		TAILQ_REMOVE(&server->ready, connection, ready_link);
 		connection->flags &= ~(uint32_t)RESP_CONNECTION_READY;
+		/* What it could not parse for want of a call waits for one. */
+		if (connection->input != NULL && STAILQ_EMPTY(&server->calls_free))
+			connection_starve(connection);
 		next = TAILQ_FIRST(&server->ready);
 	}
 }
