@@ -126,6 +126,8 @@ static unsigned control_run(struct actor *actor)
 
 static const struct actor_ops control_ops = { .name = "control", .run = control_run };
 
+enum { REGISTERED_SIZE = 6 << 20 }; /* the frames of a log */
+
 static enum cli_exit open_io(struct server_worker *w)
 {
 	const struct conf *conf = w->server->conf;
@@ -143,7 +145,10 @@ static enum cli_exit open_io(struct server_worker *w)
 	if (error[0] != '\0' && w->worker.id == 0)
 		server_log(w->server, LOG_WARN, "io_uring is not used: %s", error);
 	worker_add_transport(&w->worker, &w->io->transport);
-	io_register(w->io, w->bufs.arena, (size_t)w->bufs.slab_count << 20);
+	/* What is registered is resident: only what the log takes first, which is written from
+	 * always. */
+	if (w->has_engine)
+		io_register(w->io, w->bufs.arena, REGISTERED_SIZE);
 	return CLI_DONE;
 }
 

@@ -406,6 +406,15 @@ static enum op_result commit_check(struct req *req, struct commit *commit, uint3
 
 	if (op_waits(req, write->key, note->hash))
 		return OP_PARKED;
+	if (write->flags & KV_FROM_BLOB) {
+		struct record record = { .flags = 0 };
+		enum status status = blob_take(shard, write->version, &record);
+
+		if (status != STATUS_OK) {
+			op_finish(req, status, 0);
+			return OP_PARKED;
+		}
+	}
 	if (btree_find(tree_of(shard, write->key, note->hash), write->key, &location, &miss) ==
 	    BTREE_MISS)
 		return op_btree_wait(req, write->key, note->hash, BTREE_MISS, &miss);
@@ -429,27 +438,35 @@ static enum op_result commit_check(struct req *req, struct commit *commit, uint3
 	return OP_DONE;
 }
 
-static struct record commit_record(const struct kv_write *write, const struct commit_note *note)
+static struct record commit_record(struct shard *shard, const struct kv_write *write,
+                                   const struct commit_note *note)
 {
-	if (write->op == KV_DELETE)
-		return (struct record){ .type = RECORD_DELETE, .key = write->key };
-	return (struct record){
+	struct record record = {
 		.type = RECORD_PUT,
 		.flags = write->kind,
 		.key = write->key,
 		.value = write->value,
-		.expires_ms = write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
+		.expires_ms =
+		        write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
 	};
+
+	if (write->op == KV_DELETE)
+		return (struct record){ .type = RECORD_DELETE, .key = write->key };
+	if ((write->flags & KV_FROM_BLOB) &&
+	    blob_take(shard, write->version, &record) != STATUS_OK)
+		unreachable(); /* commit_check() took it before */
+	return record;
 }
 
 /* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter.
  */
-static size_t commit_size(const struct kv_commit *order, const struct commit *commit)
+static size_t commit_size(struct shard *shard, const struct kv_commit *order,
+                          const struct commit *commit)
 {
 	size_t size = 0;
 
 	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
 
 		if (order->writes[i].op != KV_GET)
 			size += record_size(record.key.size, record.value.size,
@@ -462,11 +479,13 @@ static size_t commit_size(const struct kv_commit *order, const struct commit *co
 static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit)
 {
 	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
 
 		if (order->writes[i].op == KV_GET)
 			continue;
 		record.version = shard->version_next++;
+		if (record.flags & RECORD_BLOB)
+			blob_credit(shard, record.value);
 		commit->notes[i].version = record.version;
 		commit->notes[i].location = log_append(&shard->log, &record);
 	}
@@ -482,7 +501,7 @@ static enum op_result commit_apply(struct req *req)
 	for (; commit->next < order->count; commit->next++, op->step = STEP_APPLY) {
 		const struct kv_write *write = &order->writes[commit->next];
 		struct commit_note *note = &commit->notes[commit->next];
-		struct record record = commit_record(write, note);
+		struct record record = commit_record(shard, write, note);
 		struct btree_miss miss;
 		enum btree_result result = BTREE_OK;
 
@@ -506,6 +525,10 @@ static enum op_result commit_apply(struct req *req)
 			if (expiry != OP_DONE)
 				return expiry;
 		}
+	}
+	for (uint32_t i = 0; i < order->count; i++) {
+		if (order->writes[i].flags & KV_FROM_BLOB)
+			blob_published(shard, order->writes[i].version);
 	}
 	return op_finish(req, STATUS_OK, order->count);
 }
@@ -531,7 +554,7 @@ enum op_result op_commit(struct req *req)
 		if (result != OP_DONE)
 			return result;
 	}
-	size = commit_size(order, commit);
+	size = commit_size(shard, order, commit);
 	if (size == 0)
 		return op_finish(req, STATUS_OK, order->count);
 	if (is_full(shard))

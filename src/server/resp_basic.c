@@ -2,7 +2,6 @@
 /* Commands on the connection itself that need no rights: PING, ECHO, QUIT, RESET, SELECT, WAIT. */
 #include "base/assert.h"
 #include "base/macros.h"
-#include "server/number.h"
 #include "server/resp_internal.h"
 
 static void ping_run(struct resp_call *call)
@@ -37,10 +36,8 @@ static void select_run(struct resp_call *call)
 {
 	int64_t db;
 
-	if (!number_parse_int64(call->argv[1], &db)) {
-		resp_reply_error(call, "ERR invalid DB index");
+	if (!resp_argument_i64(call, 1, &db))
 		return;
-	}
 	if (db < 0 || db >= RESP_DATABASES) {
 		resp_reply_error(call, "ERR DB index is out of range");
 		return;

@@ -31,6 +31,8 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	if (call == NULL)
 		return NULL;
 	STAILQ_REMOVE_HEAD(&server->calls_free, link);
+	/* The next one is likely wanted soon, and may have gone from the cache. */
+	__builtin_prefetch(STAILQ_FIRST(&server->calls_free), 1);
 	if (++server->calls_used > server->calls_used_max)
 		server->calls_used_max = server->calls_used;
 	assert(call->phase == RESP_CALL_FREE);
@@ -280,7 +282,7 @@ static bool call_is_allowed(struct resp_call *call)
 	}
 	if (!resp_call_resolve(call))
 		return false;
-	connection->last_command = (uint16_t)call->command_index;
+	connection->last_command = call->command;
 	if ((connection->flags & RESP_CONNECTION_MULTI) && (call->command->flags & RESP_NO_MULTI)) {
 		resp_reply_error(call, "ERR Command not allowed inside a transaction");
 		return false;

@@ -9,6 +9,7 @@
 #include "server/resp_internal.h"
 
 enum {
+	HOLDER_S = 5,
 	INPUT_PAUSE = 64 << 10, /* bytes that may wait to be parsed before the stream is paused */
 	OUTPUT_PAUSE = 1 << 20, /* bytes that may wait to be sent before parsing stops */
 	SWEEP_NS = 1000 * 1000000,
@@ -34,10 +35,12 @@ void resp_connection_ready(struct resp_connection *connection)
 
 static void connection_starve(struct resp_connection *connection)
 {
-	if (connection->flags & (RESP_CONNECTION_STARVED | RESP_CONNECTION_READY))
-		return;
+	uint32_t flags = connection->flags;
+
 	connection->flags |= RESP_CONNECTION_STARVED;
-	TAILQ_INSERT_TAIL(&connection->server->starved, connection, ready_link);
+	/* One that is ready now becomes a starved one when the turn is settled. */
+	if (!(flags & (RESP_CONNECTION_STARVED | RESP_CONNECTION_READY)))
+		TAILQ_INSERT_TAIL(&connection->server->starved, connection, ready_link);
 }
 
 /* Parsing. */
@@ -311,7 +314,7 @@ static void connection_free(struct resp_connection *connection)
 	resp_out_fini(&connection->out);
 	if (connection->flags & RESP_CONNECTION_READY)
 		TAILQ_REMOVE(&server->ready, connection, ready_link);
-	if (connection->flags & RESP_CONNECTION_STARVED)
+	else if (connection->flags & RESP_CONNECTION_STARVED)
 		TAILQ_REMOVE(&server->starved, connection, ready_link);
 	connection->flags = 0;
 	TAILQ_REMOVE(&server->connections, connection, link);
@@ -323,7 +326,9 @@ static void connection_free(struct resp_connection *connection)
 static bool connection_try_close(struct resp_connection *connection)
 {
 	bool ended = (connection->flags & RESP_CONNECTION_ENDED) && connection->waiting == NULL &&
-	             connection->call_count == 0;
+	             connection->call_count == 0 &&
+	             !(connection->flags & RESP_CONNECTION_STARVED) &&
+	             connection->out_sent == connection->out_ready;
 
 	if (ended)
 		connection->flags |= RESP_CONNECTION_CLOSING;
@@ -415,6 +420,7 @@ static unsigned connection_resume(struct resp_connection *connection)
 	uint64_t before = connection->command_count;
 	unsigned started = 0;
 
+	connection->flags &= ~(uint32_t)RESP_CONNECTION_STARVED;
 	if (connection->discards_output)
 		return 0;
 	if (connection->waiting != NULL) {
@@ -461,9 +467,8 @@ void resp_connections_settle(struct actor *actor)
 		}
 		TAILQ_REMOVE(&server->ready, connection, ready_link);
 		connection->flags &= ~(uint32_t)RESP_CONNECTION_READY;
-		/* What it could not parse for want of a call waits for one. */
-		if (connection->input != NULL && STAILQ_EMPTY(&server->calls_free))
-			connection_starve(connection);
+		if (connection->flags & RESP_CONNECTION_STARVED)
+			TAILQ_INSERT_TAIL(&server->starved, connection, ready_link);
 		next = TAILQ_FIRST(&server->ready);
 	}
 }
@@ -478,6 +483,11 @@ static void connection_sweep(struct resp_connection *connection)
 		return;
 	if (connection->sending && idle_s >= STUCK_S) {
 		server->stats.output_closed++;
+		resp_connection_kill(connection);
+	} else if (connection->reading != NULL && !TAILQ_EMPTY(&server->starved) &&
+	           idle_s >= HOLDER_S) {
+		/* Half a request holds a call that others wait for. */
+		server->stats.idle_closed++;
 		resp_connection_kill(connection);
 	} else if (timeout_s > 0 && idle_s >= timeout_s && connection->call_count == 0) {
 		server->stats.idle_closed++;

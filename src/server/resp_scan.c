@@ -27,14 +27,14 @@ struct walk {
 	resp_next_fn *end;     /* what to do when the walk is over */
 	struct resp_out found; /* elements of the reply */
 	uint64_t found_count;
-	struct bytes pattern; /* size 0: all */
-	const char *kind;     /* only those; NULL: all */
+	struct bytes pattern;
 	struct bytes kind_name;
 	uint64_t left;   /* entries to look at, before the walk is over */
 	uint32_t looked; /* by the scan that runs */
 	uint32_t flags;  /* of its kv scans */
 	uint16_t partition;
-	bool values; /* each key with its value */
+	bool values;   /* each key with its value */
+	bool filtered; /* by pattern */
 	bool filtered_kind;
 	bool full;
 	bool over; /* nothing comes after what was looked at */
@@ -88,7 +88,7 @@ static void walk_visit(void *visitor, const struct kv_entry *entry, struct kv_ed
 	walk->last_size = (uint32_t)entry->key.size;
 	if (walk->filtered_kind && !resp_word_is(walk->kind_name, kind_name(entry->kind)))
 		return;
-	if (walk->pattern.size == 0 || glob_match(walk->pattern, key, false))
+	if (!walk->filtered || glob_match(walk->pattern, key, false))
 		walk_store(walk, key, entry);
 }
 
@@ -255,10 +255,7 @@ static void keys_start(struct resp_call *call)
 	if (walk == NULL)
 		return;
 	walk->pattern = call->argv[1];
-	if (walk->pattern.size == 0) {
-		/* Matches the empty key alone. */
-		walk->pattern = BYTES("[]");
-	}
+	walk->filtered = true;
 	walk_narrow(walk);
 	walk_next(call);
 }
@@ -395,10 +392,7 @@ static bool parse_scan_options(struct resp_call *call, struct walk *walk)
 			walk->left = count < INT32_MAX ? (uint64_t)count : INT32_MAX;
 		} else if (i + 1 < call->argc && resp_word_is(call->argv[i], "match")) {
 			walk->pattern = call->argv[i + 1];
-			if (walk->pattern.size == 1 && walk->pattern.data[0] == '*')
-				walk->pattern.size = 0;
-			else if (walk->pattern.size == 0)
-				walk->pattern = BYTES("[]");
+			walk->filtered = true;
 		} else if (i + 1 < call->argc && resp_word_is(call->argv[i], "type")) {
 			walk->kind_name = call->argv[i + 1];
 			walk->filtered_kind = true;

@@ -264,7 +264,7 @@ struct resp_connection {
 	uint8_t protocol; /* 2 or 3 */
 	uint8_t name_size;
 	char name[RESP_NAME_MAX + 1];
-	uint16_t last_command; /* index */
+	const struct resp_command *last_command; /* NULL: none yet */
 	struct resp_parser parser;
 	struct buf *input;           /* bytes received and not yet parsed, or NULL */
 	uint32_t input_start;        /* of input->used */
@@ -409,7 +409,7 @@ bool resp_argument_i64(struct resp_call *call, uint32_t index, int64_t *ret_valu
 
 /*
  * For visits that store: whether edit->scratch has room for `size` bytes. False: the visit must
- * return at once, and is called again with more.
+ * return at once, without a reply, and is called again with more.
  */
 bool resp_edit_room(struct resp_call *call, const struct kv_edit *edit, uint64_t size);
 

@@ -127,7 +127,9 @@ enum {
 
 struct set_state {
 	uint32_t flags;
-	uint32_t value; /* index of the argument */
+	uint32_t value;        /* index of the argument */
+	uint32_t expiry_index; /* of the argument, or 0 */
+	int expiry_unit;
 	uint64_t expires_ms;
 };
 
@@ -137,6 +139,9 @@ static void set_visit(struct resp_call *call, const struct kv_entry *entry, stru
 	uint32_t flags = state->flags;
 	bool wanted = !(is_absent(entry) ? flags & SET_XX : flags & SET_NX);
 
+	/* A value past scratch_max becomes a blob: only a transaction writes those. */
+	if (wanted && !resp_edit_room(call, edit, call->argv[state->value].size))
+		return;
 	if (flags & SET_GET) {
 		if (!check_bytes(call, entry))
 			return;
@@ -150,9 +155,6 @@ static void set_visit(struct resp_call *call, const struct kv_entry *entry, stru
 		resp_reply_null(call);
 	}
 	if (!wanted)
-		return;
-	/* A value past scratch_max is a blob's: only a transaction writes those. */
-	if (!resp_edit_room(call, edit, call->argv[state->value].size))
 		return;
 	store(edit, call->argv[state->value],
 	      flags & SET_KEEP_EXPIRY ? entry->expires_ms : state->expires_ms);
@@ -194,8 +196,6 @@ static const struct set_option set_options[] = {
 static bool parse_set_options(struct resp_call *call, uint32_t index, uint32_t allowed)
 {
 	struct set_state *state = RESP_STATE(call, struct set_state);
-	uint32_t expiry_index = 0;
-	int unit = 0;
 
 	for (; index < call->argc; index++) {
 		const struct set_option *option = NULL;
@@ -212,12 +212,20 @@ static bool parse_set_options(struct resp_call *call, uint32_t index, uint32_t a
 		}
 		state->flags |= option->flag;
 		if (option->unit != 0) {
-			unit = option->unit;
-			expiry_index = ++index;
+			state->expiry_unit = option->unit;
+			state->expiry_index = ++index;
 		}
 	}
-	return expiry_index == 0 ||
-	       resp_expiry_option(call, expiry_index, unit, &state->expires_ms);
+	return true;
+}
+
+static bool parse_set_expiry(struct resp_call *call)
+{
+	struct set_state *state = RESP_STATE(call, struct set_state);
+
+	return state->expiry_index == 0 ||
+	       resp_expiry_option(call, state->expiry_index, state->expiry_unit,
+	                          &state->expires_ms);
 }
 
 static bool set_prepare(struct resp_call *call)
@@ -227,6 +235,8 @@ static bool set_prepare(struct resp_call *call)
 	*state = (struct set_state){ .value = 2 };
 	if (call->argc > 3 &&
 	    !parse_set_options(call, 3, SET_NX | SET_XX | SET_GET | SET_KEEP_EXPIRY | SET_EXPIRY))
+		return false;
+	if (!parse_set_expiry(call))
 		return false;
 	set_decide(call);
 	return true;
@@ -291,6 +301,9 @@ static void getex_visit(struct resp_call *call, const struct kv_entry *entry, st
 	if (!check_bytes(call, entry))
 		return;
 	count_lookup(call, entry);
+	/* As in Redis, the time is not looked at when there is no key. */
+	if (!is_absent(entry) && !parse_set_expiry(call))
+		return;
 	reply_entry(call, entry);
 	if (is_absent(entry))
 		return;

@@ -16,17 +16,22 @@ enum { SLOTS = 1024, NAME_MAX = 32 };
 
 static uint16_t slots[SLOTS]; /* 1 + index of a command; 0: empty. Written once, when opened. */
 static const struct resp_command *commands[SLOTS / 2];
-static uint64_t short_names[SLOTS / 2]; /* of up to 8 bytes: the name itself, else 0 */
+static uint64_t short_names[SLOTS / 2]; /* the first 8 bytes of its name */
+static uint8_t name_sizes[SLOTS / 2];
 static uint32_t command_count;
 
-/* Up to 8 bytes of a name in lower case, which is as good as the name. */
+/* The first up to 8 bytes of a name, in lower case: for a short one, as good as the name. */
 static uint64_t pack(struct bytes name)
 {
-	uint64_t packed = 0;
+	const uint64_t ones = 0x0101010101010101ull;
+	uint64_t packed = 0, seven, is_upper;
 
 	memcpy(&packed, name.data, name.size <= 8 ? name.size : 8);
-	/* Names have letters and dots only: for those, the bit is the case or is set already. */
-	return packed | (0x2020202020202020ull >> (8 * (8 - (name.size <= 8 ? name.size : 8))));
+	/* Per byte: from 'A' on the first sum has its high bit, past 'Z' the second too. */
+	seven = packed & 0x7f * ones;
+	is_upper = (seven + (0x80 - 'A') * ones) & ~(seven + (0x80 - 'Z' - 1) * ones) & ~packed &
+	           0x80 * ones;
+	return packed | is_upper >> 2;
 }
 
 static uint32_t slot_of(uint64_t packed, size_t size)
@@ -46,7 +51,8 @@ static void add(const struct resp_command *command)
 	while (slots[slot] != 0)
 		slot = (slot + 1) % SLOTS;
 	commands[command_count] = command;
-	short_names[command_count] = name.size <= 8 ? packed : 0;
+	short_names[command_count] = packed;
+	name_sizes[command_count] = (uint8_t)name.size;
 	slots[slot] = (uint16_t)++command_count;
 }
 
@@ -85,10 +91,8 @@ const struct resp_command *resp_command_find(struct bytes name, uint32_t *index)
 	for (; slots[slot] != 0; slot = (slot + 1) % SLOTS) {
 		uint32_t i = slots[slot] - 1u;
 
-		/* A short name that packs alike may still hold other bytes: @ packs as `. */
-		if (name.size <= 8 && short_names[i] != packed)
-			continue;
-		if (!resp_word_is(name, commands[i]->name))
+		if (short_names[i] != packed || name_sizes[i] != name.size ||
+		    (name.size > 8 && !resp_word_is(name, commands[i]->name)))
 			continue;
 		if (index != NULL)
 			*index = i;
