@@ -303,7 +303,6 @@ enum cli_exit server_start_worker(struct server_worker *w)
 
 	if (w->started)
 		return CLI_DONE;
-	bufs_hand_over(&w->bufs);
 	error = pthread_create(&w->thread, NULL, run_worker, w);
 	if (error != 0) {
 		cli_error("no thread for %s: %s", w->name, strerror(error));
