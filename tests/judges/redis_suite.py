@@ -5,6 +5,7 @@
 Each unit must run as many tests as it does on redis-server itself: those that passed and those
 that redis-skip.txt names make up the number below, so that a suite that ends early is not a pass.
 """
+import os
 import re
 import shutil
 import subprocess
@@ -53,8 +54,9 @@ def fetch():
 
 
 def run_unit(tree, port, unit, skipped):
+    own_ports = str(22000 + os.getpid() % 140 * 64)  # two runs at a time must not meet
     words = ["./runtest", "--host", "127.0.0.1", "--port", str(port), "--skipfile", str(skipped),
-             "--single", f"unit/{unit}"] + FLAGS
+             "--baseport", own_ports, "--single", f"unit/{unit}"] + FLAGS
     try:
         done = subprocess.run(words, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=400)
