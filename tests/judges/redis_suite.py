@@ -81,22 +81,23 @@ def main():
              if line and not line.startswith("#")]
     skipped = CACHE / "redis-skip.names"
     skipped.write_text("\n".join([] if options.no_skips else names))
-    if options.port:
-        judge(options.units or UNITS, tree, options.port, skipped)
-    with judged(options.server) as server:
-        judge(options.units or UNITS, tree, server.port, skipped)
-
-
-def judge(units, tree, port, skipped):
     tap = Tap()
-    for unit in units:
-        text = run_unit(tree, port, unit, skipped)
-        passed, left_out = (len(re.findall(rf"^\[{tag}\]", text, re.M)) for tag in ("ok", "skip"))
-        wrong = sorted(set(re.findall(r"^\[(?:err|exception)\].*(?:\n(?!\[).+)?", text, re.M)))
-        good = not wrong and passed + left_out == UNITS[unit]
-        tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of "
-                       f"{UNITS[unit]}", "\n".join(wrong) or text[-1500:])
+    for unit in options.units or UNITS:
+        if options.port:
+            judge(tap, tree, options.port, unit, skipped)
+            continue
+        with judged(options.server) as server:  # a new one: what one unit leaves is not the next's
+            judge(tap, tree, server.port, unit, skipped)
     tap.plan()
+
+
+def judge(tap, tree, port, unit, skipped):
+    text = run_unit(tree, port, unit, skipped)
+    passed, left_out = (len(re.findall(rf"^\[{tag}\]", text, re.M)) for tag in ("ok", "skip"))
+    wrong = sorted(set(re.findall(r"^\[(?:err|exception)\].*(?:\n(?!\[).+)?", text, re.M)))
+    good = not wrong and passed + left_out == UNITS[unit]
+    tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of {UNITS[unit]}",
+             "\n".join(wrong) or text[-1500:])
 
 
 if __name__ == "__main__":
