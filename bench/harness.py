@@ -67,7 +67,9 @@ class Bench:
     def ours(self, durability="durable", **more):
         kind = {"weir": Weir, "redis": Redis}[self.options.server]
         server = kind(self.directory(), durability, **more)
-        server.name = self.options.server if self.options.server == "weir" else "ours=redis"
+        server.is_ours = True
+        if self.options.server == "redis":
+            server.name = "ours=redis"
         return server
 
     def redis(self, durability="none"):

@@ -85,7 +85,7 @@ struct connection {
 static struct connection connections[CONNECTIONS_MAX];
 static struct histogram latency;
 static struct prng prng;
-static uint64_t done, missed, filled, now, heard_ns;
+static uint64_t fired, done, missed, filled, now, heard_ns;
 static double zipf_zeta, zipf_alpha, zipf_eta;
 
 static void put_digits(uint8_t *to, uint64_t key)
@@ -336,6 +336,7 @@ static void fire(struct connection *c, uint64_t due_ns)
 {
 	size_t size = build_batch(c), sent = 0;
 
+	fired += option.pipeline;
 	c->replied = 0;
 	c->busy = true;
 	c->due_ns = due_ns;
@@ -373,6 +374,12 @@ static void open_connections(int epoll)
 	}
 }
 
+/* With a number of operations, all that were sent are waited for: a fill is whole when it ends. */
+static bool may_fire(void)
+{
+	return option.operations_max == 0 || fired < option.operations_max;
+}
+
 /* Waits at most until `until` (nanoseconds of now_ns()) and takes what has come. */
 static void wait_replies(int epoll, uint64_t until, bool refire)
 {
@@ -385,7 +392,7 @@ static void wait_replies(int epoll, uint64_t until, bool refire)
 		struct connection *c = events[i].data.ptr;
 
 		receive(c);
-		if (refire && !c->busy)
+		if (refire && !c->busy && may_fire())
 			fire(c, now);
 	}
 	if (count <= 0)
@@ -398,12 +405,12 @@ static void wait_replies(int epoll, uint64_t until, bool refire)
 
 static bool has_ended(uint64_t end_ns)
 {
-	return option.operations_max > 0 ? done >= option.operations_max : now >= end_ns;
+	return option.operations_max > 0 ? !may_fire() && done == fired : now >= end_ns;
 }
 
 static void run_closed(int epoll, uint64_t end_ns)
 {
-	for (uint32_t i = 0; i < option.connections; i++)
+	for (uint32_t i = 0; i < option.connections && may_fire(); i++)
 		fire(&connections[i], now_ns());
 	while (!has_ended(end_ns))
 		wait_replies(epoll, now + 1000000000, true);
@@ -413,21 +420,22 @@ static void run_closed(int epoll, uint64_t end_ns)
 static void run_paced(int epoll, uint64_t end_ns)
 {
 	double gap_ns = 1e9 / (double)option.batches_per_second;
-	uint64_t start_ns = now, fired = 0;
+	uint64_t start_ns = now, batches = 0;
 	uint32_t next = 0;
 
 	while (!has_ended(end_ns)) {
-		uint64_t due_ns = start_ns + (uint64_t)((double)fired * gap_ns);
+		uint64_t due_ns = start_ns + (uint64_t)((double)batches * gap_ns);
 
-		for (uint32_t tried = 0; tried < option.connections && due_ns <= now; tried++) {
+		for (uint32_t tried = 0; tried < option.connections && due_ns <= now && may_fire();
+		     tried++) {
 			struct connection *c = &connections[next];
 
 			next = (next + 1) % option.connections;
 			if (c->busy)
 				continue;
 			fire(c, due_ns);
-			fired++;
-			due_ns = start_ns + (uint64_t)((double)fired * gap_ns);
+			batches++;
+			due_ns = start_ns + (uint64_t)((double)batches * gap_ns);
 		}
 		/* All busy and late: what ends next is the event to wait for. */
 		wait_replies(epoll, due_ns > now ? due_ns : now + 100000000, false);

@@ -123,6 +123,17 @@ static void use_tree(struct btree *tree, const uint8_t *page, const uint8_t *dat
 	btree_validate(tree);
 }
 
+static uint64_t key_count(const uint8_t *page)
+{
+	uint8_t key[BTREE_KEY_MAX];
+	uint32_t key_size, count = 0;
+	btree_value value;
+
+	while (btree_page_is_leaf(page) && btree_page_entry(page, count, key, &key_size, &value))
+		count++;
+	return count;
+}
+
 /* The page as the only thing that a root of its level plus one points to. */
 static void use_below(const uint8_t *page, const uint8_t *data, size_t size)
 {
@@ -143,7 +154,7 @@ static void use_below(const uint8_t *page, const uint8_t *data, size_t size)
 	memcpy(image + 32, &slot, sizeof(slot));
 	memcpy(image + slot.offset, &below, sizeof(below));
 	seal(image, ADDRESS);
-	if (btree_open(&tree, pool, TAG, image, ADDRESS, 1) != STATUS_OK)
+	if (btree_open(&tree, pool, TAG, image, ADDRESS, key_count(page)) != STATUS_OK)
 		return;
 	if (btree_load(&tree, page, BELOW) == STATUS_OK)
 		use_tree(&tree, page, data, size);
@@ -163,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	assert(btree_page_check(page, TAG + 1, ADDRESS) == STATUS_CORRUPT);
 	assert(btree_page_check(page, TAG, BELOW) == STATUS_CORRUPT);
-	if (btree_open(&tree, pool, TAG, page, ADDRESS, 1) == STATUS_OK) {
+	if (btree_open(&tree, pool, TAG, page, ADDRESS, key_count(page)) == STATUS_OK) {
 		use_tree(&tree, page, data, size);
 		btree_fini(&tree);
 	}

@@ -4,315 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
-#include "engine/btree_node.h"
-
-/* A disk of pages; an address is free, used, or used until the next checkpoint is durable. */
-enum { STORE_PAGES_MAX = 1 << 15 };
-
-enum place_state { PLACE_FREE, PLACE_USED, PLACE_RELEASED };
-
-struct store {
-	uint8_t *pages; /* of address i + 1 */
-	enum place_state states[STORE_PAGES_MAX];
-	uint32_t free[STORE_PAGES_MAX]; /* a stack */
-	uint32_t free_count, used_count;
-	uint32_t allocate_max; /* then allocate() says no */
-};
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static uint32_t random_below(uint32_t bound)
-{
-	return (uint32_t)(random_next() % bound);
-}
-
-static struct store *store_open(void)
-{
-	struct store *store = calloc(1, sizeof(*store));
-
-	assert_non_null(store);
-	store->pages = aligned_alloc(BTREE_PAGE_SIZE, (size_t)STORE_PAGES_MAX * BTREE_PAGE_SIZE);
-	assert_non_null(store->pages);
-	store->allocate_max = UINT32_MAX;
-	for (uint32_t i = STORE_PAGES_MAX; i > 0; i--)
-		store->free[store->free_count++] = i - 1;
-	return store;
-}
-
-static void store_close(struct store *store)
-{
-	free(store->pages);
-	free(store);
-}
-
-static void *store_page(struct store *store, btree_value address)
-{
-	assert_in_range(address, 1, STORE_PAGES_MAX);
-	assert_int_not_equal(store->states[address - 1], PLACE_FREE);
-	return store->pages + (address - 1) * BTREE_PAGE_SIZE;
-}
-
-static btree_value store_allocate(void *context)
-{
-	struct store *store = context;
-	uint32_t place;
-
-	if (store->allocate_max == 0)
-		return 0;
-	store->allocate_max--;
-	assert_true(store->free_count > 0);
-	place = store->free[--store->free_count];
-	assert_int_equal(store->states[place], PLACE_FREE);
-	store->states[place] = PLACE_USED;
-	store->used_count++;
-	return place + 1;
-}
-
-static void store_released(void *context, btree_value address)
-{
-	struct store *store = context;
-
-	assert_in_range(address, 1, STORE_PAGES_MAX);
-	assert_int_equal(store->states[address - 1], PLACE_USED);
-	store->states[address - 1] = PLACE_RELEASED;
-	store->used_count--;
-}
-
-static const struct btree_checkpoint_ops store_ops = { store_allocate, store_released };
-
-/* A checkpoint is durable: what it does not need may be overwritten. */
-static void store_reuse(struct store *store)
-{
-	for (uint32_t i = 0; i < STORE_PAGES_MAX; i++) {
-		if (store->states[i] != PLACE_RELEASED)
-			continue;
-		store->states[i] = PLACE_FREE;
-		memset(store->pages + (size_t)i * BTREE_PAGE_SIZE, 0xdd, BTREE_PAGE_SIZE);
-		store->free[store->free_count++] = i;
-	}
-}
-
-/* A universe of keys in order; the model of a tree is a value per key, 0: absent. */
-enum { KEYS_MAX = 4096, CURSORS = 4 };
-
-struct model {
-	uint8_t (*data)[BTREE_KEY_MAX];
-	struct bytes keys[KEYS_MAX];
-	uint32_t key_count;
-	btree_value values[KEYS_MAX];
-	uint64_t count;
-};
-
-/* A tree, what it should hold, and what the disk holds. */
-struct rig {
-	struct model model;
-	struct btree_pool *pool;
-	struct btree tree;
-	struct store *store;
-	btree_value root, root_begun; /* durable; of the checkpoint that runs */
-	btree_value durable[KEYS_MAX], begun[KEYS_MAX];
-	uint64_t durable_count, begun_count;
-	struct btree_cursor cursors[CURSORS];
-	uint32_t cursor_rank[CURSORS]; /* KEYS_MAX: not positioned */
-	uint64_t value_next;
-	uint64_t misses, fulls, busies, checkpoints, failures, crashes;
-	uint32_t removed_next, removed_end; /* of the range removal under way */
-	uint64_t removed_count;
-};
-
-static int key_order(const void *a, const void *b)
-{
-	return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
-}
-
-static size_t key_make(uint8_t *key, unsigned kind)
-{
-	size_t size, prefix;
-
-	switch (kind) {
-	case 0: /* short, few letters: prefixes of each other */
-		size = 1 + random_below(7);
-		for (size_t i = 0; i < size; i++)
-			key[i] = (uint8_t)("\0ab\xff"[random_below(4)]);
-		return size;
-	case 1:
-		return (size_t)snprintf((char *)key, BTREE_KEY_MAX, "key:%012u",
-		                        random_below(1000000));
-	case 2: /* long and alike */
-		prefix = 900 + 30 * random_below(4);
-		memset(key, 'p', prefix);
-		size = prefix + 1 + random_below(8);
-		for (size_t i = prefix; i < size; i++)
-			key[i] = (uint8_t)random_below(3);
-		return size;
-	case 3: /* as long as can be and different at once, or only at the end */
-		size = BTREE_KEY_MAX - random_below(3);
-		memset(key, (int)random_below(40), size);
-		key[size - 1] = (uint8_t)random_below(4);
-		return size;
-	default:
-		size = 1 + random_below(BTREE_KEY_MAX);
-		for (size_t i = 0; i < size; i++)
-			key[i] = (uint8_t)random_next();
-		return size;
-	}
-}
-
-static void model_init(struct model *model, uint32_t count, unsigned kinds)
-{
-	uint32_t kept = 0;
-
-	assert_true(count <= KEYS_MAX);
-	model->data = malloc(count * sizeof(*model->data));
-	assert_non_null(model->data);
-	for (uint32_t i = 0; i < count; i++) {
-		unsigned kind = random_below(5);
-
-		while ((kinds & 1u << kind) == 0)
-			kind = (kind + 1) % 5;
-		model->keys[i] = bytes_of(model->data[i], key_make(model->data[i], kind));
-	}
-	qsort(model->keys, count, sizeof(model->keys[0]), key_order);
-	for (uint32_t i = 0; i < count; i++) {
-		if (kept == 0 || !bytes_equal(model->keys[kept - 1], model->keys[i]))
-			model->keys[kept++] = model->keys[i];
-	}
-	model->key_count = kept;
-}
-
-static uint32_t model_next(const struct model *model, uint32_t from)
-{
-	while (from < model->key_count && model->values[from] == 0)
-		from++;
-	return from;
-}
-
-/* The last present key before `end`; UINT32_MAX: none. */
-static uint32_t model_before(const struct model *model, uint32_t end)
-{
-	while (end > 0 && model->values[end - 1] == 0)
-		end--;
-	return end - 1;
-}
-
-static struct rig *rig_open(uint64_t seed, uint32_t keys, unsigned kinds, uint32_t pages)
-{
-	struct rig *rig = calloc(1, sizeof(*rig));
-
-	assert_non_null(rig);
-	random_state = seed;
-	model_init(&rig->model, keys, kinds);
-	rig->store = store_open();
-	rig->value_next = 1;
-	for (unsigned i = 0; i < CURSORS; i++)
-		rig->cursor_rank[i] = KEYS_MAX;
-	assert_int_equal(btree_pool_open(&rig->pool, pages * (BTREE_PAGE_SIZE + 80)), STATUS_OK);
-	assert_int_equal(btree_init(&rig->tree, rig->pool, 7), STATUS_OK);
-	return rig;
-}
-
-static void rig_close(struct rig *rig)
-{
-	btree_fini(&rig->tree);
-	btree_pool_close(rig->pool);
-	store_close(rig->store);
-	free(rig->model.data);
-	free(rig);
-}
-
-static bool checkpoint_begin(struct rig *rig)
-{
-	uint64_t changes = rig->tree.change_count, dirty = btree_dirty_count(&rig->tree);
-	uint32_t used = rig->store->used_count;
-	enum status status =
-	        btree_checkpoint_begin(&rig->tree, &store_ops, rig->store, &rig->root_begun);
-
-	if (status == STATUS_NO_SPACE) {
-		assert_int_equal(rig->tree.change_count, changes);
-		assert_int_equal(btree_dirty_count(&rig->tree), dirty);
-		assert_int_equal(rig->store->used_count, used);
-		return false;
-	}
-	assert_int_equal(status, STATUS_OK);
-	assert_int_equal(btree_dirty_count(&rig->tree), 0);
-	memcpy(rig->begun, rig->model.values, sizeof(rig->begun));
-	rig->begun_count = rig->model.count;
-	return true;
-}
-
-static bool checkpoint_step(struct rig *rig)
-{
-	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
-	btree_value address;
-
-	if (!btree_checkpoint_next(&rig->tree, page, &address))
-		return false;
-	/* An address that this checkpoint has dropped again is released, but still written. */
-	memcpy(store_page(rig->store, address), page, sizeof(page));
-	assert_int_equal(btree_page_check(page, 7, address), STATUS_OK);
-	return true;
-}
-
-static void checkpoint_end(struct rig *rig, bool ok)
-{
-	while (ok && checkpoint_step(rig)) {
-	}
-	btree_checkpoint_end(&rig->tree, ok);
-	if (!ok) {
-		rig->failures++;
-		return;
-	}
-	store_reuse(rig->store);
-	rig->root = rig->root_begun;
-	memcpy(rig->durable, rig->begun, sizeof(rig->durable));
-	rig->durable_count = rig->begun_count;
-	rig->checkpoints++;
-}
-
-/* Makes pages evictable. */
-static void checkpoint_whole(struct rig *rig)
-{
-	if (rig->tree.checkpointing)
-		checkpoint_end(rig, true);
-	assert_true(checkpoint_begin(rig));
-	checkpoint_end(rig, true);
-}
-
-/* Does what a result other than OK and ABSENT asks for. False: the result is final. */
-static bool rig_again(struct rig *rig, enum btree_result result, const struct btree_miss *miss)
-{
-	enum status status;
-
-	if (result == BTREE_FULL) {
-		rig->fulls++;
-		checkpoint_whole(rig);
-		return true;
-	}
-	if (result != BTREE_MISS)
-		return false;
-	rig->misses++;
-	status = btree_load(&rig->tree, store_page(rig->store, miss->address), miss->address);
-	if (status == STATUS_BUSY) {
-		rig->busies++;
-		checkpoint_whole(rig);
-		return true;
-	}
-	assert_int_equal(status, STATUS_OK);
-	return true;
-}
+#include "btree_rig.h"
 
 static void rig_set(struct rig *rig, uint32_t rank)
 {
@@ -368,7 +63,7 @@ static void rig_remove(struct rig *rig, uint32_t rank)
 static void rig_replace(struct rig *rig, uint32_t rank)
 {
 	struct model *model = &rig->model;
-	bool fits = model->values[rank] != 0 && random_below(2) == 0;
+	bool fits = model->values[rank] != 0 && rig_random(2) == 0;
 	btree_value expected = fits ? model->values[rank] : rig->value_next + 1000000;
 	enum btree_result result;
 	struct btree_miss miss;
@@ -403,7 +98,7 @@ static void rig_remove_range(struct rig *rig, uint32_t first, uint32_t end)
 	struct btree_range range = { .lower = model->keys[first],
 		                     .removed = range_removed,
 		                     .context = rig };
-	uint64_t limit = 1 + random_below(50);
+	uint64_t limit = 1 + rig_random(50);
 	enum btree_result result;
 	struct btree_miss miss;
 
@@ -435,19 +130,19 @@ static void check_cursor(struct rig *rig, unsigned i, uint32_t rank)
 static void rig_seek(struct rig *rig, unsigned i, uint32_t rank)
 {
 	struct model *model = &rig->model;
-	bool reverse = random_below(2) == 0;
+	bool reverse = rig_random(2) == 0;
 	struct bytes key = model->keys[rank];
 	enum btree_result result;
 	struct btree_miss miss;
 	uint32_t expected;
 
-	if (random_below(8) == 0) {
+	if (rig_random(8) == 0) {
 		key = BYTES("");
 		rank = reverse ? model->key_count : 0;
 	}
 	result = btree_seek(&rig->tree, &rig->cursors[i], key, reverse, &miss);
 	while (rig_again(rig, result, &miss)) {
-		if (random_below(8) == 0)
+		if (rig_random(8) == 0)
 			result = btree_seek(&rig->tree, &rig->cursors[i], key, reverse, &miss);
 		else
 			result = btree_next(&rig->cursors[i], reverse, &miss);
@@ -483,7 +178,7 @@ static void rig_next(struct rig *rig, unsigned i, bool reverse)
 /* A cleaner wants a page of the disk to move. */
 static void rig_touch(struct rig *rig)
 {
-	uint32_t place = random_below(STORE_PAGES_MAX);
+	uint32_t place = rig_random(STORE_PAGES_MAX);
 	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
 	enum btree_result result;
 	struct btree_miss miss;
@@ -492,12 +187,12 @@ static void rig_touch(struct rig *rig)
 	for (unsigned i = 0; rig->store->states[place] != PLACE_USED; i++) {
 		if (i == 1000)
 			return;
-		place = random_below(rig->store->free_count > STORE_PAGES_MAX - 2000
-		                             ? STORE_PAGES_MAX - rig->store->free_count + 1
-		                             : STORE_PAGES_MAX);
+		place = rig_random(rig->store->free_count > STORE_PAGES_MAX - 2000
+		                           ? STORE_PAGES_MAX - rig->store->free_count + 1
+		                           : STORE_PAGES_MAX);
 	}
 	address = place + 1;
-	memcpy(page, store_page(rig->store, address), sizeof(page));
+	memcpy(page, rig_page(rig, address), sizeof(page));
 	if (btree_page_check(page, 7, address) != STATUS_OK)
 		return; /* allocated, but not written yet */
 	do
@@ -507,78 +202,6 @@ static void rig_touch(struct rig *rig)
 		assert_true(btree_dirty_count(&rig->tree) > 0);
 	else
 		assert_int_equal(result, BTREE_ABSENT);
-}
-
-/* Counts the pages and entries below a root as they are on disk. */
-static void walk_disk(struct rig *rig, btree_value root, uint32_t *pages, uint64_t *entries)
-{
-	static btree_value stack[STORE_PAGES_MAX];
-	uint8_t key[BTREE_KEY_MAX];
-	uint32_t top = 0, key_size;
-	btree_value value;
-
-	stack[top++] = root;
-	*pages = 0;
-	*entries = 0;
-	while (top > 0) {
-		btree_value address = stack[--top];
-		const void *page = store_page(rig->store, address);
-
-		assert_int_equal(btree_page_check(page, 7, address), STATUS_OK);
-		(*pages)++;
-		for (uint32_t i = 0; btree_page_entry(page, i, key, &key_size, &value); i++) {
-			if (btree_page_is_leaf(page))
-				(*entries)++;
-			else
-				stack[top++] = value;
-		}
-	}
-}
-
-/* Power is lost: what is on disk must be the tree as it was when the last checkpoint began. */
-static void rig_crash(struct rig *rig)
-{
-	uint32_t pages;
-	uint64_t entries;
-
-	if (rig->root == 0)
-		return;
-	walk_disk(rig, rig->root, &pages, &entries);
-	assert_int_equal(entries, rig->durable_count);
-	btree_fini(&rig->tree);
-	for (unsigned i = 0; i < CURSORS; i++)
-		rig->cursor_rank[i] = KEYS_MAX;
-	/* Recovery knows what is used from the pages that it can reach. */
-	for (uint32_t i = 0; i < STORE_PAGES_MAX; i++) {
-		if (rig->store->states[i] == PLACE_USED)
-			store_released(rig->store, i + 1);
-	}
-	assert_int_equal(btree_open(&rig->tree, rig->pool, 7, store_page(rig->store, rig->root),
-	                            rig->root, rig->durable_count),
-	                 STATUS_OK);
-	{
-		static btree_value stack[STORE_PAGES_MAX];
-		uint8_t key[BTREE_KEY_MAX];
-		uint32_t top = 0, key_size;
-		btree_value value;
-
-		stack[top++] = rig->root;
-		while (top > 0) {
-			btree_value address = stack[--top];
-			const void *page = store_page(rig->store, address);
-
-			rig->store->states[address - 1] = PLACE_USED;
-			rig->store->used_count++;
-			for (uint32_t i = 0; !btree_page_is_leaf(page) &&
-			                     btree_page_entry(page, i, key, &key_size, &value);
-			     i++)
-				stack[top++] = value;
-		}
-	}
-	store_reuse(rig->store);
-	memcpy(rig->model.values, rig->durable, sizeof(rig->durable));
-	rig->model.count = rig->durable_count;
-	rig->crashes++;
 }
 
 /* All entries in order, forward and back. */
@@ -611,39 +234,27 @@ static void rig_compare(struct rig *rig)
 	rig->cursor_rank[0] = KEYS_MAX;
 }
 
-/* After a whole checkpoint the disk holds the pages of the tree and nothing else. */
-static void rig_check_leaks(struct rig *rig)
-{
-	uint32_t pages;
-	uint64_t entries;
-
-	checkpoint_whole(rig);
-	walk_disk(rig, rig->root, &pages, &entries);
-	assert_int_equal(entries, rig->model.count);
-	assert_int_equal(pages, rig->store->used_count);
-}
-
 static void rig_checkpoint(struct rig *rig)
 {
 	if (!rig->tree.checkpointing) {
-		if (random_below(4) == 0)
-			rig->store->allocate_max = random_below(20);
-		(void)checkpoint_begin(rig);
+		if (rig_random(4) == 0)
+			rig->store->allocate_max = rig_random(20);
+		(void)rig_checkpoint_begin(rig);
 		rig->store->allocate_max = UINT32_MAX;
 		return;
 	}
-	if (random_below(3) != 0) {
-		for (uint32_t i = random_below(10); i > 0 && checkpoint_step(rig); i--) {
+	if (rig_random(3) != 0) {
+		for (uint32_t i = rig_random(10); i > 0 && rig_checkpoint_step(rig); i--) {
 		}
 		return;
 	}
-	checkpoint_end(rig, random_below(4) != 0);
+	rig_checkpoint_end(rig, rig_random(4) != 0);
 }
 
 static void rig_step(struct rig *rig, unsigned set_share)
 {
-	uint32_t rank = random_below(rig->model.key_count), end;
-	unsigned choice = random_below(1000), cursor = random_below(CURSORS);
+	uint32_t rank = rig_random(rig->model.key_count), end;
+	unsigned choice = rig_random(1000), cursor = rig_random(CURSORS);
 
 	if (choice < set_share)
 		rig_set(rig, rank);
@@ -656,16 +267,16 @@ static void rig_step(struct rig *rig, unsigned set_share)
 	else if (choice < 830)
 		rig_seek(rig, cursor, rank);
 	else if (choice < 960)
-		rig_next(rig, cursor, random_below(2) == 0);
+		rig_next(rig, cursor, rig_random(2) == 0);
 	else if (choice < 963) {
-		end = rank + random_below(200);
+		end = rank + rig_random(200);
 		rig_remove_range(rig, rank,
 		                 end < rig->model.key_count ? end : rig->model.key_count);
 	} else if (choice < 970)
 		rig_touch(rig);
 	else if (choice < 999)
 		rig_checkpoint(rig);
-	else if (random_below(4) == 0)
+	else if (rig_random(4) == 0)
 		rig_crash(rig);
 }
 
@@ -809,7 +420,7 @@ static struct rig *rig_on_disk(void)
 
 	for (uint32_t i = 0; i < rig->model.key_count; i++)
 		rig_set(rig, i);
-	checkpoint_whole(rig);
+	rig_checkpoint_whole(rig);
 	rig_crash(rig);
 	return rig;
 }
@@ -827,8 +438,8 @@ static void test_load_refuses_what_is_not_the_page(void **state)
 	assert_int_equal(btree_find(&rig->tree, rig->model.keys[last], &value, &second),
 	                 BTREE_MISS);
 	assert_int_not_equal(miss.address, second.address);
-	memcpy(page, store_page(rig->store, miss.address), sizeof(page));
-	memcpy(other, store_page(rig->store, second.address), sizeof(other));
+	memcpy(page, rig_page(rig, miss.address), sizeof(page));
+	memcpy(other, rig_page(rig, second.address), sizeof(other));
 	assert_int_equal(btree_load(&rig->tree, other, miss.address), STATUS_CORRUPT);
 	page[1000] ^= 1;
 	assert_int_equal(btree_load(&rig->tree, page, miss.address), STATUS_CORRUPT);
@@ -857,10 +468,10 @@ static void test_touch_moves_a_page(void **state)
 
 	(void)state;
 	assert_int_equal(btree_find(&rig->tree, rig->model.keys[9], &value, &miss), BTREE_MISS);
-	memcpy(page, store_page(rig->store, miss.address), sizeof(page));
+	memcpy(page, rig_page(rig, miss.address), sizeof(page));
 	assert_int_equal(btree_touch(&rig->tree, page, miss.address, &same), BTREE_OK);
 	assert_int_equal(btree_dirty_count(&rig->tree), rig->tree.depth);
-	checkpoint_whole(rig);
+	rig_checkpoint_whole(rig);
 	assert_int_equal(rig->store->states[miss.address - 1], PLACE_FREE);
 	assert_int_equal(btree_touch(&rig->tree, page, miss.address, &same), BTREE_ABSENT);
 	rig_check_leaks(rig);
@@ -887,7 +498,7 @@ static void test_full_pool_changes_nothing(void **state)
 	if (result == BTREE_FULL)
 		assert_int_equal(rig->tree.key_count, count);
 	btree_validate(&rig->tree);
-	checkpoint_whole(rig);
+	rig_checkpoint_whole(rig);
 	btree_validate(&rig->tree);
 	rig_close(rig);
 }

@@ -24,6 +24,7 @@ class Server:
     checks = True  # its replies are RESP; a floor's are not
     cpus = None    # a list for taskset; None: anywhere
     prefix = ()    # words before the command: chrt
+    is_ours = False  # the one that a figure is about
 
     def __init__(self, name, directory):
         self.name, self.directory, self.process = name, pathlib.Path(directory), None
@@ -118,18 +119,30 @@ class Server:
         return 0
 
 
+RELAXED = "durability.default=relaxed"
+
+
 class Weir(Server):
     """`durability` is durable (the default of the server) or relaxed. $WEIR: which binary."""
 
     def __init__(self, directory, durability="durable", memory="1G", settings=()):
         super().__init__("weir", directory)
+        self.program = os.environ.get("WEIR", str(ROOT / "build/weir"))
         self.settings = [f"resp.listen=127.0.0.1:{self.port}", f"memory={memory}", *settings]
         if durability == "relaxed":
-            self.settings.append("durability.default=relaxed")
+            if self.has_setting(RELAXED):
+                self.settings.append(RELAXED)
+            else:
+                self.name = "weir (durable)"  # slower than what was asked for, and says so
         self.data = self.directory / "data"
 
+    def has_setting(self, setting):
+        text = subprocess.run([self.program, "serve", "--help-config"], capture_output=True,
+                              text=True).stdout
+        return setting.split("=")[0] in text
+
     def command(self):
-        words = [os.environ.get("WEIR", str(ROOT / "build/weir")), "serve", str(self.data)]
+        words = [self.program, "serve", str(self.data)]
         for setting in self.settings:
             words += ["--set", setting]
         return words

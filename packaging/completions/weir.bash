@@ -28,7 +28,7 @@ _weir() {
 	serve) options="$conf --help-config --insecure-i-know" ;;
 	inspect) options="$conf --topology --xml" ;;
 	check-config) options=$conf ;;
-	kv) options="$client --values get put del scan cas incr" ;;
+	kv) options="$client --store --values get put del scan cas incr" ;;
 	top) options="$client --interval --count --lines" ;;
 	bench) options="$client --connections --pipeline --value --keys --duration --json set get mixed" ;;
 	*) return ;;

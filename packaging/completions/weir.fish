@@ -24,6 +24,7 @@ complete -c weir -n '__fish_seen_subcommand_from inspect' -s x -l xml -r -F -d '
 set -l client '__fish_seen_subcommand_from kv top bench'
 complete -c weir -n $client -s a -l address -x -d 'of the server'
 complete -c weir -n $client -s p -l password -x -d 'what to say with AUTH'
+complete -c weir -n '__fish_seen_subcommand_from kv' -l store -r -F -d 'a store that nobody serves'
 complete -c weir -n '__fish_seen_subcommand_from kv' -l values -d 'scan: values too'
 complete -c weir -n '__fish_seen_subcommand_from kv' -a 'get put del scan cas incr'
 complete -c weir -n '__fish_seen_subcommand_from top' -s i -l interval -x -d seconds

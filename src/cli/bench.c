@@ -4,12 +4,11 @@
  * in flight, and every reply is compared with what it must be.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,7 +24,6 @@ enum {
 	CONNECTIONS_MAX = 4096,
 	PIPELINE_MAX = 1024,
 	VALUE_MAX = 64 << 10,
-	EVENTS_MAX = 256,
 	KEY_SIZE = 16,      /* "key:" and twelve digits */
 	OVERHEAD_MAX = 128, /* bytes of a command beside its value */
 	RECV_SIZE = 256 << 10,
@@ -66,8 +64,7 @@ struct bench {
 	struct histogram latency;
 	enum work work;
 	uint64_t random, sent, replies, missing, until_ns;
-	int epoll;
-	bool stopping;
+	struct pollfd *polled;               /* one for each connection */
 	uint8_t value[VALUE_MAX + KEY_SIZE]; /* a pattern; a key's value starts at key % KEY_SIZE */
 };
 
@@ -120,8 +117,9 @@ static void put_batch(struct bench *b, struct connection *c)
 /* Sends what the socket takes; asks to be told when it takes more. */
 static bool push(struct bench *b, struct connection *c)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
+	struct pollfd *polled = &b->polled[c - b->connections];
 
+	polled->events = POLLIN;
 	while (c->out_sent < c->out_size) {
 		ssize_t n = send(c->fd, c->out + c->out_sent, c->out_size - c->out_sent,
 		                 MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -133,12 +131,12 @@ static bool push(struct bench *b, struct connection *c)
 			return false;
 		}
 		if (n < 0) {
-			event.events |= EPOLLOUT;
+			polled->events |= POLLOUT;
 			break;
 		}
 		c->out_sent += (size_t)n;
 	}
-	return epoll_ctl(b->epoll, EPOLL_CTL_MOD, c->fd, &event) == 0;
+	return true;
 }
 
 static bool wrong(const struct bench *b, const uint8_t *at, size_t size)
@@ -229,21 +227,24 @@ static bool pull(struct bench *b, struct connection *c)
 
 static bool run_loop(struct bench *b)
 {
-	struct epoll_event events[EVENTS_MAX];
+	unsigned total = b->o->connections;
 
 	while (b->replies < b->sent) {
-		int count = epoll_wait(b->epoll, events, EVENTS_MAX, 30000);
+		int count = poll(b->polled, total, 30000);
 
 		if (count == 0) {
 			cli_error("no reply for 30 s");
 			return false;
 		}
-		for (int i = 0; i < count; i++) {
-			struct connection *c = events[i].data.ptr;
+		for (unsigned i = 0; i < total && count > 0; i++) {
+			int got = b->polled[i].revents;
 
-			if ((events[i].events & EPOLLOUT) && !push(b, c))
+			if (got == 0)
+				continue;
+			count--;
+			if ((got & POLLOUT) && !push(b, &b->connections[i]))
 				return false;
-			if ((events[i].events & ~(uint32_t)EPOLLOUT) && !pull(b, c))
+			if ((got & ~POLLOUT) && !pull(b, &b->connections[i]))
 				return false;
 		}
 	}
@@ -300,7 +301,6 @@ static bool run_work(struct bench *b, enum work work)
 
 static enum cli_exit open_connection(struct bench *b, struct connection *c)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.ptr = c };
 	struct client client;
 	enum cli_exit exit = client_open(&client, &b->o->client); /* says the password */
 
@@ -312,8 +312,8 @@ static enum cli_exit open_connection(struct bench *b, struct connection *c)
 	c->out = malloc((size_t)b->o->pipeline * (b->o->value_size + OVERHEAD_MAX));
 	c->in_max = RECV_SIZE;
 	c->in = malloc(c->in_max);
-	if (c->out == NULL || c->in == NULL ||
-	    epoll_ctl(b->epoll, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+	b->polled[c - b->connections].fd = c->fd;
+	if (c->out == NULL || c->in == NULL) {
 		cli_error("no memory for connections");
 		return CLI_ENVIRONMENT;
 	}
@@ -427,9 +427,9 @@ enum cli_exit bench_main(int argc, char **argv)
 	bench.random = bench.clock->now_ns(bench.clock) | 1;
 	for (size_t i = 0; i < sizeof(bench.value); i++)
 		bench.value[i] = (uint8_t)("0123456789abcdef"[i % KEY_SIZE]);
-	bench.epoll = epoll_create1(EPOLL_CLOEXEC);
+	bench.polled = calloc(o.connections, sizeof(*bench.polled));
 	bench.connections = calloc(o.connections, sizeof(*bench.connections));
-	if (bench.epoll < 0 || bench.connections == NULL) {
+	if (bench.polled == NULL || bench.connections == NULL) {
 		cli_error("no memory for connections");
 		return CLI_ENVIRONMENT;
 	}
@@ -437,6 +437,6 @@ enum cli_exit bench_main(int argc, char **argv)
 		bench.connections[i].fd = -1;
 	exit = run(&bench);
 	free(bench.connections);
-	close(bench.epoll);
+	free(bench.polled);
 	return exit;
 }

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/macros.h"
+
+enum { DATABASES = 16 };
 
 void cli_error(const char *format, ...)
 {
@@ -73,6 +74,21 @@ static bool read_file(const char *path, char *out, size_t out_max, size_t *size)
 	return error == 0;
 }
 
+static bool check_databases(const struct conf *conf)
+{
+	struct conf_cores databases;
+
+	conf_cores(conf, CONF_DURABILITY_RELAXED, &databases);
+	for (unsigned i = 0; i < databases.count; i++) {
+		if (databases.cores[i] < DATABASES)
+			continue;
+		cli_error("%s: there are databases 0 to %d", conf_name(CONF_DURABILITY_RELAXED),
+		          DATABASES - 1);
+		return false;
+	}
+	return true;
+}
+
 enum cli_exit cli_conf_load(const struct cli_conf *from, struct conf *conf)
 {
 	static char text[CONF_FILE_MAX + 1];
@@ -90,11 +106,11 @@ enum cli_exit cli_conf_load(const struct cli_conf *from, struct conf *conf)
 	ok = conf_environment(conf, environ) == STATUS_OK && ok;
 	for (unsigned i = 0; i < from->set_count; i++)
 		ok = conf_set(conf, from->sets[i]) == STATUS_OK && ok;
+	ok = check_databases(conf) && ok;
 	for (unsigned i = 0; i < conf->error_count && i < CONF_ERRORS_MAX; i++)
 		cli_error("%s", conf->errors[i]);
 	if (conf->error_count > CONF_ERRORS_MAX)
 		cli_error("and %u more errors", conf->error_count - CONF_ERRORS_MAX);
-	assert(ok == (conf->error_count == 0));
 	return ok ? CLI_DONE : CLI_USAGE;
 }
 

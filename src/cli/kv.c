@@ -8,11 +8,13 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "cli/client.h"
+#include "cli/local.h"
 
-enum { KEY_VALUES = 256, STDIN_MAX = 512 << 20, KEY_SIZE_MAX = 1024, CURSOR_MAX = 32 };
+enum { KEY_VALUES = 256, KEY_STORE, STDIN_MAX = 512 << 20, KEY_SIZE_MAX = 1024, CURSOR_MAX = 32 };
 
 struct kv_options {
 	struct client_options client;
+	const char *store; /* NULL: a running server's */
 	bool values;
 	char **words; /* of the operation, its name first */
 	unsigned count;
@@ -275,6 +277,7 @@ static const struct {
 };
 
 static const struct argp_option options[] = {
+	{ "store", KEY_STORE, "DIRECTORY", 0, "Of the store there, which nobody serves now", 0 },
 	{ "values", KEY_VALUES, NULL, 0, "scan: values too, after a tab", 0 },
 	{ 0 },
 };
@@ -287,11 +290,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->client;
 		return 0;
+	case KEY_STORE:
+		o->store = arg;
+		return 0;
 	case KEY_VALUES:
 		o->values = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		(void)arg;
 		return ARGP_ERR_UNKNOWN; /* so that all come at once */
 	case ARGP_KEY_ARGS:
 		o->words = state->argv + state->next;
@@ -318,11 +323,28 @@ static const struct argp argp = {
 	       "its value.",
 };
 
+static enum cli_exit run(operation_fn *operation, struct kv_options *o)
+{
+	struct client client;
+	enum cli_exit exit;
+
+	if (o->store != NULL) {
+		exit = local_open(o->store, &o->client);
+		if (exit != CLI_DONE)
+			return exit;
+	}
+	exit = client_open(&client, &o->client);
+	if (exit == CLI_DONE)
+		exit = operation(&client, o);
+	client_close(&client);
+	if (o->store != NULL)
+		local_close();
+	return exit;
+}
+
 enum cli_exit kv_main(int argc, char **argv)
 {
 	struct kv_options o = { .words = NULL };
-	struct client client;
-	enum cli_exit exit;
 
 	cli_parse(&argp, argc, argv, &o);
 	for (size_t i = 0; i < array_count(operations); i++) {
@@ -333,11 +355,7 @@ enum cli_exit kv_main(int argc, char **argv)
 			cli_error("kv %s: wrong number of words; see weir kv --help", o.words[0]);
 			return CLI_USAGE;
 		}
-		exit = client_open(&client, &o.client);
-		if (exit == CLI_DONE)
-			exit = operations[i].run(&client, &o);
-		client_close(&client);
-		return exit;
+		return run(operations[i].run, &o);
 	}
 	cli_error("kv: there is no %s; see weir kv --help", o.words[0]);
 	return CLI_USAGE;

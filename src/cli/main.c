@@ -12,7 +12,7 @@
 
 static const struct cli_command commands[] = {
 	{ "serve", "serve a store", serve_main },
-	{ "kv", "read and change single keys of a running server", kv_main },
+	{ "kv", "read and change single keys", kv_main },
 	{ "top", "show what a running server does", top_main },
 	{ "bench", "put load on a running server", bench_main },
 	{ "check-config", "say what is wrong with a configuration", check_config_main },

@@ -7,22 +7,28 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "cli/server.h"
 #include "transport/clock.h"
 
-enum { KEY_HELP_CONFIG = 256, KEY_INSECURE };
+enum { KEY_HELP_CONFIG = 256, KEY_INSECURE, KEY_SALVAGE };
+
+enum { WAIT_MS = 100, LOOK_EVERY = 10 };
+#define KILL_WAIT_NS 5000000000ull
 
 struct serve {
 	struct cli_conf conf;
 	const char *path;
-	bool insecure, help_config;
+	bool insecure, salvage, help_config;
 };
 
 static const struct argp_option options[] = {
 	{ "help-config", KEY_HELP_CONFIG, NULL, 0,
 	  "List all settings with type, unit, default and meaning", 0 },
+	{ "salvage", KEY_SALVAGE, NULL, 0,
+	  "Open a store that is damaged, without what the damage took", 0 },
 	{ "insecure-i-know", KEY_INSECURE, NULL, 0,
 	  "Listen beyond this machine although nobody is asked for a password", 0 },
 	{ 0 },
@@ -38,6 +44,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_HELP_CONFIG:
 		serve->help_config = true;
+		return 0;
+	case KEY_SALVAGE:
+		serve->salvage = true;
 		return 0;
 	case KEY_INSECURE:
 		serve->insecure = true;
@@ -83,8 +92,10 @@ static int wait_signal(unsigned timeout_ms)
 /* The main thread's life: prints what workers log, until somebody wants the end. */
 static void wait_for_the_end(struct server *server)
 {
-	for (;;) {
-		switch (wait_signal(100)) {
+	for (unsigned i = 0;; i++) {
+		if (i % LOOK_EVERY == 0)
+			server_look(server);
+		switch (wait_signal(WAIT_MS)) {
 		case SIGTERM:
 		case SIGINT:
 			return;
@@ -98,14 +109,12 @@ static void wait_for_the_end(struct server *server)
 	}
 }
 
-static void drain(struct server *server)
+/* False: it is not drained by then, or somebody is in a hurry. */
+static bool wait_drained(struct server *server, uint64_t wait_ns)
 {
 	struct clock *clock = clock_system();
-	uint64_t until_ns = clock->now_ns(clock) + conf_number(server->conf, CONF_SERVE_DRAIN);
+	uint64_t until_ns = clock->now_ns(clock) + wait_ns;
 
-	server_log(server, LOG_INFO, "draining: a second signal stops at once");
-	notify("STOPPING=1");
-	server_drain(server);
 	while (!server_is_drained(server) && clock->now_ns(clock) < until_ns) {
 		int number = wait_signal(10);
 
@@ -113,8 +122,23 @@ static void drain(struct server *server)
 		if (number == SIGTERM || number == SIGINT)
 			break;
 	}
-	if (!server_is_drained(server))
-		server_log(server, LOG_WARN, "stopped before all requests had ended");
+	return server_is_drained(server);
+}
+
+static void drain(struct server *server)
+{
+	server_log(server, LOG_INFO, "draining: a second signal stops at once");
+	notify("STOPPING=1");
+	server_drain(server);
+	if (wait_drained(server, conf_number(server->conf, CONF_SERVE_DRAIN)))
+		return;
+	server_log(server, LOG_WARN, "dropping the connections that have not ended");
+	server_kill(server);
+	if (!wait_drained(server, KILL_WAIT_NS)) {
+		/* Some request never ends: a device that hangs. The next start recovers. */
+		server_log(server, LOG_ERROR, "requests under way do not end: leaving them");
+		_exit(CLI_ENVIRONMENT);
+	}
 }
 
 static enum cli_exit run(struct server *server, const struct server_options *with)
@@ -129,6 +153,11 @@ static enum cli_exit run(struct server *server, const struct server_options *wit
 		notify("READY=1");
 		wait_for_the_end(server);
 		drain(server);
+	}
+	/* What failed after the store was opened still leaves it clean. */
+	if (exit != CLI_DONE && server->store.recovered) {
+		server_drain(server);
+		wait_drained(server, KILL_WAIT_NS);
 	}
 	server_stop(server);
 	if (exit == CLI_DONE)
@@ -174,6 +203,7 @@ enum cli_exit serve_main(int argc, char **argv)
 	signals_install(&server);
 	with.path = serve.path != NULL ? serve.path : conf_text(&conf, CONF_STORAGE_PATH);
 	with.insecure = serve.insecure;
+	with.salvage = serve.salvage;
 	exit = run(&server, &with);
 	server_close(&server);
 	return exit;

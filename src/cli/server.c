@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/macros.h"
+#include "server/resp_admin.h"
 #include "transport/clock.h"
 
 static const struct face *const faces[] = { &face_resp };
@@ -107,6 +110,13 @@ static unsigned control_run(struct actor *actor)
 				faces[i]->drain(w->faces[i]);
 		}
 	}
+	if (!w->killed && atomic_load_explicit(&w->server->killing, memory_order_relaxed)) {
+		w->killed = true;
+		for (unsigned i = 0; i < array_count(faces); i++) {
+			if (w->faces[i] != NULL)
+				faces[i]->kill(w->faces[i]);
+		}
+	}
 	for (unsigned i = 0; i < array_count(faces); i++)
 		drained = drained && (w->faces[i] == NULL || faces[i]->is_drained(w->faces[i]));
 	if (drained)
@@ -115,6 +125,8 @@ static unsigned control_run(struct actor *actor)
 }
 
 static const struct actor_ops control_ops = { .name = "control", .run = control_run };
+
+enum { REGISTERED_SIZE = 6 << 20 }; /* the frames of a log */
 
 static enum cli_exit open_io(struct server_worker *w)
 {
@@ -133,7 +145,9 @@ static enum cli_exit open_io(struct server_worker *w)
 	if (error[0] != '\0' && w->worker.id == 0)
 		server_log(w->server, LOG_WARN, "io_uring is not used: %s", error);
 	worker_add_transport(&w->worker, &w->io->transport);
-	io_register(w->io, w->bufs.arena, w->server->parts.buffers);
+	/* What is registered is resident: only what the log takes first, which is written from always. */
+	if (w->worker.roles & ROLE_STORAGE)
+		io_register(w->io, w->bufs.arena, REGISTERED_SIZE);
 	return CLI_DONE;
 }
 
@@ -232,6 +246,39 @@ static void add_metrics(struct server *server)
 			                    rows[row].number);
 	}
 	assert(status == STATUS_OK); /* METRICS_MAX is derived from what is registered here */
+}
+
+static uint64_t microseconds(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
+}
+
+void server_look(struct server *server)
+{
+	unsigned long pages = 0;
+	struct rusage usage;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (file != NULL) {
+		if (fscanf(file, "%*u %lu", &pages) != 1)
+			pages = 0;
+		fclose(file);
+	}
+	atomic_store(&server->memory_resident, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+	if (getrusage(RUSAGE_SELF, &usage) != 0)
+		return;
+	atomic_store(&server->memory_peak, (uint64_t)usage.ru_maxrss * 1024);
+	atomic_store(&server->cpu_user_us, microseconds(usage.ru_utime));
+	atomic_store(&server->cpu_system_us, microseconds(usage.ru_stime));
+}
+
+void server_process_facts(const struct server *server, struct resp_facts *facts)
+{
+	facts->memory_resident = atomic_load(&server->memory_resident);
+	facts->memory_peak = atomic_load(&server->memory_peak);
+	facts->memory_total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	facts->cpu_user_us = atomic_load(&server->cpu_user_us);
+	facts->cpu_system_us = atomic_load(&server->cpu_system_us);
 }
 
 static void *run_worker(void *arg)
@@ -347,6 +394,13 @@ void server_drain(struct server *server)
 	wake_all(server);
 }
 
+void server_kill(struct server *server)
+{
+	assert(atomic_load(&server->draining));
+	atomic_store(&server->killing, true);
+	wake_all(server);
+}
+
 bool server_is_drained(struct server *server)
 {
 	for (unsigned i = 0; i < server->count; i++) {
@@ -422,7 +476,7 @@ static enum status listen_at(struct server *server, const struct server_listen *
 			memcpy(error, task.error, IO_ERROR_SIZE);
 			return task.status;
 		}
-		if (first) {
+		if (first && !server->options.quiet) {
 			printf("listening: %s %s\n", l->face, task.address);
 			fflush(stdout);
 		}

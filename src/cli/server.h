@@ -40,13 +40,14 @@ struct server_worker {
 	struct io *io;
 	struct bufs bufs;
 	struct kv *kv;          /* the whole store, as this worker sees it */
+	unsigned store_index;   /* of its engine; UINT16_MAX: it has none */
 	struct kv_shard *shard; /* that kv, when others have a part of it */
 	bool kv_is_local;       /* all of it is this worker's own */
 	struct listener *listeners[SERVER_LISTENERS_MAX];
 	unsigned listener_count;
 	void *faces[SERVER_FACES_MAX]; /* by index of the face; NULL: not on this worker */
 	uint16_t cpu;
-	bool bufs_opened, started, draining;
+	bool bufs_opened, started, draining, killed;
 	pthread_t thread;
 	server_task_fn *task; /* of the main thread, while task_posted */
 	void *task_arg;
@@ -64,6 +65,7 @@ struct face {
 	/* Opens it on every network worker and listens; nothing when it is configured off. */
 	enum cli_exit (*open)(struct server *server, unsigned index); /* main thread */
 	void (*drain)(void *face);            /* its worker's thread: take nothing new */
+	void (*kill)(void *face);             /* its worker's thread: drop what is left */
 	bool (*is_drained)(const void *face); /* its worker's thread */
 	void (*close)(void *face);            /* main thread, after the worker's has ended */
 };
@@ -73,6 +75,8 @@ struct server_options {
 	const struct topology *topology;
 	const char *path; /* of the store */
 	bool insecure;    /* strangers may come without a password */
+	bool salvage;     /* go on behind damage */
+	bool quiet;       /* no line per address */
 };
 
 /* Memory and thread: the main thread's, server_store.c's alone. */
@@ -97,7 +101,9 @@ struct server {
 	struct server_worker *workers;
 	struct ring *rings;
 	struct req **ring_slots;
-	atomic_bool draining, stop;
+	/* Of the process, as the main thread last saw it. */
+	_Atomic uint64_t memory_resident, memory_peak, cpu_user_us, cpu_system_us;
+	atomic_bool draining, killing, stop;
 };
 
 /*
@@ -108,7 +114,9 @@ enum cli_exit server_open(struct server *server, const struct server_options *op
 void server_close(struct server *server); /* after server_stop() */
 
 void server_drain(struct server *server); /* asks for it; server_is_drained() says when */
+void server_kill(struct server *server);  /* after server_drain(): drops what has not ended */
 bool server_is_drained(struct server *server);
+void server_look(struct server *server); /* at the process, for facts; now and then */
 void server_stop(struct server *server); /* ends and joins all threads */
 
 /* Runs task(w, arg) in a turn of w, or at once while w has no thread, and waits for it. */
@@ -130,6 +138,11 @@ struct server_listen {
 	bool authenticated;                     /* strangers are asked who they are */
 };
 enum cli_exit server_listen(struct server *server, const struct server_listen *listen);
+
+/* Of what INFO tells: a worker's own part, in its turn; the process's. */
+struct resp_facts;
+void server_store_facts(struct server_worker *w, struct resp_facts *facts);
+void server_process_facts(const struct server *server, struct resp_facts *facts);
 
 /*
  * server_store.c: the store below all faces. Opened before any thread runs; recovery starts them,

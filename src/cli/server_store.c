@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,8 +17,10 @@
 #include "cli/server.h"
 #include "engine/store.h"
 #include "layer/kv_shard.h"
+#include "server/resp_admin.h"
 
-enum { PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096, NO_STORE = UINT16_MAX };
+#define STORE_SIZE_MIN (64ull << 20)
 
 /* A request of the main thread's that some worker runs. */
 struct errand {
@@ -96,6 +99,31 @@ static enum cli_exit lock_file(struct server_store *s, const char *path)
 	return CLI_DONE;
 }
 
+/* A file that may fill its file system, and no more. */
+static uint64_t size_of_new(const struct server *server, const char *path)
+{
+	uint64_t size = conf_number(server->conf, CONF_STORAGE_SIZE);
+	struct statvfs fs;
+
+	if (size == 0 && statvfs(path, &fs) == 0)
+		size = (uint64_t)fs.f_blocks * fs.f_frsize;
+	if (size < STORE_SIZE_MIN)
+		size = STORE_SIZE_MIN;
+	return size & ~(uint64_t)(BLOCK_SIZE - 1);
+}
+
+/*
+ * Every storage worker; but of workers that do everything only the first, unless storage workers
+ * are asked for: then all writes share one group commit, which is worth more than a second log.
+ */
+static bool has_stream(const struct server *server, const struct server_worker *w)
+{
+	if ((w->worker.roles & ROLE_STORAGE) == 0)
+		return false;
+	return (w->worker.roles & ROLE_NETWORK) == 0 || server->store.count == 0 ||
+	       conf_number(server->conf, CONF_WORKERS_STORAGE) > 0;
+}
+
 enum cli_exit server_store_open(struct server *server)
 {
 	struct server_store *s = &server->store;
@@ -112,18 +140,18 @@ enum cli_exit server_store_open(struct server *server)
 	options.fua = io_fua_probe(path, error);
 	server_log(server, LOG_INFO, "durable writes: %s", error);
 	if (options.create)
-		options.size = conf_number(server->conf, CONF_STORAGE_SIZE);
+		options.size = size_of_new(server, path);
 	for (unsigned i = 0; i < server->count; i++) {
 		struct server_worker *w = &server->workers[i];
 
-		/* One stream unless more are asked for: all writes share its group commit. */
-		if ((w->worker.roles & ROLE_STORAGE) == 0 ||
-		    (s->count == 1 && conf_number(server->conf, CONF_WORKERS_STORAGE) == 0))
+		w->store_index = NO_STORE;
+		if (!has_stream(server, w))
 			continue;
 		if (io_blk_open(w->io, file, &options, &s->blks[s->count], error) != STATUS_OK) {
 			cli_error("%s", error);
 			return CLI_ENVIRONMENT;
 		}
+		w->store_index = s->count;
 		s->workers[s->count++] = w;
 		options.create = false;
 	}
@@ -159,12 +187,43 @@ static enum cli_exit begin_close(struct server_worker *w, void *arg)
 	return CLI_DONE;
 }
 
+/* A database and the members of its collections are one thing to their user. */
+static void set_database(struct store_options *options, unsigned database, enum kv_durability how)
+{
+	options->durability[KV_SPACE_REDIS + database] = how;
+	options->durability[KV_SPACE_REDIS_MEMBERS + database] = how;
+}
+
+static void set_durability(const struct server *server, struct store_options *options)
+{
+	struct conf_cores databases;
+
+	conf_cores(server->conf, CONF_DURABILITY_RELAXED, &databases);
+	for (unsigned i = 0; i < KV_SPACES; i++)
+		options->durability[i] = conf_number(server->conf, CONF_DURABILITY_DEFAULT) == 0
+		                                 ? KV_DURABLE
+		                                 : KV_RELAXED;
+	for (unsigned i = 0; i < databases.count; i++) {
+		if (databases.cores[i] < 16)
+			set_database(options, databases.cores[i], KV_RELAXED);
+	}
+}
+
 static void set_options(const struct server *server, struct store_options *options)
 {
+	const struct conf *conf = server->conf;
+
 	store_options_init(options);
 	options->create = true; /* only where nothing is */
 	options->index_memory_size = server->parts.index;
 	options->cache_memory_size = server->parts.cache;
+	options->salvage = server->options.salvage;
+	options->partition_count = (uint32_t)conf_number(conf, CONF_STORAGE_PARTITIONS);
+	options->segment_blocks =
+	        (uint32_t)(conf_number(conf, CONF_STORAGE_SEGMENT) >> BLOCK_SHIFT);
+	options->checkpoint_log_max = conf_number(conf, CONF_STORAGE_CHECKPOINT_LOG);
+	options->checkpoint_records = conf_number(conf, CONF_STORAGE_CHECKPOINT_RECORDS);
+	set_durability(server, options);
 	if (getrandom(options->uuid, sizeof(options->uuid), 0) != sizeof(options->uuid))
 		memset(options->uuid, 1,
 		       sizeof(options->uuid)); /* early at boot: a name is a name */
@@ -179,6 +238,27 @@ static enum cli_exit explain(const struct server *server, enum status status)
 	cli_error("%s: %s", server->options.path, why);
 	return status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED ? CLI_STORE
 	                                                                : CLI_ENVIRONMENT;
+}
+
+void server_store_facts(struct server_worker *w, struct resp_facts *facts)
+{
+	const struct store *store = w->server->store.store;
+	const struct blk_geometry *geometry = &w->server->store.blks[0]->geometry;
+	uint64_t segment_size = (uint64_t)store->super.segment_blocks * BLOCK_SIZE;
+	struct store_worker_stats stats;
+
+	for (unsigned i = 0; i < KV_SPACES; i++)
+		facts->relaxed |= store->options.durability[i] == KV_RELAXED;
+	facts->store_size = geometry->block_count * geometry->block_size;
+	if (w->store_index == NO_STORE)
+		return;
+	store_worker_stats(store, w->store_index, &stats);
+	facts->records_durable = stats.lsn_durable;
+	facts->records_acknowledged = facts->relaxed ? stats.lsn : stats.lsn_durable;
+	facts->commits = stats.frames;
+	facts->commit_bytes = stats.bytes;
+	facts->store_used = stats.segments_used * segment_size;
+	facts->read_only = stats.failed;
 }
 
 /* Gives every worker a device for all keys: its own engine when that has them all, else a layer. */
@@ -245,6 +325,27 @@ enum cli_exit server_store_recover(struct server *server)
 	return join_workers(server);
 }
 
+static enum cli_exit look_idle(struct server_worker *w, void *arg)
+{
+	bool *idle = arg;
+
+	*idle = store_is_idle(w->server->store.store, w->store_index);
+	return CLI_DONE;
+}
+
+/* What an engine does beside its commands, such as making segments ready, runs out by itself. */
+static void wait_idle(struct server *server)
+{
+	struct server_store *s = &server->store;
+
+	for (unsigned i = 0; i < s->count; i++) {
+		bool idle = false;
+
+		while (!idle)
+			server_call(s->workers[i], look_idle, &idle);
+	}
+}
+
 void server_store_stop(struct server *server)
 {
 	static struct errand errands[PLAN_WORKERS_MAX];
@@ -262,6 +363,7 @@ void server_store_stop(struct server *server)
 		if (errand_wait(server, &errands[i]) != STATUS_OK)
 			status = errands[i].status;
 	}
+	wait_idle(server);
 	if (status == STATUS_OK) {
 		errands[0] = (struct errand){ .store = s->store };
 		server_call(s->workers[0], begin_close, &errands[0]);

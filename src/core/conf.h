@@ -32,12 +32,27 @@ enum conf_type {
 #define CONF_TABLE(X) \
 	X(MEMORY, "memory", SIZE, "256M", 16u << 20, 1ull << 46, "", false, \
 	  "All the memory that the server may take. It is split over the workers' caches, index," \
-	  " buffers and connections; weir inspect shows how. Not set: 256M, or 32M for each worker" \
-	  " where that is more.") \
+	  " buffers and connections; weir inspect shows how. Not set: 256M, or 32M for each" \
+	  " worker where that is more.") \
 	X(STORAGE_PATH, "storage.path", STRING, "./data", 1, 4095, "", false, \
 	  "The directory or block device that holds the store; the argument of weir serve wins.") \
-	X(STORAGE_SIZE, "storage.size", SIZE, "8G", 64u << 20, 1ull << 50, "", false, \
-	  "How large the file of a new store is made. It is sparse: what is not used takes no room.") \
+	X(STORAGE_SIZE, "storage.size", SIZE, "0", 0, 1ull << 50, "", false, \
+	  "How large the file of a new store may become; at least 64M. It is sparse: what is not" \
+	  " used takes no room. 0: as large as its file system.") \
+	X(STORAGE_SEGMENT, "storage.segment_size", SIZE, "64M", 1u << 20, 64u << 20, "", false, \
+	  "The unit in which a new store takes and gives back space.") \
+	X(STORAGE_PARTITIONS, "storage.partitions", INTEGER, "64", 1, 1024, "", false, \
+	  "Into how many shares the keys of a new store fall; each has one worker at a time.") \
+	X(STORAGE_CHECKPOINT_LOG, "storage.checkpoint_log", SIZE, "1G", 1u << 20, 1ull << 40, "", \
+	  false, "Log of a worker after which it writes a checkpoint: a restart reads no more.") \
+	X(STORAGE_CHECKPOINT_RECORDS, "storage.checkpoint_records", INTEGER, "2000000", 1000, \
+	  1000000000, "", false, \
+	  "Changes of a worker after which it writes a checkpoint: a restart replays no more.") \
+	X(DURABILITY_DEFAULT, "durability.default", CHOICE, "durable", 0, 0, "durable|relaxed", \
+	  false, "What OK means. durable: it is on disk. relaxed: it is in memory, and on disk" \
+	  " soon; a crash loses what was acknowledged last.") \
+	X(DURABILITY_RELAXED, "durability.relaxed_databases", CORES, "", 0, 0, "", false, \
+	  "Redis databases, such as 3,8-11, that are relaxed although the default is durable.") \
 	X(WORKERS_COUNT, "workers.count", INTEGER, "0", 0, 64, "", false, \
 	  "Workers that each do everything: network, storage and application. 0: as many as there" \
 	  " are cores when those are fewer than 8, else split by role.") \
@@ -64,8 +79,8 @@ enum conf_type {
 	X(TRANSPORT_KIND, "transport.kind", CHOICE, "auto", 0, 0, "auto|uring|plain", false, \
 	  "How the kernel is spoken to: io_uring, or plain system calls where it is refused.") \
 	X(RESP_LISTEN, "resp.listen", ADDRESS, "127.0.0.1:6379", 0, 0, "", false, \
-	  "Where Redis clients connect. A default port that is taken gives way to the next free one;" \
-	  " a port set here that is taken is an error.") \
+	  "Where Redis clients connect. A default port that is taken gives way to the next free" \
+	  " one; a port set here that is taken is an error.") \
 	X(RESP_PASSWORD, "resp.password", STRING, "", 0, 512, "", false, \
 	  "What clients must say with AUTH. Empty: nothing, and only loopback is served.") \
 	X(RESP_CLIENTS_MAX, "resp.clients_max", INTEGER, "10000", 1, 1000000, "", false, \

@@ -83,20 +83,116 @@ enum btree_result btree_missed(struct btree *tree, const struct btree_node *pare
 	return BTREE_MISS;
 }
 
+static uint64_t head_of(const uint8_t *data, size_t size)
+{
+	uint64_t head = 0;
+
+	if (size >= sizeof(head)) {
+		memcpy(&head, data, sizeof(head));
+		return __builtin_bswap64(head);
+	}
+	for (size_t i = 0; i < size; i++)
+		head |= (uint64_t)data[i] << (56 - 8 * i);
+	return head;
+}
+
+void node_refresh(struct btree_node *node)
+{
+	struct btree_table *table = node_table(node);
+	const struct btree_page *page = node->page;
+	uint8_t buf[PAGE_KEY_BUF_SIZE];
+	struct bytes key;
+
+	table->stale = false;
+	table->prefix_size = page->prefix_size;
+	table->count = (uint16_t)(page->count - 1);
+	table->shared_size = 0;
+	if (table->count == 0)
+		return;
+	key = page_key(page, 1, buf);
+	/* All separators begin as the first and the last do. */
+	if (table->count > 1) {
+		uint8_t last[PAGE_KEY_BUF_SIZE];
+		size_t shared = keys_shared(key, page_key(page, page->count - 1u, last)) -
+		                page->prefix_size;
+
+		table->shared_size =
+		        (uint8_t)(shared < sizeof(table->shared) ? shared : sizeof(table->shared));
+		memcpy(table->shared, key.data + page->prefix_size, table->shared_size);
+	}
+	for (uint32_t i = 0; i < table->count; i++) {
+		size_t skip = (size_t)page->prefix_size + table->shared_size;
+
+		key = page_key(page, i + 1, buf);
+		table->heads[i] = head_of(key.data + skip, key.size - skip);
+	}
+}
+
+uint32_t node_child(const struct btree_node *node, struct bytes key)
+{
+	const struct btree_table *table = node_table(node);
+	const uint64_t *base = table->heads;
+	uint32_t count = table->count;
+	const uint8_t *data;
+	uint64_t head;
+	size_t size;
+
+	if (table->stale)
+		return page_child(node->page, key);
+	assert(key.size >= table->prefix_size); /* else: the fences do not hold */
+	data = key.data + table->prefix_size;
+	size = key.size - table->prefix_size;
+	if (table->shared_size > 0) {
+		size_t shared = size < table->shared_size ? size : table->shared_size;
+		int order = shared > 0 ? memcmp(data, table->shared, shared) : 0;
+
+		if (order != 0 || shared < table->shared_size)
+			return order > 0 ? count : 0;
+		data += shared;
+		size -= shared;
+	}
+	head = head_of(data, size);
+	while (count > 1) {
+		uint32_t half = count / 2;
+
+		base += base[half - 1] < head ? half : 0;
+		count -= half;
+	}
+	if (count == 1 && *base < head)
+		base++;
+	if (base < table->heads + table->count && *base == head)
+		return page_child(node->page, key);
+	return (uint32_t)(base - table->heads);
+}
+
+/* A leaf's header and what a search in it looks at first. */
+static void prefetch_leaf(const struct btree_node *leaf)
+{
+	const uint8_t *page = (const uint8_t *)leaf->page;
+
+	for (unsigned line = 0; line < 14; line += 2)
+		__builtin_prefetch(page + line * 64);
+}
+
 struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
 {
 	struct btree_node *node = tree->root;
 
 	while (node->children != NULL) {
-		uint32_t index = page_child(node->page, key);
-		struct btree_node *child = node->children[index];
+		struct btree_node *child;
+		uint32_t index;
 
+		if (node_table(node)->stale)
+			node_refresh(node);
+		index = node_child(node, key);
+		child = node->children[index];
 		if (child == NULL) {
 			(void)btree_missed(tree, node, index, miss);
 			return NULL;
 		}
 		node = child;
 	}
+	prefetch_leaf(node);
 	if (!node->referenced)
 		node->referenced = true;
 	return node;
@@ -247,6 +343,66 @@ enum btree_result btree_find(struct btree *tree, struct bytes key, btree_value *
 	return BTREE_OK;
 }
 
+/* The node's number, from 1, and the slot. */
+enum { HINT_SLOT_BITS = 16 };
+
+static btree_hint hint_make(const struct btree_node *leaf, uint32_t index)
+{
+	uint64_t number = (uint64_t)(leaf - leaf->tree->pool->nodes) + 1;
+
+	assert(index < 1u << HINT_SLOT_BITS);
+	return number << HINT_SLOT_BITS | index;
+}
+
+/* Any memory of the pool's arena of nodes: what is there is looked at before it is believed. */
+static struct btree_node *hint_node(const struct btree_pool *pool, btree_hint hint)
+{
+	uint64_t number = hint >> HINT_SLOT_BITS;
+
+	assert(number > 0 && number <= pool->nodes_max);
+	return &pool->nodes[number - 1];
+}
+
+btree_hint btree_last_hint(const struct btree *tree)
+{
+	return tree->last_hint;
+}
+
+bool btree_set_hinted(struct btree *tree, btree_hint hint, btree_value expected, btree_value value)
+{
+	struct btree_node *node = hint_node(tree->pool, hint);
+	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
+
+	assert(expected != 0 && value != 0);
+	if (node->tree != tree || node->dead || node->children != NULL ||
+	    index >= node->page->count || page_value(node->page, index) != expected ||
+	    !node_may_change(node))
+		return false;
+	node_change(node);
+	page_set_value(node->page, index, value);
+	node->referenced = true;
+	return true;
+}
+
+void btree_prefetch_hint(const struct btree_pool *pool, btree_hint hint, unsigned step)
+{
+	const struct btree_node *node = hint_node(pool, hint);
+	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
+
+	if (step == 0) {
+		__builtin_prefetch(node);
+		return;
+	}
+	if (node->page == NULL || node->children != NULL)
+		return;
+	if (step == 1)
+		__builtin_prefetch(node->page);
+	else if (step == 2)
+		__builtin_prefetch(&page_slots(node->page)[index]);
+	else if (index < node->page->count)
+		__builtin_prefetch(page_entry(node->page, index), 1);
+}
+
 enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value value,
                             btree_value *old, struct btree_miss *miss)
 {
@@ -267,8 +423,10 @@ enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value va
 		*old = page_value(leaf->page, insertion.index);
 		node_change(leaf);
 		page_set_value(leaf->page, insertion.index, value);
+		tree->last_hint = hint_make(leaf, insertion.index);
 		return BTREE_OK;
 	}
+	tree->last_hint = 0;
 	result = btree_insert(leaf, &insertion);
 	if (result != BTREE_OK)
 		return result;
@@ -392,14 +550,11 @@ enum btree_result btree_remove_range(struct btree *tree, struct btree_range *ran
 void btree_prefetch(const struct btree *tree, struct bytes key)
 {
 	const struct btree_node *node = tree->root;
-	const uint8_t *page;
 
 	while (node->children != NULL) {
-		node = node->children[page_child(node->page, key)];
+		node = node->children[node_child(node, key)];
 		if (node == NULL)
 			return;
 	}
-	page = (const uint8_t *)node->page;
-	for (unsigned line = 0; line < 16; line++)
-		__builtin_prefetch(page + line * 64);
+	prefetch_leaf(node);
 }

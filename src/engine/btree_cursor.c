@@ -39,10 +39,45 @@ static enum btree_result next_leaf(struct btree_node **leaf, bool reverse, struc
 		if (result != BTREE_OK)
 			return result;
 		node->referenced = true;
+		for (unsigned line = 0; line < BTREE_PAGE_SIZE / 64; line++)
+			__builtin_prefetch((const uint8_t *)node->page + line * 64);
 		*leaf = node;
 		return BTREE_OK;
 	}
 	return BTREE_ABSENT;
+}
+
+/* Copies what is mostly a few bytes. */
+static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size)
+{
+	uint64_t first, last;
+
+	if (size < sizeof(first) || size > 2 * sizeof(first)) {
+		memcpy(to, from, size);
+		return;
+	}
+	memcpy(&first, from, sizeof(first));
+	memcpy(&last, from + size - sizeof(last), sizeof(last));
+	memcpy(to, &first, sizeof(first));
+	memcpy(to + size - sizeof(last), &last, sizeof(last));
+}
+
+/* The suffix and the value; the prefix is there already. */
+static inline void copy_entry(struct btree_cursor *cursor, const struct btree_page *page,
+                              uint32_t index)
+{
+	const struct btree_slot *slot = &page_slots(page)[index];
+	const uint8_t *entry = (const uint8_t *)page + slot->offset;
+	uint32_t head = __builtin_bswap32(slot->head);
+	uint8_t *suffix = cursor->key + page->prefix_size;
+
+	assert(index < page->count);
+	memcpy(&cursor->value, entry, sizeof(cursor->value));
+	memcpy(suffix, &head, sizeof(head));
+	if (slot->size > PAGE_HEAD_SIZE)
+		copy_short(suffix + PAGE_HEAD_SIZE, entry + PAGE_VALUE_SIZE,
+		           slot->size - PAGE_HEAD_SIZE);
+	cursor->key_size = (uint16_t)(page->prefix_size + slot->size);
 }
 
 /* A move of the cursor has to wait for a page: it goes on from this key, in either direction. */
@@ -52,6 +87,7 @@ static enum btree_result pause_at(struct btree_cursor *cursor, struct bytes key)
 	if (key.size > 0)
 		memmove(cursor->key, key.data, key.size);
 	cursor->key_size = (uint16_t)key.size;
+	cursor->leaf = NULL;
 	cursor->at_entry = false;
 	return BTREE_MISS;
 }
@@ -82,8 +118,9 @@ static enum btree_result settle(struct btree_cursor *cursor, struct btree_node *
 		index = reverse ? page->count : 0;
 	}
 	index -= reverse;
-	cursor->key_size = (uint16_t)page_key(page, index, cursor->key).size;
-	cursor->value = page_value(page, index);
+	if (cursor->leaf != leaf || cursor->change_count != leaf->tree->change_count)
+		memcpy(cursor->key, page->body, page->prefix_size);
+	copy_entry(cursor, page, index);
 	cursor->leaf = leaf;
 	cursor->index = index;
 	cursor->change_count = leaf->tree->change_count;
@@ -130,6 +167,12 @@ enum btree_result btree_next(struct btree_cursor *cursor, bool reverse, struct b
 
 	if (!cursor->at_entry)
 		return seek(cursor, key, reverse, miss);
+	if (cursor->change_count == tree->change_count && !reverse &&
+	    index + 1 < leaf->page->count) {
+		cursor->index = index + 1;
+		copy_entry(cursor, leaf->page, index + 1);
+		return BTREE_OK;
+	}
 	if (cursor->change_count != tree->change_count) {
 		leaf = btree_descend(tree, key, miss);
 		if (leaf == NULL)
@@ -176,6 +219,23 @@ static void validate_fences(struct btree_node *node)
 		assert(bytes_compare(page_key(page, page->count - 1u, buf), upper) < 0);
 }
 
+/* The heads lead where the page does. */
+static void validate_heads(struct btree_node *node)
+{
+	uint8_t buf[PAGE_KEY_BUF_SIZE];
+
+	if (node->children == NULL || node_table(node)->stale)
+		return;
+	for (uint32_t i = 1; i < node->page->count; i++) {
+		struct bytes key = page_key(node->page, i, buf);
+
+		assert(node_child(node, key) == i);
+		key.size--;
+		if (key.size >= node->page->prefix_size)
+			assert(node_child(node, key) == page_child(node->page, key));
+	}
+}
+
 static void validate_node(struct btree_node *node)
 {
 	const struct btree *tree = node->tree;
@@ -188,6 +248,7 @@ static void validate_node(struct btree_node *node)
 	assert((page->level > 0) == (node->children != NULL));
 	assert(node->dirty || page->address != 0);
 	validate_fences(node);
+	validate_heads(node);
 	for (uint32_t i = 0; node->children != NULL && i < page->count; i++) {
 		const struct btree_node *child = node->children[i];
 

@@ -46,6 +46,37 @@ enum {
 };
 
 /*
+ * What an inner node has besides its page, in a page of its own: its children, and the first eight
+ * bytes in which its separators differ, as numbers. Most descents look at nothing else.
+ */
+struct btree_table {
+	struct btree_node *children[PAGE_ENTRIES_MAX + 1]; /* one more while it is being split */
+	uint64_t heads[PAGE_ENTRIES_MAX - 1];              /* of the slots from 1 on */
+	uint16_t count, prefix_size;                       /* of the page; count: of heads */
+	uint8_t shared_size; /* of what all separators go on with after the prefix */
+	bool stale;          /* the page has changed since heads were made */
+	uint8_t shared[26];
+};
+
+_Static_assert(sizeof(struct btree_table) == BTREE_PAGE_SIZE, "comes from the pool of pages");
+
+static inline struct btree_table *node_table(const struct btree_node *node)
+{
+	return (struct btree_table *)(void *)node->children;
+}
+
+static inline void node_set_stale(struct btree_node *node)
+{
+	if (node->children != NULL)
+		node_table(node)->stale = true;
+}
+
+/* Makes the heads anew from the page. */
+void node_refresh(struct btree_node *node);
+/* The child that a key belongs to, looked up in the page where heads do not tell. */
+uint32_t node_child(const struct btree_node *node, struct bytes key);
+
+/*
  * Pages that an insertion takes at most: per level both halves of a split and a table of children,
  * a root with its table, a copy.
  */

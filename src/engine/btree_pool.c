@@ -114,8 +114,9 @@ struct btree_node *pool_take_node(struct btree *tree, struct btree_page *page)
 	*node = (struct btree_node){ .tree = tree, .page = page, .referenced = true };
 	if (page->level > 0) {
 		node->children = (void *)pool_take_page(pool);
-		pool->table_count++;
 		memset(node->children, 0, BTREE_PAGE_SIZE);
+		node_set_stale(node);
+		pool->table_count++;
 	}
 	return node;
 }

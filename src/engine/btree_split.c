@@ -239,6 +239,7 @@ static struct btree_node *split(struct btree_node *node, const struct btree_inse
 	if (page->level > 0)
 		split_children(node, right_node, insertion, cut);
 	node_renew(node, left);
+	node_set_stale(node);
 	node->run = 0;
 	tree->change_count++;
 	return right_node;
@@ -268,6 +269,7 @@ static void insert(struct btree_node *node, const struct btree_insertion *insert
 	page_insert(node->page, insertion->index, insertion->key, insertion->value);
 	if (insertion->child != NULL)
 		node_attach(node, insertion->index, insertion->child);
+	node_set_stale(node);
 	node->tree->change_count++;
 }
 
@@ -393,6 +395,8 @@ static bool merge(struct btree_node *left, struct btree_node *right)
 	parent->children[parent->page->count] = NULL;
 	parent->resident_count--;
 	node_kill(right);
+	node_set_stale(left);
+	node_set_stale(parent);
 	left->run = 0;
 	left->tree->change_count++;
 	return true;

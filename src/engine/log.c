@@ -82,7 +82,8 @@ static enum status open_frame(struct log *log, size_t size)
 		log->stats.stalls++;
 		return STATUS_BUSY;
 	}
-	if (log->current.generation == 0 || FRAME_HEADER_SIZE + size > room_left(log)) {
+	if (log->current.generation == 0 || FRAME_HEADER_SIZE + size > room_left(log) ||
+	    (log->hurried && log->next.generation != 0)) {
 		bool had = log->current.generation != 0;
 
 		if (log->next.generation == 0) {
@@ -92,6 +93,7 @@ static enum status open_frame(struct log *log, size_t size)
 		log->current = log->next;
 		log->next.generation = 0;
 		log->next_block = 1;
+		log->hurried = !had;
 		log->switched(log, had ? sealed : UINT32_MAX);
 	}
 	frame->lsn = log->lsn_next++;

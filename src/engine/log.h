@@ -53,8 +53,9 @@ struct log {
 	struct blk *blk;
 	uint32_t segment_blocks;
 	uint32_t frame_size_max;
-	struct log_segment current, next;    /* `next` is ready: its header is durable */
-	uint32_t next_block;                 /* in current: where the next frame starts */
+	struct log_segment current, next; /* `next` is ready: its header is durable */
+	uint32_t next_block;              /* in current: where the next frame starts */
+	bool hurried; /* current was not zero-filled: left as soon as next is there */
 	struct log_frame frames[LOG_FRAMES]; /* by lsn % LOG_FRAMES */
 	struct log_frame *open;              /* NULL: none */
 	uint64_t lsn_next;                   /* of the next frame to be opened */

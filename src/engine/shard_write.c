@@ -54,13 +54,14 @@ static void drop_old(struct shard *shard, uint64_t old)
 }
 
 static void remember(struct shard *shard, uint64_t hash, const struct record *record,
-                     uint64_t location)
+                     uint64_t location, btree_hint hint)
 {
 	struct record_cache_entry entry = {
 		.version = record->version,
 		.expires_ms = record->expires_ms,
 		.location = location,
 		.lsn = log_open_lsn(&shard->log),
+		.hint = hint,
 		.flags = (uint8_t)location,
 	};
 
@@ -74,13 +75,24 @@ static void remember(struct shard *shard, uint64_t hash, const struct record *re
 static enum btree_result apply_put(struct shard *shard, uint64_t hash, const struct record *record,
                                    uint64_t location, struct btree_miss *miss)
 {
+	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+	struct btree *tree = &shard->partitions[partition].tree;
+	const struct record_cache_entry *cached =
+	        record_cache_find(shard->cache, hash, record->key);
 	uint64_t old = 0;
 	enum btree_result result;
-	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
 
-	result = btree_set(&shard->partitions[partition].tree, record->key, location, &old, miss);
-	if (result != BTREE_OK)
-		return result;
+	shard->hint = 0;
+	if (cached != NULL && cached->hint != 0 && cached->location != 0 &&
+	    btree_set_hinted(tree, cached->hint, cached->location, location)) {
+		old = cached->location;
+		shard->hint = cached->hint;
+	} else {
+		result = btree_set(tree, record->key, location, &old, miss);
+		if (result != BTREE_OK)
+			return result;
+		shard->hint = btree_last_hint(tree);
+	}
 	shard_credit(shard, location);
 	if (old != 0)
 		drop_old(shard, old);
@@ -96,6 +108,7 @@ static enum btree_result apply_delete(struct shard *shard, uint64_t hash, struct
 	enum btree_result result;
 	uint32_t partition = kv_partition_hashed(key, hash, shard->partition_count);
 
+	shard->hint = 0;
 	result = btree_remove(&shard->partitions[partition].tree, key, &old, miss);
 	if (result == BTREE_OK) {
 		drop_old(shard, old);
@@ -149,7 +162,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
-	remember(shard, op->hash, record, location);
+	remember(shard, op->hash, record, location, shard->hint);
 	op_wait_for_log(op, record->key);
 	op->result = record->version;
 	if (record->expires_ms == 0)
@@ -179,7 +192,7 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 		return op_btree_wait(req, record.key, op->hash, result, &miss);
 	record.version = shard->version_next++;
 	log_append(&shard->log, &record);
-	remember(shard, op->hash, &record, 0);
+	remember(shard, op->hash, &record, 0, 0);
 	op_wait_for_log(op, record.key);
 	return op_finish(req, STATUS_OK, finish_result);
 }
@@ -393,6 +406,15 @@ static enum op_result commit_check(struct req *req, struct commit *commit, uint3
 
 	if (op_waits(req, write->key, note->hash))
 		return OP_PARKED;
+	if (write->flags & KV_FROM_BLOB) {
+		struct record record = { .flags = 0 };
+		enum status status = blob_take(shard, write->version, &record);
+
+		if (status != STATUS_OK) {
+			op_finish(req, status, 0);
+			return OP_PARKED;
+		}
+	}
 	if (btree_find(tree_of(shard, write->key, note->hash), write->key, &location, &miss) ==
 	    BTREE_MISS)
 		return op_btree_wait(req, write->key, note->hash, BTREE_MISS, &miss);
@@ -416,27 +438,35 @@ static enum op_result commit_check(struct req *req, struct commit *commit, uint3
 	return OP_DONE;
 }
 
-static struct record commit_record(const struct kv_write *write, const struct commit_note *note)
+static struct record commit_record(struct shard *shard, const struct kv_write *write,
+                                   const struct commit_note *note)
 {
-	if (write->op == KV_DELETE)
-		return (struct record){ .type = RECORD_DELETE, .key = write->key };
-	return (struct record){
+	struct record record = {
 		.type = RECORD_PUT,
 		.flags = write->kind,
 		.key = write->key,
 		.value = write->value,
-		.expires_ms = write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
+		.expires_ms =
+		        write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
 	};
+
+	if (write->op == KV_DELETE)
+		return (struct record){ .type = RECORD_DELETE, .key = write->key };
+	if ((write->flags & KV_FROM_BLOB) &&
+	    blob_take(shard, write->version, &record) != STATUS_OK)
+		unreachable(); /* commit_check() took it before */
+	return record;
 }
 
 /* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter.
  */
-static size_t commit_size(const struct kv_commit *order, const struct commit *commit)
+static size_t commit_size(struct shard *shard, const struct kv_commit *order,
+                          const struct commit *commit)
 {
 	size_t size = 0;
 
 	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
 
 		if (order->writes[i].op != KV_GET)
 			size += record_size(record.key.size, record.value.size,
@@ -449,11 +479,13 @@ static size_t commit_size(const struct kv_commit *order, const struct commit *co
 static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit)
 {
 	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(&order->writes[i], &commit->notes[i]);
+		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
 
 		if (order->writes[i].op == KV_GET)
 			continue;
 		record.version = shard->version_next++;
+		if (record.flags & RECORD_BLOB)
+			blob_credit(shard, record.value);
 		commit->notes[i].version = record.version;
 		commit->notes[i].location = log_append(&shard->log, &record);
 	}
@@ -469,7 +501,7 @@ static enum op_result commit_apply(struct req *req)
 	for (; commit->next < order->count; commit->next++, op->step = STEP_APPLY) {
 		const struct kv_write *write = &order->writes[commit->next];
 		struct commit_note *note = &commit->notes[commit->next];
-		struct record record = commit_record(write, note);
+		struct record record = commit_record(shard, write, note);
 		struct btree_miss miss;
 		enum btree_result result = BTREE_OK;
 
@@ -484,7 +516,7 @@ static enum op_result commit_apply(struct req *req)
 			return op_btree_wait(req, write->key, note->hash, result, &miss);
 		if (op->step == STEP_APPLY)
 			remember(shard, note->hash, &record,
-			         write->op == KV_PUT ? note->location : 0);
+			         write->op == KV_PUT ? note->location : 0, shard->hint);
 		if (write->op == KV_PUT && record.expires_ms != 0) {
 			enum op_result expiry;
 
@@ -493,6 +525,10 @@ static enum op_result commit_apply(struct req *req)
 			if (expiry != OP_DONE)
 				return expiry;
 		}
+	}
+	for (uint32_t i = 0; i < order->count; i++) {
+		if (order->writes[i].flags & KV_FROM_BLOB)
+			blob_published(shard, order->writes[i].version);
 	}
 	return op_finish(req, STATUS_OK, order->count);
 }
@@ -518,7 +554,7 @@ enum op_result op_commit(struct req *req)
 		if (result != OP_DONE)
 			return result;
 	}
-	size = commit_size(order, commit);
+	size = commit_size(shard, order, commit);
 	if (size == 0)
 		return op_finish(req, STATUS_OK, order->count);
 	if (is_full(shard))

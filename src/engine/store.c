@@ -176,6 +176,18 @@ void store_stop(struct store *store, unsigned worker_index, struct req *req)
 	checkpoint_notify(shard, req, true);
 }
 
+bool store_is_idle(const struct store *store, unsigned worker_index)
+{
+	const struct shard *shard = store->shards[worker_index];
+
+	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
+		if (supply_is_running(shard, (enum segment_kind)kind))
+			return false;
+	}
+	return !checkpoint_is_running(shard) && !cleaner_is_running(shard) &&
+	       !expiry_is_running(shard) && !blob_is_running(shard);
+}
+
 void store_free(struct store *store)
 {
 	if (store == NULL)

@@ -94,7 +94,10 @@ static inline unsigned store_owner(const struct store *store, uint32_t partition
 void store_stop(struct store *store, unsigned worker_index, struct req *req);
 void store_close(struct store *store, struct req *req); /* on workers[0] */
 
-/* Releases the memory. No worker runs any more. */
+/* Whether a worker's engine has nothing under way on its device. On that worker. */
+bool store_is_idle(const struct store *store, unsigned worker_index);
+
+/* Releases the memory. All are idle, and no worker runs any more. */
 void store_free(struct store *store);
 
 struct shard_stats;

@@ -247,12 +247,21 @@ void supply_release_up_to(struct shard *shard, uint64_t lsn)
 	shard->supply->scan = 0;
 }
 
+/* A store that is hardly used stays small on disk: its second segment is filled when there is use.
+ */
+static bool wants_log_segment(const struct shard *shard)
+{
+	return shard->log.current.generation == 0 || !shard->log.hurried ||
+	       shard->log.next_block > shard->segment_blocks / 64;
+}
+
 void supply_turn(struct shard *shard)
 {
 	struct supply *supply = shard->supply;
 
-	/* The log always wants one segment ahead of the one it fills. */
-	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK)
+	/* The log wants one segment ahead of the one it fills. */
+	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK &&
+	    wants_log_segment(shard))
 		supply_want(shard, SEGMENT_LOG, shard->log_urgent);
 	if (!supply->scanning || shard->read_pins > 0)
 		return;

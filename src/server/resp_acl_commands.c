@@ -485,7 +485,7 @@ static const struct resp_command acl_rows[] = {
 	{ .name = "acl|load", .arity = 2, .flags = ADMIN, .run = file_run },
 	{ .name = "acl|log", .arity = -2, .flags = ADMIN, .start = log_start },
 	{ .name = "acl|save", .arity = 2, .flags = ADMIN, .run = file_run },
-	{ .name = "acl|setuser", .arity = -3, .flags = ADMIN | RESP_SKIP_SLOWLOG,
+	{ .name = "acl|setuser", .arity = -3, .flags = ADMIN,
 	  .start = setuser_start },
 	{ .name = "acl|users", .arity = 2, .flags = ADMIN, .run = users_run },
 	{ .name = "acl|whoami", .arity = 2, .flags = PLAIN, .run = whoami_run },
@@ -495,7 +495,7 @@ static const struct resp_command commands[] = {
 	{ .name = "acl", .arity = -2, .acl = RESP_ACL_SLOW, .subcommands = acl_rows,
 	  .subcommand_count = array_count(acl_rows) },
 	{ .name = "auth", .arity = -2, .acl = RESP_ACL_CONNECTION,
-	  .flags = PLAIN | RESP_FAST | RESP_NO_AUTH | RESP_SKIP_SLOWLOG, .run = auth_run },
+	  .flags = PLAIN | RESP_FAST | RESP_NO_AUTH, .run = auth_run },
 };
 // clang-format on
 

@@ -445,7 +445,7 @@ static void admin_free(struct resp_admin *admin)
 {
 	acl_close(&admin->acl);
 	free(admin->slow);
-	free(admin->histograms);
+	free(admin->commands);
 	free(admin->texts);
 	free(admin->numbers);
 	free(admin);
@@ -463,8 +463,8 @@ enum status resp_admin_open(struct resp_server *server, const struct resp_admin_
 	admin->servers[0] = server;
 	admin->server_count = 1;
 	admin->slow = calloc(ADMIN_SLOW_MAX, sizeof(*admin->slow));
-	admin->histograms = calloc(resp_command_count() + 1, sizeof(*admin->histograms));
-	if (admin->slow == NULL || admin->histograms == NULL ||
+	admin->commands = calloc(ACL_COMMANDS_MAX, sizeof(*admin->commands));
+	if (admin->slow == NULL || admin->commands == NULL ||
 	    acl_open(&admin->acl, options->users_max > 0 ? options->users_max
 	                                                 : USERS_MAX_DEFAULT) != STATUS_OK) {
 		admin_free(admin);

@@ -53,8 +53,7 @@ size_t admin_describe_client(const struct resp_connection *connection, char *out
 	        flags & RESP_CONNECTION_MULTI ? 0 : -1, input, room,
 	        (unsigned long long)output_size(connection),
 	        (unsigned long long)(sizeof(*connection) + input + room + output_size(connection)),
-	        connection->command_count > 0 ? resp_command_at(connection->last_command)->name
-	                                      : "NULL",
+	        connection->last_command != NULL ? connection->last_command->name : "NULL",
 	        connection->user->name_size, connection->user->name, connection->protocol);
 	return text.used;
 }
@@ -642,7 +641,7 @@ static const struct resp_command commands[] = {
 	{ .name = "client", .arity = -2, .acl = RESP_ACL_SLOW, .subcommands = client_rows,
 	  .subcommand_count = array_count(client_rows) },
 	{ .name = "hello", .arity = -1,
-	  .flags = PLAIN | RESP_FAST | RESP_NO_AUTH | RESP_SKIP_SLOWLOG,
+	  .flags = PLAIN | RESP_FAST | RESP_NO_AUTH,
 	  .acl = CONNECTION, .run = hello_run },
 };
 // clang-format on

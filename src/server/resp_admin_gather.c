@@ -78,6 +78,30 @@ static void add_errors(struct admin_sum *sum, const struct resp_admin *admin)
 	}
 }
 
+static void add_command(struct admin_command_sum *to, const struct admin_command_sum *from)
+{
+	to->stats.calls += from->stats.calls;
+	to->stats.usec += from->stats.usec;
+	to->stats.rejected += from->stats.rejected;
+	to->stats.failed += from->stats.failed;
+	for (uint32_t b = 0; b < ADMIN_BUCKETS; b++)
+		to->buckets[b] += from->buckets[b];
+}
+
+/* Connections whose next call waits for the end of CLIENT PAUSE. */
+static uint64_t count_paused(const struct resp_server *server)
+{
+	const struct resp_connection *connection;
+	uint64_t count = 0;
+
+	if (server->pause == RESP_PAUSE_NONE)
+		return 0;
+	TAILQ_FOREACH (connection, &server->connections, link) {
+		count += connection->waiting != NULL;
+	}
+	return count;
+}
+
 static void gather_step(struct resp_call *call, struct resp_admin *admin)
 {
 	const struct resp_server *server = admin->server;
@@ -90,29 +114,21 @@ static void gather_step(struct resp_call *call, struct resp_admin *admin)
 	add_errors(sum, admin);
 	sum->connections += server->connection_count;
 	sum->connections_max += server->settings.connections_max;
+	sum->paused += count_paused(server);
 	sum->calls_used += server->calls_used;
 	sum->buffers_used += server->bufs->used_size;
 	sum->denied_auth += admin->acl.denied_auth;
 	sum->denied_command += admin->acl.denied_command;
 	sum->denied_key += admin->acl.denied_key;
 	sum->denied_channel += admin->acl.denied_channel;
-	for (uint32_t i = 0; i < resp_command_count(); i++) {
-		struct admin_command_sum *to = &sum->commands[i];
-		const struct resp_command_stats *from = &server->command_stats[i];
-
-		to->stats.calls += from->calls;
-		to->stats.usec += from->usec;
-		to->stats.rejected += from->rejected;
-		to->stats.failed += from->failed;
-		for (uint32_t b = 0; b < ADMIN_BUCKETS; b++)
-			to->buckets[b] += admin->histograms[i][b];
-	}
+	for (uint32_t id = 0; id < admin->acl.command_count; id++)
+		add_command(&sum->commands[id], &admin->commands[id]);
 }
 
 bool admin_gather(struct resp_call *call, resp_run_fn *home)
 {
-	size_t size =
-	        sizeof(struct admin_sum) + resp_command_count() * sizeof(struct admin_command_sum);
+	size_t size = sizeof(struct admin_sum) +
+	              admin_of(call)->acl.command_count * sizeof(struct admin_command_sum);
 
 	if (!admin_tour_pages(call, sizeof(struct admin_page) + size))
 		return false;
@@ -121,7 +137,7 @@ bool admin_gather(struct resp_call *call, resp_run_fn *home)
 	return true;
 }
 
-uint64_t admin_quantile_us(const struct admin_command_sum *command, unsigned permille)
+uint64_t admin_percentile_us(const struct admin_command_sum *command, double percentile)
 {
 	uint64_t total = 0, seen = 0;
 
@@ -129,7 +145,7 @@ uint64_t admin_quantile_us(const struct admin_command_sum *command, unsigned per
 		total += command->buckets[b];
 	for (uint32_t b = 0; b < ADMIN_BUCKETS; b++) {
 		seen += command->buckets[b];
-		if (seen > 0 && seen * 1000 >= total * permille)
+		if (seen > 0 && (double)seen * 100 >= (double)total * percentile)
 			return 1ull << b;
 	}
 	return 0;

@@ -57,9 +57,9 @@ static void put_clients(struct info *info)
 	    (ull)info->sum->connections, (ull)info->sum->connections_max);
 	PUT(info,
 	    "client_recent_max_input_buffer:0\r\nclient_recent_max_output_buffer:0\r\n"
-	    "blocked_clients:0\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n"
+	    "blocked_clients:%llu\r\ntracking_clients:0\r\nclients_in_timeout_table:0\r\n"
 	    "weir_calls_running:%llu\r\n",
-	    (ull)info->sum->calls_used);
+	    (ull)info->sum->paused, (ull)info->sum->calls_used);
 }
 
 static void put_memory(struct info *info)
@@ -176,15 +176,17 @@ static void put_modules(struct info *info)
 
 static void put_commandstats(struct info *info)
 {
-	for (uint32_t i = 0; i < resp_command_count(); i++) {
-		const struct resp_command_stats *stats = &info->sum->commands[i].stats;
+	const struct resp_acl *acl = &info->admin->acl;
+
+	for (uint32_t id = 0; id < acl->command_count; id++) {
+		const struct resp_command_stats *stats = &info->sum->commands[id].stats;
 
 		if (stats->calls + stats->rejected == 0)
 			continue;
 		PUT(info,
 		    "cmdstat_%s:calls=%llu,usec=%llu,usec_per_call=%.2f,rejected_calls=%llu,"
 		    "failed_calls=%llu\r\n",
-		    resp_command_at(i)->name, (ull)stats->calls, (ull)stats->usec,
+		    acl->commands[id]->name, (ull)stats->calls, (ull)stats->usec,
 		    stats->calls > 0 ? (double)stats->usec / (double)stats->calls : 0.0,
 		    (ull)stats->rejected, (ull)stats->failed);
 	}
@@ -197,17 +199,33 @@ static void put_errorstats(struct info *info)
 		    (ull)info->sum->errors[i].count);
 }
 
+static void put_percentiles(struct info *info, const struct admin_command_sum *command)
+{
+	const char *at = admin_text_setting(info->admin, "latency-tracking-info-percentiles");
+	double percentile;
+
+	for (bool first = true; *at != '\0'; first = false) {
+		size_t size = strcspn(at, " ");
+
+		if (number_parse_double(bytes_of(at, size), &percentile))
+			PUT(info, "%sp%g=%llu.000", first ? "" : ",", percentile,
+			    (ull)admin_percentile_us(command, percentile));
+		at += size + (at[size] == ' ');
+	}
+}
+
 static void put_latencystats(struct info *info)
 {
-	for (uint32_t i = 0; i < resp_command_count(); i++) {
-		const struct admin_command_sum *command = &info->sum->commands[i];
+	const struct resp_acl *acl = &info->admin->acl;
 
-		if (command->stats.calls == 0)
+	if (!info->admin->latency_tracked)
+		return;
+	for (uint32_t id = 0; id < acl->command_count; id++) {
+		if (info->sum->commands[id].stats.calls == 0)
 			continue;
-		PUT(info,
-		    "latency_percentiles_usec_%s:p50=%llu.000,p99=%llu.000,p99.9=%llu.000\r\n",
-		    resp_command_at(i)->name, (ull)admin_quantile_us(command, 500),
-		    (ull)admin_quantile_us(command, 990), (ull)admin_quantile_us(command, 999));
+		PUT(info, "latency_percentiles_usec_%s:", acl->commands[id]->name);
+		put_percentiles(info, &info->sum->commands[id]);
+		PUT(info, "\r\n");
 	}
 }
 

@@ -20,8 +20,8 @@ enum {
 	ADMIN_CLIENT_MAX = 512,      /* bytes of a line of CLIENT LIST */
 	ADMIN_SAMPLES = 4,           /* of the rates of INFO */
 	ADMIN_SAMPLE_NS = 500 * 1000 * 1000,
-	ADMIN_BUCKETS = 32,        /* of a command's latency: powers of two of a microsecond */
-	ADMIN_WORDS_COMMAND = 512, /* words of CONFIG SET and HELLO looked at */
+	ADMIN_BUCKETS = 32,       /* of a command's latency: powers of two of a microsecond */
+	ADMIN_WORDS_COMMAND = 64, /* words of CONFIG GET and SET looked at */
 };
 
 struct admin_slow {
@@ -51,6 +51,12 @@ struct admin_sample {
 	uint64_t at_ns, commands, bytes_in, bytes_out;
 };
 
+/* What calls of one command, or subcommand, came to. */
+struct admin_command_sum {
+	struct resp_command_stats stats;
+	uint32_t buckets[ADMIN_BUCKETS]; /* by time */
+};
+
 /* One per worker. Memory: taken when opened. Thread: its worker's. */
 struct resp_admin {
 	struct resp_server *server;
@@ -72,9 +78,10 @@ struct resp_admin {
 	uint64_t slow_id;
 	int64_t slow_after_us, latency_after_ms; /* < 0, 0: never */
 	uint32_t slow_max;
+	bool latency_tracked;
 	struct admin_latency latencies[ADMIN_LATENCY_EVENTS];
 	struct admin_error errors[ADMIN_ERRORS_MAX];
-	uint32_t (*histograms)[ADMIN_BUCKETS]; /* by command index */
+	struct admin_command_sum *commands; /* by acl_command_id() */
 	struct admin_sample samples[ADMIN_SAMPLES];
 	uint32_t sample_next;
 	struct timer sampler, pause_timer;
@@ -160,25 +167,21 @@ const char *admin_text_setting(const struct resp_admin *admin, const char *name)
  * resp_admin_gather.c: what all workers have counted, added up in the first page of the tour.
  * home() runs with the sum, and gives the pages back. False: replied.
  */
-struct admin_command_sum {
-	struct resp_command_stats stats;
-	uint32_t buckets[ADMIN_BUCKETS];
-};
 struct admin_sum {
 	struct resp_stats stats;
 	struct resp_facts facts;
-	uint64_t connections, connections_max, calls_used, buffers_used, commands_per_s;
+	uint64_t connections, connections_max, paused, calls_used, buffers_used, commands_per_s;
 	uint64_t bytes_in_per_s, bytes_out_per_s;
 	uint64_t denied_auth, denied_command, denied_key, denied_channel;
 	uint64_t keys[RESP_DATABASES]; /* set by INFO */
 	uint8_t db, space;             /* which of them comes next */
 	struct admin_error errors[ADMIN_ERRORS_MAX];
-	struct admin_command_sum commands[]; /* by command index */
+	struct admin_command_sum commands[]; /* by acl_command_id() */
 };
 bool admin_gather(struct resp_call *call, resp_run_fn *home);
 struct admin_sum *admin_sum(struct resp_call *call);
-/* Microseconds that `permille` of the calls stayed below. */
-uint64_t admin_quantile_us(const struct admin_command_sum *command, unsigned permille);
+/* Microseconds that so much of the calls, of 100, stayed below. */
+uint64_t admin_percentile_us(const struct admin_command_sum *command, double percentile);
 
 /* resp_admin_log.c */
 void admin_observe(struct resp_call *call, uint64_t duration_ns);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SLOWLOG and LATENCY, and what they keep of each call that ends. */
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/assert.h"
 #include "base/macros.h"
@@ -30,6 +31,27 @@ static void put_word(struct admin_slow *slow, uint32_t word, struct bytes text)
 	slow->word_sizes[word] = (uint16_t)(size + (size_t)more);
 }
 
+/* Whether a word of a call may not be told: passwords, and all about users. */
+static bool is_secret(const struct resp_call *call, uint32_t word)
+{
+	static const char *const settings[] = { "requirepass", "masterauth", "masteruser" };
+	const struct bytes *argv = call->argv;
+
+	if (resp_word_is(argv[0], "auth"))
+		return word >= 1;
+	if (resp_word_is(argv[0], "acl"))
+		return word >= 2 && resp_word_is(argv[1], "setuser");
+	if (resp_word_is(argv[0], "hello"))
+		return (word >= 3 && resp_word_is(argv[word - 1], "auth")) ||
+		       (word >= 4 && resp_word_is(argv[word - 2], "auth"));
+	for (uint32_t i = 0; i < array_count(settings); i++) {
+		if (word >= 3 && resp_word_is(argv[0], "config") &&
+		    resp_word_is(argv[word - 1], settings[i]))
+			return true;
+	}
+	return false;
+}
+
 static void slow_add(struct resp_admin *admin, const struct resp_call *call, uint64_t duration_us)
 {
 	struct admin_slow *slow = &admin->slow[admin->slow_next++ % ADMIN_SLOW_MAX];
@@ -46,7 +68,7 @@ static void slow_add(struct resp_admin *admin, const struct resp_call *call, uin
 	if (connection->stream != NULL)
 		snprintf(slow->peer, sizeof(slow->peer), "%s", connection->stream->peer);
 	for (uint32_t i = 0; i < words; i++)
-		put_word(slow, i, call->argv[i]);
+		put_word(slow, i, is_secret(call, i) ? BYTES("(redacted)") : call->argv[i]);
 	if (call->argc > words) {
 		int size = snprintf(more, sizeof(more), "... (%u more arguments)",
 		                    call->argc - words + 1);
@@ -99,19 +121,35 @@ static void count_error(struct resp_admin *admin, const char *code)
 	}
 }
 
+static void count_call(struct resp_admin *admin, const struct resp_call *call, uint64_t duration_us)
+{
+	uint32_t id = acl_command_id(&admin->acl, call->command_index, call->command);
+	unsigned bucket = duration_us > 1 ? 64 - (unsigned)__builtin_clzll(duration_us - 1) : 0;
+	struct admin_command_sum *command = &admin->commands[id];
+
+	if (call->phase != RESP_CALL_RUNNING) {
+		command->stats.rejected++;
+		return;
+	}
+	command->stats.calls++;
+	command->stats.usec += duration_us;
+	command->stats.failed += call->failed;
+	if (admin->latency_tracked)
+		command->buckets[bucket < ADMIN_BUCKETS ? bucket : ADMIN_BUCKETS - 1]++;
+}
+
 void admin_observe(struct resp_call *call, uint64_t duration_ns)
 {
 	struct resp_admin *admin = admin_of(call);
 	uint64_t duration_us = duration_ns / 1000;
-	unsigned bucket = duration_us > 1 ? 64 - (unsigned)__builtin_clzll(duration_us - 1) : 0;
 
-	if (bucket >= ADMIN_BUCKETS)
-		bucket = ADMIN_BUCKETS - 1;
 	if (call->failed)
 		count_error(admin, call->error_code);
+	if (call->command == NULL)
+		return;
+	count_call(admin, call, duration_us);
 	if (call->phase != RESP_CALL_RUNNING)
 		return;
-	admin->histograms[call->command_index][bucket]++;
 	if (admin->slow_after_us >= 0 && duration_us >= (uint64_t)admin->slow_after_us &&
 	    !(call->command->flags & RESP_SKIP_SLOWLOG) && admin->slow_max > 0)
 		slow_add(admin, call, duration_us);
@@ -203,7 +241,8 @@ static void slow_get_start(struct resp_call *call)
 	int64_t count = SLOW_COUNT_DEFAULT;
 
 	if (call->argc > 3) {
-		resp_reply_error(call, "ERR wrong number of arguments for 'slowlog|get' command");
+		resp_reply_error(call, "ERR unknown subcommand or wrong number of arguments for "
+		                       "'get'. Try SLOWLOG HELP.");
 	} else if (call->argc == 3 && (!number_parse_int64(call->argv[2], &count) || count < -1)) {
 		resp_reply_error(call, "ERR count should be greater than or equal to -1");
 	} else {
@@ -365,12 +404,17 @@ static void graph_run(struct resp_call *call)
 	resp_reply_error(call, "ERR LATENCY GRAPH is not supported; use LATENCY HISTORY");
 }
 
-static bool is_shown(const struct resp_call *call, const struct admin_sum *sum, uint32_t index)
+/* A command stands for its subcommands, too. */
+static bool is_shown(const struct resp_call *call, const struct admin_sum *sum, uint32_t id)
 {
-	if (sum->commands[index].stats.calls == 0)
+	const char *name = admin_of(call)->acl.commands[id]->name;
+
+	if (sum->commands[id].stats.calls == 0)
 		return false;
 	for (uint32_t i = 2; i < call->argc; i++) {
-		if (resp_word_is(call->argv[i], resp_command_at(index)->name))
+		if (resp_word_is(call->argv[i], name) ||
+		    (call->argv[i].size == strcspn(name, "|") &&
+		     strncasecmp((const char *)call->argv[i].data, name, call->argv[i].size) == 0))
 			return true;
 	}
 	return call->argc == 2;
@@ -399,17 +443,18 @@ static void reply_histogram(struct resp_call *call, const struct admin_command_s
 
 static void histogram_home(struct resp_call *call)
 {
+	const struct resp_acl *acl = &admin_of(call)->acl;
 	const struct admin_sum *sum = admin_sum(call);
 	uint64_t count = 0;
 
-	for (uint32_t i = 0; i < resp_command_count(); i++)
-		count += is_shown(call, sum, i);
+	for (uint32_t id = 0; id < acl->command_count; id++)
+		count += is_shown(call, sum, id);
 	resp_reply_map(call, count);
-	for (uint32_t i = 0; i < resp_command_count(); i++) {
-		if (!is_shown(call, sum, i))
+	for (uint32_t id = 0; id < acl->command_count; id++) {
+		if (!is_shown(call, sum, id))
 			continue;
-		resp_reply_text(call, resp_command_at(i)->name);
-		reply_histogram(call, &sum->commands[i]);
+		resp_reply_text(call, acl->commands[id]->name);
+		reply_histogram(call, &sum->commands[id]);
 	}
 	admin_tour_pages_free(admin_tour(call));
 }

@@ -140,7 +140,10 @@ static void flush_run(struct resp_call *call)
 {
 	if (call->argc > 3 || (call->argc == 3 && !resp_word_is(call->argv[2], "sync") &&
 	                       !resp_word_is(call->argv[2], "async")))
-		resp_reply_syntax_error(call);
+		resp_reply_error(call,
+		                 resp_word_is(call->argv[0], "function")
+		                         ? "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"
+		                         : "ERR SCRIPT FLUSH only support SYNC|ASYNC option");
 	else
 		resp_reply_ok(call);
 }

@@ -13,16 +13,19 @@
 #include "server/number.h"
 #include "server/resp_admin_internal.h"
 
+enum { PERCENTILES_MAX = 8 }; /* so that INFO has room for them */
+
 enum setting_type {
 	SETTING_BOOL,
 	SETTING_NUMBER,
 	SETTING_SIZE,   /* bytes, with units */
 	SETTING_CHOICE, /* one word of `text` */
 	SETTING_TEXT,
-	SETTING_SAVE,   /* pairs of seconds and changes */
-	SETTING_EVENTS, /* letters of classes of events */
-	SETTING_SECRET, /* never told */
-	SETTING_ALIAS,  /* another name: of the one in `text` */
+	SETTING_SAVE,        /* pairs of seconds and changes */
+	SETTING_EVENTS,      /* letters of classes of events */
+	SETTING_PERCENTILES, /* numbers of 0 .. 100 */
+	SETTING_SECRET,      /* never told */
+	SETTING_ALIAS,       /* another name: of the one in `text` */
 };
 
 struct setting {
@@ -99,6 +102,12 @@ static const struct setting settings[] = {
 	FIXED("unixsocket", SETTING_TEXT, 0, ""),
 	/* These are remembered. */
 	CHOICE("acl-pubsub-default", "allchannels, resetchannels", 1),
+	NUMBER("active-defrag-cycle-max", 1, 99, 25),
+	NUMBER("active-defrag-cycle-min", 1, 99, 1),
+	SIZE("active-defrag-ignore-bytes", 1, INT64_MAX, 100ll << 20),
+	NUMBER("active-defrag-max-scan-fields", 1, INT64_MAX, 1000),
+	NUMBER("active-defrag-threshold-lower", 0, 1000, 10),
+	NUMBER("active-defrag-threshold-upper", 0, 1000, 100),
 	NUMBER("active-expire-effort", 1, 10, 1),
 	BOOL("activedefrag", 0),
 	BOOL("activerehashing", 1),
@@ -106,7 +115,9 @@ static const struct setting settings[] = {
 	CHOICE("appendfsync", "everysec, always, no", 1),
 	BOOL("appendonly", 1),
 	NUMBER("auto-aof-rewrite-percentage", 0, INT_MAX, 100),
+	SIZE("auto-aof-rewrite-min-size", 0, INT64_MAX, 64ll << 20),
 	TEXT("bind", "*"),
+	TEXT("bind-source-addr", ""),
 	NUMBER("busy-reply-threshold", 0, INT64_MAX, 5000),
 	TEXT("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub "
 	     "33554432 8388608 60"),
@@ -121,6 +132,7 @@ static const struct setting settings[] = {
 	SIZE("hll-sparse-max-bytes", 0, INT64_MAX, 3000),
 	NUMBER("hz", 0, INT_MAX, 10),
 	BOOL("latency-tracking", 1),
+	{ "latency-tracking-info-percentiles", SETTING_PERCENTILES, false, 0, 0, 0, "50 99 99.9" },
 	BOOL("lazyfree-lazy-eviction", 0),
 	BOOL("lazyfree-lazy-expire", 0),
 	BOOL("lazyfree-lazy-server-del", 0),
@@ -133,6 +145,8 @@ static const struct setting settings[] = {
 	ALIAS("list-max-ziplist-size", "list-max-listpack-size"),
 	CHOICE("loglevel", "debug, verbose, notice, warning", 2),
 	ALIAS("lua-time-limit", "busy-reply-threshold"),
+	TEXT("masterauth", ""),
+	TEXT("masteruser", ""),
 	SIZE("maxmemory-clients", 0, INT64_MAX, 0),
 	NUMBER("maxmemory-eviction-tenacity", 0, 100, 10),
 	CHOICE("maxmemory-policy", POLICIES, 7),
@@ -140,14 +154,24 @@ static const struct setting settings[] = {
 	NUMBER("min-replicas-max-lag", 0, INT_MAX, 10),
 	NUMBER("min-replicas-to-write", 0, INT_MAX, 0),
 	BOOL("no-appendfsync-on-rewrite", 0),
+	CHOICE("oom-score-adj", "no, yes, relative, absolute", 0),
+	TEXT("proc-title-template", ""),
 	{ "notify-keyspace-events", SETTING_EVENTS, false, 0, 0, 0, "" },
 	BOOL("protected-mode", 1),
 	BOOL("rdbchecksum", 1),
 	BOOL("rdbcompression", 1),
 	SIZE("repl-backlog-size", 1, INT64_MAX, 1ll << 20),
+	NUMBER("repl-backlog-ttl", 0, INT64_MAX, 3600),
+	BOOL("repl-disable-tcp-nodelay", 0),
+	CHOICE("repl-diskless-load", "disabled, on-empty-db, swapdb", 0),
 	BOOL("repl-diskless-sync", 1),
 	NUMBER("repl-diskless-sync-delay", 0, INT_MAX, 5),
+	NUMBER("repl-ping-replica-period", 1, INT_MAX, 10),
+	ALIAS("repl-ping-slave-period", "repl-ping-replica-period"),
 	NUMBER("repl-timeout", 1, INT_MAX, 60),
+	BOOL("replica-ignore-maxmemory", 1),
+	BOOL("replica-lazy-flush", 0),
+	NUMBER("replica-priority", 0, INT_MAX, 100),
 	BOOL("replica-read-only", 1),
 	BOOL("replica-serve-stale-data", 1),
 	CHOICE("sanitize-dump-payload", "no, yes, clients", 1),
@@ -156,6 +180,11 @@ static const struct setting settings[] = {
 	NUMBER("set-max-listpack-entries", 0, INT64_MAX, 128),
 	SIZE("set-max-listpack-value", 0, INT64_MAX, 64),
 	NUMBER("shutdown-timeout", 0, INT_MAX, 10),
+	TEXT("shutdown-on-sigint", "default"),
+	TEXT("shutdown-on-sigterm", "default"),
+	ALIAS("slave-priority", "replica-priority"),
+	ALIAS("slave-read-only", "replica-read-only"),
+	ALIAS("slave-serve-stale-data", "replica-serve-stale-data"),
 	BOOL("stop-writes-on-bgsave-error", 1),
 	SIZE("stream-node-max-bytes", 0, INT64_MAX, 4096),
 	NUMBER("stream-node-max-entries", 0, INT64_MAX, 100),
@@ -177,7 +206,8 @@ struct value {
 static bool is_text(const struct setting *setting)
 {
 	return setting->type == SETTING_TEXT || setting->type == SETTING_SAVE ||
-	       setting->type == SETTING_EVENTS || setting->type == SETTING_SECRET;
+	       setting->type == SETTING_EVENTS || setting->type == SETTING_PERCENTILES ||
+	       setting->type == SETTING_SECRET;
 }
 
 static int find_exact(const char *name)
@@ -234,6 +264,7 @@ static void take_effect(struct resp_admin *admin)
 	now->bulk_max = at_most(admin_number(admin, "proto-max-bulk-len"), KV_VALUE_MAX);
 	admin->slow_after_us = admin_number(admin, "slowlog-log-slower-than");
 	admin->slow_max = (uint32_t)at_most(admin_number(admin, "slowlog-max-len"), ADMIN_SLOW_MAX);
+	admin->latency_tracked = admin_number(admin, "latency-tracking");
 	admin->latency_after_ms = admin_number(admin, "latency-monitor-threshold");
 	admin->acl.log_max = (uint32_t)at_most(admin_number(admin, "acllog-max-len"), ACL_LOG_MAX);
 	if (admin->acl.log_count > admin->acl.log_max)
@@ -297,6 +328,7 @@ static size_t format_value(const struct resp_admin *admin, uint32_t row, char *o
 	case SETTING_TEXT:
 	case SETTING_SAVE:
 	case SETTING_EVENTS:
+	case SETTING_PERCENTILES:
 	case SETTING_SECRET:
 		return (size_t)snprintf(out, ADMIN_VALUE_MAX, "%s", admin->texts[row]);
 	case SETTING_ALIAS:
@@ -305,29 +337,44 @@ static size_t format_value(const struct resp_admin *admin, uint32_t row, char *o
 	unreachable();
 }
 
-static bool is_asked(const struct resp_call *call, const char *name)
+/* Longer patterns than any name has use for are not worth the time that they take. */
+static bool is_pattern_of(struct bytes pattern, const char *name)
 {
-	for (uint32_t i = 2; i < call->argc; i++) {
-		if (glob_match(call->argv[i], admin_text_of(name), true))
-			return true;
-	}
-	return false;
+	return pattern.size <= ADMIN_VALUE_MAX && glob_match(pattern, admin_text_of(name), true);
 }
 
+/* Whether the word at `index` is the first that asks for it. */
+static bool is_asked_at(const struct resp_call *call, uint32_t index, const char *name)
+{
+	if (!is_pattern_of(call->argv[index], name))
+		return false;
+	for (uint32_t i = 2; i < index; i++) {
+		if (is_pattern_of(call->argv[i], name))
+			return false;
+	}
+	return true;
+}
+
+/* In the order asked for. */
 static void get_run(struct resp_call *call)
 {
 	const struct resp_admin *admin = admin_of(call);
+	uint32_t words = call->argc < ADMIN_WORDS_COMMAND ? call->argc : ADMIN_WORDS_COMMAND;
 	char value[ADMIN_VALUE_MAX];
 	uint64_t count = 0;
 
-	for (uint32_t i = 0; i < array_count(settings); i++)
-		count += is_asked(call, settings[i].name);
+	for (uint32_t w = 2; w < words; w++) {
+		for (uint32_t i = 0; i < array_count(settings); i++)
+			count += is_asked_at(call, w, settings[i].name);
+	}
 	resp_reply_map(call, count);
-	for (uint32_t i = 0; i < array_count(settings); i++) {
-		if (!is_asked(call, settings[i].name))
-			continue;
-		resp_reply_text(call, settings[i].name);
-		resp_reply_bulk(call, bytes_of(value, format_value(admin, i, value)));
+	for (uint32_t w = 2; w < words; w++) {
+		for (uint32_t i = 0; i < array_count(settings); i++) {
+			if (!is_asked_at(call, w, settings[i].name))
+				continue;
+			resp_reply_text(call, settings[i].name);
+			resp_reply_bulk(call, bytes_of(value, format_value(admin, i, value)));
+		}
 	}
 }
 
@@ -419,6 +466,32 @@ static const char *parse_events(struct value *value)
 	return NULL;
 }
 
+static const char *parse_percentiles(struct value *value)
+{
+	char told[ADMIN_VALUE_MAX];
+	struct admin_text out = { told, sizeof(told) - 1, 0, false };
+	const char *at = value->text;
+	unsigned count = 0;
+
+	while (*at != '\0') {
+		size_t size = strcspn(at, " ");
+		double number;
+
+		if (size > 0) {
+			if (!number_parse_double(bytes_of(at, size), &number) || number < 0 ||
+			    number > 100)
+				return "percentiles are numbers of 0 to 100";
+			if (++count > PERCENTILES_MAX)
+				return "at most 8 percentiles are told";
+			admin_put(&out, out.used > 0 ? " %g" : "%g", number);
+		}
+		at += size + (at[size] == ' ');
+	}
+	memcpy(value->text, told, out.used);
+	value->text[out.used] = '\0';
+	return NULL;
+}
+
 /* `error`: room for a text of ADMIN_VALUE_MAX bytes. */
 static const char *parse(const struct setting *setting, struct bytes text, struct value *value,
                          char *error)
@@ -444,6 +517,8 @@ static const char *parse(const struct setting *setting, struct bytes text, struc
 		return parse_save(value);
 	case SETTING_EVENTS:
 		return parse_events(value);
+	case SETTING_PERCENTILES:
+		return parse_percentiles(value);
 	case SETTING_TEXT:
 	case SETTING_SECRET:
 		return NULL;
@@ -556,7 +631,7 @@ static void resetstat_step(struct resp_call *call, struct resp_admin *admin)
 	memset(server->command_stats, 0,
 	       (resp_command_count() + 1) * sizeof(*server->command_stats));
 	memset(admin->errors, 0, sizeof(admin->errors));
-	memset(admin->histograms, 0, (resp_command_count() + 1) * sizeof(*admin->histograms));
+	memset(admin->commands, 0, ACL_COMMANDS_MAX * sizeof(*admin->commands));
 	memset(admin->samples, 0, sizeof(admin->samples));
 	admin->acl.denied_auth = admin->acl.denied_command = 0;
 	admin->acl.denied_key = admin->acl.denied_channel = 0;

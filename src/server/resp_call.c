@@ -282,7 +282,7 @@ static bool call_is_allowed(struct resp_call *call)
 	}
 	if (!resp_call_resolve(call))
 		return false;
-	connection->last_command = (uint16_t)call->command_index;
+	connection->last_command = call->command;
 	if ((connection->flags & RESP_CONNECTION_MULTI) && (call->command->flags & RESP_NO_MULTI)) {
 		resp_reply_error(call, "ERR Command not allowed inside a transaction");
 		return false;

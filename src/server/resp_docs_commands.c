@@ -167,7 +167,7 @@ static void info_run(struct resp_call *call)
 		if (command != NULL)
 			reply_info(call, command);
 		else
-			resp_reply_null_array(call);
+			resp_reply_null(call);
 	}
 }
 

@@ -264,7 +264,7 @@ struct resp_connection {
 	uint8_t protocol; /* 2 or 3 */
 	uint8_t name_size;
 	char name[RESP_NAME_MAX + 1];
-	uint16_t last_command; /* index */
+	const struct resp_command *last_command; /* NULL: none yet */
 	struct resp_parser parser;
 	struct buf *input;           /* bytes received and not yet parsed, or NULL */
 	uint32_t input_start;        /* of input->used */

@@ -45,7 +45,7 @@ struct worker *sim_worker(struct sim *sim, unsigned node, unsigned index);
 struct prng *sim_prng(struct sim *sim);     /* what the scheduler draws from */
 uint64_t sim_now_ns(const struct sim *sim); /* of devices; a node's own clock starts elsewhere */
 
-/* Makes a worker run a turn. From anywhere but inside its own turn. */
+/* Makes a worker run a turn; inside of its own: another one. */
 void sim_wake(struct sim *sim, unsigned node, unsigned index);
 
 /* A worker that is held has no turns: as if its thread had not been started yet. */

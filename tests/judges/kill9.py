@@ -22,6 +22,10 @@ BLOB_SIZE = 300000
 ABSENT = (0, None)
 
 
+class Refused(str):
+    """An error reply."""
+
+
 class Connection:
     """A RESP2 client: commands out, replies in order."""
 
@@ -54,7 +58,7 @@ class Connection:
         if kind == b"*":
             return [self.reply() for _ in range(max(int(rest), 0))]
         if kind == b"-":
-            raise AssertionError(f"error reply: {rest.decode(errors='replace')}")
+            return Refused(rest.decode(errors="replace"))
         return int(rest) if kind == b":" else rest
 
     def close(self):
@@ -69,6 +73,7 @@ class Writer:
     def __init__(self, index, seed):
         self.index, self.random = index, random.Random(seed * 1000 + index)
         self.number, self.acknowledged_count = 0, 0
+        self.refused = []  # error replies: there must be none
         self.acked = {}  # key: state
         self.sent = {}   # key: states not acknowledged yet, in order
 
@@ -103,8 +108,11 @@ class Writer:
                         self.sent.setdefault(key, []).append(state)
                 connection.send(*[command for commands, _ in batch for command in commands])
                 for commands, states in batch:
-                    for _ in commands:
-                        connection.reply()
+                    refused = [(command, reply) for command in commands
+                               for reply in [connection.reply()] if isinstance(reply, Refused)]
+                    if refused:
+                        self.refused += refused
+                        continue
                     for key, state in states:
                         self.acked[key] = state
                         self.sent[key] = [s for s in self.sent[key] if s[0] > state[0]]
@@ -115,7 +123,9 @@ class Writer:
     def verify(self, connection):
         """What is wrong now; then what is there becomes the acknowledged state."""
         keys = sorted(set(self.acked) | set(self.sent))
-        wrong, seen = [], {}
+        wrong = [f"{command[0].decode()} {b' '.join(command[1:])[:30]}: {reply}"
+                 for command, reply in self.refused[:3]]
+        self.refused, seen = [], {}
         for first in range(0, len(keys), 100):
             part = keys[first:first + 100]
             connection.send(*[(b"GET", key) for key in part])
