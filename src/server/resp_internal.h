@@ -38,6 +38,12 @@ void resp_sweep_start(struct resp_server *server);
 unsigned resp_connections_run(struct actor *actor);
 void resp_connections_settle(struct actor *actor);
 
+/* Whether resp_call_get() would find one. */
+static inline bool resp_calls_are_left(const struct resp_server *server)
+{
+	return server->calls_used < server->calls_max;
+}
+
 /* resp_call.c: arguments, then the life of a call. */
 struct resp_call *resp_call_get(struct resp_connection *connection); /* NULL: none is free */
 void resp_call_free(struct resp_call *call);
