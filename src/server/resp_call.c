@@ -280,7 +280,7 @@ bool resp_call_resolve(struct resp_call *call)
 	return check_arity(call);
 }
 
-static bool is_out_of_memory(const struct resp_server *server)
+bool resp_is_out_of_memory(const struct resp_server *server)
 {
 	return server->settings.memory_max != 0 &&
 	       server->bufs->used_size + (1 << 20) > server->settings.memory_max;
@@ -308,7 +308,7 @@ static bool call_is_allowed(struct resp_call *call)
 	}
 	if (call->server->authorize != NULL && !call->server->authorize(call))
 		return false;
-	if ((call->command->flags & RESP_DENYOOM) && is_out_of_memory(call->server)) {
+	if ((call->command->flags & RESP_DENYOOM) && resp_is_out_of_memory(call->server)) {
 		resp_reply_error(call, "OOM command not allowed when used memory > 'maxmemory'.");
 		return false;
 	}
