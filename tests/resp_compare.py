@@ -53,7 +53,7 @@ NUMBERS = [b"0", b"1", b"-1", b"5", b"-5", b"10", b"100", b"9223372036854775807"
            b"abc", b"", b"3e2", b"inf", b"0x10", b"1e400"]
 OFFSETS = [b"0", b"1", b"7", b"8", b"63", b"1000", b"-1", b"4294967296", b"x", b"#2"]
 INDEXES = [b"0", b"1", b"2", b"-1", b"-2", b"-100", b"100", b"5", b"x", b"9223372036854775807"]
-TIMES = [b"0", b"-1", b"100", b"1000000", b"x", b"9223372036854775807", b"-9223372036854775808"]
+TIMES = [b"0", b"-1", b"100000", b"1000000", b"x", b"9223372036854775807", b"-9223372036854775808"]
 
 def choose(r, *lists):
     return r.choice(r.choice(lists))
@@ -112,7 +112,7 @@ def command(r):
         lambda: [b"COPY", k, k2, b"DB", r.choice([b"0", b"1", b"2", b"99", b"x"])],
         lambda: [b"MOVE", k, r.choice([b"0", b"1", b"2", b"99", b"x"])],
         lambda: [b"SELECT", r.choice([b"0", b"1", b"2", b"3", b"99", b"x"])],
-        lambda: [b"DBSIZE"], lambda: [b"KEYS", r.choice([b"*", b"k*", b"k[1-3]", b"k?", b"nope", b"long*", b""])],
+        lambda: [b"KEYS", r.choice([b"*", b"k*", b"k[1-3]", b"k?", b"nope", b"long*", b""])],
         lambda: [b"LCS", k, k2] + some(r, b"LEN", b"IDX") + some(r, b"WITHMATCHLEN"),
         lambda: [b"LCS", k, k2, b"IDX", b"MINMATCHLEN", b"2"],
         lambda: [b"SETBIT", k, choose(r, OFFSETS[:6], [b"-1", b"x"]), r.choice([b"0", b"1", b"2"])],
@@ -143,8 +143,6 @@ def same_form(words, reply):
         return (b":about", int(line[1:]) // (30 if name == b"TTL" else 30000))
     if isinstance(body, bytes) and body in ENCODINGS:
         return b"$", b"some encoding"  # how a string came to be is not kept
-    if name == b"DBSIZE":
-        return b":", None  # Redis counts what has expired until it is found
     if name == b"EXEC" and isinstance(body, list):
         body = [(b"$", b"") if isinstance(b, bytes) and b in ENCODINGS else (l, b)
                 for l, b in body]
@@ -176,6 +174,9 @@ def main():
                 for i, before in enumerate(batch):
                     print("  %s%.200r" % (">" if before is words else " ", [w[:40] for w in before]))
                 print("seed %d, command %d: %r" % (seed, done, [w[:60] for w in words]))
+                if isinstance(replies[0][1], list) and isinstance(replies[1][1], list):
+                    replies = [[x for x, y in zip(replies[i][1], replies[1 - i][1]) if x != y]
+                               for i in (0, 1)]
                 print("  %.300r\n  %.300r" % (replies[0], replies[1]))
                 return 1
     print("%d commands, no difference" % done)

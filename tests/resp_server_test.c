@@ -479,6 +479,9 @@ static void test_long_values_in_a_pipeline(void **state)
 		const char *reply;
 
 		send_long(client, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n", value, SIZE, SIZE);
+		assert_string_equal(resp_ask_raw(client, "EXPIRE k 100\r\nTTL k\r\nPERSIST k\r\n"
+		                                         "TTL k\r\nSTRLEN k\r\n"),
+		                    ":1\r\n:100\r\n:1\r\n:-1\r\n:50000\r\n");
 		reply = resp_ask_raw(client, "GET k\r\nSET k short\r\nGET k\r\nAPPEND k er\r\n"
 		                             "GET k\r\nGET j\r\n");
 		assert_memory_equal(reply, "$50000\r\n", 8);

@@ -83,6 +83,11 @@ static void setbit_visit(struct resp_call *call, const struct kv_entry *entry, s
 
 	if (!check_bytes(call, entry))
 		return;
+	if (state->offset / 8 < entry->size &&
+	    bits_get(entry->value, state->offset) == (state->bit == 1)) {
+		resp_reply_i64(call, state->bit); /* nothing to write */
+		return;
+	}
 	size = edit_copy(call, entry, edit, state->offset / 8 + 1);
 	if (size == 0)
 		return;
@@ -256,7 +261,6 @@ static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
 		size = edit_copy(call, entry, edit, field->size_min);
 		if (size == 0)
 			return;
-		edit_store(entry, edit, size);
 	}
 	resp_reply_array(call, field->step_count);
 	for (uint32_t i = 0; i < field->step_count; i++) {
@@ -269,6 +273,8 @@ static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
 		else
 			resp_reply_null(call);
 	}
+	if (size > 0 && !bytes_equal(bytes_of(edit->scratch, size), entry->value))
+		edit_store(entry, edit, size);
 }
 
 /* DUMP and RESTORE. */

@@ -23,16 +23,31 @@ enum {
 
 static void call_visited(struct req *req);
 
+static struct resp_call *call_make(struct resp_server *server)
+{
+	struct resp_call *call = &server->calls[server->calls_made];
+
+	assert(server->calls_made < server->calls_max);
+	server->calls_made++;
+	call->server = server;
+	req_init(&call->req, server->worker);
+	return call;
+}
+
 struct resp_call *resp_call_get(struct resp_connection *connection)
 {
 	struct resp_server *server = connection->server;
 	struct resp_call *call = STAILQ_FIRST(&server->calls_free);
 
-	if (call == NULL)
+	if (!resp_calls_are_left(server))
 		return NULL;
-	STAILQ_REMOVE_HEAD(&server->calls_free, link);
-	/* The next one is likely wanted soon, and may have gone from the cache. */
-	__builtin_prefetch(STAILQ_FIRST(&server->calls_free), 1);
+	if (call == NULL) {
+		call = call_make(server);
+	} else {
+		STAILQ_REMOVE_HEAD(&server->calls_free, link);
+		/* The next one is likely wanted soon, and may have gone from the cache. */
+		__builtin_prefetch(STAILQ_FIRST(&server->calls_free), 1);
+	}
 	if (++server->calls_used > server->calls_used_max)
 		server->calls_used_max = server->calls_used;
 	assert(call->phase == RESP_CALL_FREE);
@@ -265,7 +280,7 @@ bool resp_call_resolve(struct resp_call *call)
 	return check_arity(call);
 }
 
-static bool is_out_of_memory(const struct resp_server *server)
+bool resp_is_out_of_memory(const struct resp_server *server)
 {
 	return server->settings.memory_max != 0 &&
 	       server->bufs->used_size + (1 << 20) > server->settings.memory_max;
@@ -293,7 +308,7 @@ static bool call_is_allowed(struct resp_call *call)
 	}
 	if (call->server->authorize != NULL && !call->server->authorize(call))
 		return false;
-	if ((call->command->flags & RESP_DENYOOM) && is_out_of_memory(call->server)) {
+	if ((call->command->flags & RESP_DENYOOM) && resp_is_out_of_memory(call->server)) {
 		resp_reply_error(call, "OOM command not allowed when used memory > 'maxmemory'.");
 		return false;
 	}
@@ -515,10 +530,21 @@ static bool visit_again(struct resp_call *call)
 	if (resp_out_grow(&call->reply, needed) == NULL)
 		return false;
 	call->reply.bufs = NULL;
+	call->connection->reply_guess = (uint32_t)needed;
 	if (!resp_call_key(call, (uint32_t)call->command->key_first, &key))
 		unreachable();
 	visit_submit(call, key);
 	return true;
+}
+
+/* Rooms that were much too large make the next ones smaller. */
+static void guess_less(struct resp_call *call)
+{
+	uint32_t *guess = &call->connection->reply_guess;
+
+	if (*guess > 0 && call->out->bufs == NULL && (call->command->flags & RESP_READONLY) &&
+	    resp_out_size(call->out) < *guess / 2)
+		*guess -= *guess / 8 + 1;
 }
 
 static void call_visited(struct req *req)
@@ -538,6 +564,7 @@ static void call_visited(struct req *req)
 			return;
 		status = STATUS_NO_SPACE;
 	}
+	guess_less(call);
 	if (status != STATUS_OK) {
 		resp_call_restart_reply(call);
 		resp_reply_status(call, status);
@@ -550,6 +577,20 @@ static void call_visited(struct req *req)
 }
 
 /* Starts. */
+
+/*
+ * A visit on another worker writes only where there is room beforehand: as much as the replies of
+ * this connection needed lately, so that a second visit is the exception.
+ */
+static void reply_reserve(struct resp_call *call)
+{
+	uint32_t guess = call->connection->reply_guess;
+
+	if (guess > RESP_CALL_REPLY && (call->command->flags & RESP_LOADS) && call->kv_op != KV_PUT)
+		resp_out_grow(call->out, guess);
+	call->out->full = false;
+	call->out->bufs = NULL;
+}
 
 static void start_visit(struct resp_call *call)
 {
@@ -569,7 +610,7 @@ static void start_visit(struct resp_call *call)
 		return;
 	}
 	if (!call->server->kv_is_local)
-		call->out->bufs = NULL;
+		reply_reserve(call);
 	key_use(call, call->key_hash);
 	visit_submit(call, key);
 }

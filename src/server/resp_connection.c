@@ -53,7 +53,7 @@ static bool may_parse(struct resp_connection *connection)
 		return true;
 	return connection->waiting == NULL && connection->call_count < RESP_PIPELINE_MAX &&
 	       resp_out_size(&connection->out) - connection->out_sent < OUTPUT_PAUSE &&
-	       !STAILQ_EMPTY(&connection->server->calls_free);
+	       resp_calls_are_left(connection->server);
 }
 
 static void parse_failed(struct resp_connection *connection, struct bytes text)
@@ -160,7 +160,7 @@ static void parse(struct resp_connection *connection, struct bytes *input)
 		if (event.type == RESP_END || event.type == RESP_INLINE)
 			limits = limits_of(connection);
 	}
-	if (STAILQ_EMPTY(&connection->server->calls_free))
+	if (!resp_calls_are_left(connection->server))
 		connection_starve(connection);
 }
 
@@ -442,8 +442,7 @@ unsigned resp_connections_run(struct actor *actor)
 	struct resp_connection *connection;
 	unsigned count = 0;
 
-	while (!STAILQ_EMPTY(&server->calls_free) &&
-	       (connection = TAILQ_FIRST(&server->starved)) != NULL)
+	while (resp_calls_are_left(server) && (connection = TAILQ_FIRST(&server->starved)) != NULL)
 		resp_connection_ready(connection);
 	TAILQ_FOREACH (connection, &server->ready, ready_link) {
 		count += connection_resume(connection);
@@ -539,6 +538,10 @@ static bool server_accepted(struct listener *listener, struct stream *stream)
 	struct resp_connection *connection = TAILQ_FIRST(&server->connections_free);
 
 	assert(stream->worker == server->worker);
+	if (connection == NULL && server->connections_made < server->connections_max) {
+		connection = &server->connection_memory[server->connections_made++];
+		TAILQ_INSERT_HEAD(&server->connections_free, connection, link);
+	}
 	if (connection == NULL || server->draining ||
 	    server->connection_count >= server->settings.connections_max) {
 		server->stats.connections_refused++;

@@ -38,6 +38,12 @@ void resp_sweep_start(struct resp_server *server);
 unsigned resp_connections_run(struct actor *actor);
 void resp_connections_settle(struct actor *actor);
 
+/* Whether resp_call_get() would find one. */
+static inline bool resp_calls_are_left(const struct resp_server *server)
+{
+	return server->calls_used < server->calls_max;
+}
+
 /* resp_call.c: arguments, then the life of a call. */
 struct resp_call *resp_call_get(struct resp_connection *connection); /* NULL: none is free */
 void resp_call_free(struct resp_call *call);
@@ -50,6 +56,7 @@ void *resp_call_memory(struct resp_call *call, size_t size); /* NULL: no buffer 
 /* All arguments are there: finds the command and starts the call, or lets it wait. */
 void resp_call_arrived(struct resp_call *call);
 bool resp_call_try_start(struct resp_call *call);
+bool resp_is_out_of_memory(const struct resp_server *server);
 /* Forgets what was replied so far; small errors fit ever after. */
 void resp_call_restart_reply(struct resp_call *call);
 void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit *edit);
@@ -69,6 +76,7 @@ struct resp_multi {
 	struct resp_queued *first, **last;
 	struct resp_segment *memory; /* the segment that it lies in is the last of them */
 	uint64_t size;
+	uint32_t flags; /* of all its commands */
 	uint32_t count;
 };
 

@@ -66,6 +66,7 @@ bool resp_multi_queue(struct resp_call *call)
 	multi->last = &queued->next;
 	multi->size += size;
 	multi->count++;
+	multi->flags |= call->command->flags;
 	return true;
 }
 
@@ -127,6 +128,15 @@ static void exec_start(struct resp_call *call)
 		resp_watch_clear(connection);
 		resp_reply_error(call, "EXECABORT Transaction discarded because of previous "
 		                       "errors.");
+		resp_call_done(call);
+		return;
+	}
+	if ((connection->multi->flags & RESP_DENYOOM) && resp_is_out_of_memory(call->server)) {
+		resp_multi_discard(connection);
+		resp_watch_clear(connection);
+		resp_reply_error(call,
+		                 "EXECABORT Transaction discarded because of: OOM command not "
+		                 "allowed when used memory > 'maxmemory'.");
 		resp_call_done(call);
 		return;
 	}

@@ -36,22 +36,13 @@ static void settings_complete(struct resp_settings *settings, uint32_t connectio
 		settings->connections_max = connections_max;
 }
 
-static void pools_fill(struct resp_server *server)
+static void pools_init(struct resp_server *server)
 {
 	STAILQ_INIT(&server->calls_free);
 	TAILQ_INIT(&server->connections);
 	TAILQ_INIT(&server->connections_free);
 	TAILQ_INIT(&server->ready);
 	TAILQ_INIT(&server->starved);
-	for (uint32_t i = server->calls_max; i-- > 0;) {
-		struct resp_call *call = &server->calls[i];
-
-		call->server = server;
-		req_init(&call->req, server->worker);
-		STAILQ_INSERT_HEAD(&server->calls_free, call, link);
-	}
-	for (uint32_t i = server->connections_max; i-- > 0;)
-		TAILQ_INSERT_HEAD(&server->connections_free, &server->connection_memory[i], link);
 }
 
 static void memory_free(struct resp_server *server)
@@ -92,7 +83,7 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		memory_free(server);
 		return STATUS_NO_SPACE;
 	}
-	pools_fill(server);
+	pools_init(server);
 	status = resp_large_open(server);
 	if (status == STATUS_OK)
 		status = resp_txns_open(server);

@@ -289,6 +289,7 @@ struct resp_connection {
 	struct resp_segment *watch_memory;
 	uint32_t watch_count;
 	uint64_t bytes_in, bytes_out, command_count;
+	uint32_t reply_guess; /* bytes of late replies of visits elsewhere */
 };
 
 TAILQ_HEAD(resp_connection_list, resp_connection);
@@ -353,9 +354,11 @@ struct resp_server {
 	struct resp_user *default_user;
 	struct resp_call *calls;
 	uint32_t calls_max, calls_used, calls_used_max;
+	uint32_t calls_made; /* of them, used at least once: the rest is memory not touched yet */
 	struct resp_call_list calls_free;
 	struct resp_connection *connection_memory;
 	uint32_t connections_max, connection_count;
+	uint32_t connections_made; /* as calls_made */
 	struct resp_connection_list connections, connections_free;
 	struct resp_connection_list ready;   /* have something to parse, send or close */
 	struct resp_connection_list starved; /* have input, but no call was free */
