@@ -337,7 +337,7 @@ static void header_seen(struct store_image *image, uint32_t number, const uint8_
 			return;
 		}
 		segment->listed = false; /* given back by that checkpoint, and used again since */
-	} else if (segment->listed && header->kind != segment->kind) {
+	} else if (segment->listed && segment->live > 0 && header->kind != segment->kind) {
 		findings_add(image->findings, FINDING_DAMAGE,
 		             "segment %u: its header says %s, and the checkpoint %s", number,
 		             segment_kind_name(header->kind), segment_kind_name(segment->kind));
