@@ -172,9 +172,6 @@ static inline bool shard_owns(const struct shard *shard, uint32_t partition)
 	return shard->partitions[partition].owner == shard->index;
 }
 
-/* The body of a root: two counts, the segments, the partitions with the counts of their spaces. */
-enum { BODY_HEAD = 16, BODY_SEGMENT = 24, BODY_PARTITION = 24, BODY_SPACE = 16 };
-
 /* shard.c */
 void shard_init(struct shard *shard);
 /* On its worker: takes part in its turns from now on. */
