@@ -385,6 +385,66 @@ enum btree_result btree_find(struct btree *tree, struct bytes key, btree_value *
 	return BTREE_OK;
 }
 
+/* The node's number, from 1, and the slot. */
+enum { HINT_SLOT_BITS = 16 };
+
+static btree_hint hint_make(const struct btree_node *leaf, uint32_t index)
+{
+	uint64_t number = (uint64_t)(leaf - leaf->tree->pool->nodes) + 1;
+
+	assert(index < 1u << HINT_SLOT_BITS);
+	return number << HINT_SLOT_BITS | index;
+}
+
+/* Any memory of the pool's arena of nodes: what is there is looked at before it is believed. */
+static struct btree_node *hint_node(const struct btree_pool *pool, btree_hint hint)
+{
+	uint64_t number = hint >> HINT_SLOT_BITS;
+
+	assert(number > 0 && number <= pool->nodes_max);
+	return &pool->nodes[number - 1];
+}
+
+btree_hint btree_last_hint(const struct btree *tree)
+{
+	return tree->last_hint;
+}
+
+bool btree_set_hinted(struct btree *tree, btree_hint hint, btree_value expected, btree_value value)
+{
+	struct btree_node *node = hint_node(tree->pool, hint);
+	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
+
+	assert(expected != 0 && value != 0);
+	if (node->tree != tree || node->dead || node->children != NULL ||
+	    index >= node->page->count || page_value(node->page, index) != expected ||
+	    !node_may_change(node))
+		return false;
+	node_change(node);
+	page_set_value(node->page, index, value);
+	node->referenced = true;
+	return true;
+}
+
+void btree_prefetch_hint(const struct btree_pool *pool, btree_hint hint, unsigned step)
+{
+	const struct btree_node *node = hint_node(pool, hint);
+	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
+
+	if (step == 0) {
+		__builtin_prefetch(node);
+		return;
+	}
+	if (node->page == NULL || node->children != NULL)
+		return;
+	if (step == 1)
+		__builtin_prefetch(node->page);
+	else if (step == 2)
+		__builtin_prefetch(&page_slots(node->page)[index]);
+	else if (index < node->page->count)
+		__builtin_prefetch(page_entry(node->page, index), 1);
+}
+
 enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value value,
                             btree_value *old, struct btree_miss *miss)
 {
@@ -405,8 +465,10 @@ enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value va
 		*old = page_value(leaf->page, insertion.index);
 		node_change(leaf);
 		page_set_value(leaf->page, insertion.index, value);
+		tree->last_hint = hint_make(leaf, insertion.index);
 		return BTREE_OK;
 	}
+	tree->last_hint = 0;
 	result = btree_insert(leaf, &insertion);
 	if (result != BTREE_OK)
 		return result;

@@ -24,6 +24,12 @@ enum {
 typedef uint64_t btree_value;
 
 /*
+ * Where an entry was when it was last replaced: a guess, checked before it is used, that saves the
+ * descent. 0: none. Values that name what no other entry names (locations) make it safe.
+ */
+typedef uint64_t btree_hint;
+
+/*
  * Memory for pages and nodes, shared by all trees of a worker: bounded, one allocation at open.
  * Evicts with CLOCK over clean leaves. Thread: its worker's.
  */
@@ -64,6 +70,7 @@ struct btree {
 	void *ops_context;
 	btree_value unwanted; /* the last page that btree_load() had no place for */
 	bool unwanted_missed; /* and that was asked for since */
+	btree_hint last_hint;
 	bool checkpointing;
 };
 
@@ -140,6 +147,14 @@ struct btree_range {
  */
 enum btree_result btree_remove_range(struct btree *tree, struct btree_range *range, uint64_t limit,
                                      struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* Of the entry that the last btree_set() of this tree replaced; 0: it inserted one. */
+btree_hint btree_last_hint(const struct btree *tree);
+/* Replaces the value at the hint if that is `expected`. False: nothing was changed. */
+bool btree_set_hinted(struct btree *tree, btree_hint hint, btree_value expected, btree_value value);
+enum { BTREE_HINT_STEPS = 4 };
+/* Step 0.. of bringing near what a hint names; each needs what the one before it brought. */
+void btree_prefetch_hint(const struct btree_pool *pool, btree_hint hint, unsigned step);
 
 /*
  * Descends for what will be asked next, asks the memory for the leaf, and remembers some of these

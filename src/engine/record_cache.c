@@ -280,6 +280,7 @@ static void fill(struct record_cache_entry *entry, uint64_t hash,
 	entry->expires_ms = from->expires_ms;
 	entry->lsn = from->lsn;
 	entry->location = from->location;
+	entry->hint = from->hint;
 	entry->value_size = (uint32_t)value.size;
 	entry->key_size = (uint16_t)key.size;
 	entry->flags = from->flags;

@@ -554,15 +554,29 @@ static const struct btree *tree_of(const struct shard *shard, struct bytes key, 
 	return &shard->partitions[kv_partition_hashed(key, hash, shard->partition_count)].tree;
 }
 
-/* The way to the places in the index that commands will look at or change. */
+/* The places in the index that writes will change: four steps, each needs the one before. */
 static void batch_prefetch_index(struct shard *shard, struct req **batch, unsigned count)
 {
+	uint64_t hints[SHARD_BATCH];
+	unsigned hint_count = 0;
+
 	for (unsigned i = 0; i < count; i++) {
 		const struct op *op = op_of(batch[i]);
+		const struct record_cache_entry *entry;
 
-		if (op->cmd.op == KV_PUT || op->cmd.op == KV_UPDATE ||
-		    (op->cmd.op == KV_GET && record_cache_guess(shard->cache, op->hash) == NULL))
+		if (op->cmd.op != KV_PUT && op->cmd.op != KV_UPDATE && op->cmd.op != KV_GET)
+			continue;
+		entry = record_cache_guess(shard->cache, op->hash);
+		if (op->cmd.op == KV_GET && entry != NULL)
+			continue;
+		if (entry != NULL && entry->hint != 0)
+			hints[hint_count++] = entry->hint;
+		else /* a new key, or one not written for long */
 			btree_prefetch(tree_of(shard, op->cmd.key, op->hash), op->cmd.key);
+	}
+	for (unsigned step = 0; step < BTREE_HINT_STEPS; step++) {
+		for (unsigned i = 0; i < hint_count; i++)
+			btree_prefetch_hint(shard->pool, hints[i], step);
 	}
 }
 

@@ -128,6 +128,7 @@ struct shard {
 	bool log_urgent;     /* the log may use the reserve: a delete or the cleaner waits */
 	bool space_low;      /* it refused: only deletes and what makes room may write */
 	uint64_t version_next;
+	uint64_t hint;         /* where the index has what was put last */
 	uint64_t uncached_lsn; /* writes up to here may be missing in the cache */
 
 	struct req_list queue;
