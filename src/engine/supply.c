@@ -11,7 +11,7 @@
 #include "engine/shard.h"
 #include "engine/store.h"
 
-enum { FILL_BLOCKS = 64, RELEASES_MAX = 8 };
+enum { FILL_BLOCKS = 64, FILL_FRAME_MAX = 128 << 10, RELEASES_MAX = 8 };
 
 struct supply_line {
 	struct supply *supply;
@@ -28,10 +28,11 @@ struct supply {
 	struct shard *shard;
 	struct supply_line lines[SEGMENT_KINDS];
 	struct space_call releases[RELEASES_MAX];
-	uint32_t scan; /* segment that is looked at next for a release */
-	bool scanning; /* a checkpoint has made some releasable */
-	bool refused;  /* since the last tick: do not ask again before the next */
-	uint64_t lsn;  /* of the checkpoint */
+	uint32_t scan;          /* segment that is looked at next for a release */
+	bool scanning;          /* a checkpoint has made some releasable */
+	bool refused;           /* since the last tick: do not ask again before the next */
+	uint64_t lsn;           /* of the checkpoint */
+	uint64_t frames, bytes; /* of the log when it last asked for a segment */
 };
 
 struct supply_frame {
@@ -157,6 +158,21 @@ static void header_written(struct req *req)
 	hand_over(line);
 }
 
+/*
+ * Whether the log writes little at a time: then filling a segment pays. A load in large frames has
+ * no gain from it, and would be written twice.
+ */
+static bool is_worth_filling(struct shard *shard)
+{
+	struct supply *supply = shard->supply;
+	uint64_t frames = shard->log.stats.frames - supply->frames;
+	uint64_t bytes = shard->log.stats.bytes - supply->bytes;
+
+	supply->frames = shard->log.stats.frames;
+	supply->bytes = shard->log.stats.bytes;
+	return frames == 0 || bytes / frames < FILL_FRAME_MAX;
+}
+
 static void allocated(struct space_call *call)
 {
 	struct supply_line *line = container_of(call, struct supply_line, call);
@@ -176,7 +192,8 @@ static void allocated(struct space_call *call)
 		shard->generation_seen = call->generation;
 	line->filled = 1;
 	/* The log waits for its first segment: then a faster commit later is no help now. */
-	if (line->kind == SEGMENT_LOG && call->fresh && shard->log.current.generation != 0)
+	if (line->kind == SEGMENT_LOG && call->fresh && shard->log.current.generation != 0 &&
+	    is_worth_filling(shard))
 		line_fill(line);
 	else
 		line_header(line);

@@ -224,10 +224,19 @@ static void input_parse(struct resp_connection *connection)
 		connection->input_start = connection->input->used - (uint32_t)rest.size;
 }
 
+/* So little is left that every connection could still put down what the kernel hands it next. */
+static bool memory_is_short(const struct resp_connection *connection)
+{
+	const struct bufs *bufs = connection->server->bufs;
+
+	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / 2;
+}
+
 static void pause_if_full(struct resp_connection *connection)
 {
 	bool paused = connection->flags & RESP_CONNECTION_PAUSED;
-	bool full = input_rest(connection).size >= INPUT_PAUSE;
+	size_t waiting = input_rest(connection).size;
+	bool full = waiting >= INPUT_PAUSE || (waiting > 0 && memory_is_short(connection));
 
 	if (connection->stream == NULL || paused == full)
 		return;
