@@ -79,6 +79,25 @@ static void insert_all(struct bench *bench)
 	}
 }
 
+static void insert_batches(struct bench *bench)
+{
+	struct btree_miss miss;
+	btree_value old;
+
+	btree_fini(&bench->tree);
+	open_tree(bench);
+	for (uint32_t i = 0; i + BATCH <= bench->count; i += BATCH) {
+		for (uint32_t j = i; j < i + BATCH; j++)
+			btree_prefetch(&bench->tree, key_at(bench, bench->order[j]));
+		for (uint32_t j = i; j < i + BATCH; j++) {
+			enum btree_result result = btree_set(
+			        &bench->tree, key_at(bench, bench->order[j]), j + 1, &old, &miss);
+
+			assert(result == BTREE_OK);
+		}
+	}
+}
+
 static void find_one(struct bench *bench, uint32_t i)
 {
 	struct btree_miss miss;
@@ -149,6 +168,7 @@ static void run(struct bench *bench, void (*make)(struct prng *, uint8_t *, uint
 	if (btree_pool_open(&bench->pool, (size_t)1 << 30) != STATUS_OK)
 		die("memory for the pool");
 	open_tree(bench);
+	figure(bench, "insert_batched", best_of(bench, insert_batches), "ns");
 	figure(bench, "insert", best_of(bench, insert_all), "ns");
 	btree_pool_stats(bench->pool, &stats);
 	figure(bench, "memory",

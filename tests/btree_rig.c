@@ -253,6 +253,18 @@ void rig_checkpoint_whole(struct rig *rig)
 	rig_checkpoint_end(rig, true);
 }
 
+void rig_write_tree(struct rig *rig, struct btree *tree)
+{
+	_Alignas(8) uint8_t page[BTREE_PAGE_SIZE];
+	btree_value address, root;
+
+	assert_int_equal(btree_checkpoint_begin(tree, &store_ops, rig->store, &root), STATUS_OK);
+	while (btree_checkpoint_next(tree, page, &address))
+		memcpy(rig_page(rig, address), page, sizeof(page));
+	btree_checkpoint_end(tree, true);
+	store_reuse(rig->store);
+}
+
 bool rig_again(struct rig *rig, enum btree_result result, const struct btree_miss *miss)
 {
 	enum status status;

@@ -69,6 +69,9 @@ void rig_checkpoint_end(struct rig *rig, bool ok);
 /* Ends one that runs, and makes another: all pages are clean then. */
 void rig_checkpoint_whole(struct rig *rig);
 
+/* A whole checkpoint of a tree that is not the rig's own. */
+void rig_write_tree(struct rig *rig, struct btree *tree);
+
 /* Does what a result other than OK and ABSENT asks for. False: the result is final. */
 bool rig_again(struct rig *rig, enum btree_result result, const struct btree_miss *miss);
 /* Power is lost: what is on disk must be the tree as it was when the last checkpoint began. */

@@ -256,6 +256,10 @@ static void rig_step(struct rig *rig, unsigned set_share)
 	uint32_t rank = rig_random(rig->model.key_count), end;
 	unsigned choice = rig_random(1000), cursor = rig_random(CURSORS);
 
+	/* What is known ahead must do no harm when the tree changes in between. */
+	for (uint32_t i = rig_random(4); i > 0; i--)
+		btree_prefetch(&rig->tree, rig->model.keys[rig_random(rig->model.key_count)]);
+
 	if (choice < set_share)
 		rig_set(rig, rank);
 	else if (choice < 700)
@@ -413,6 +417,56 @@ static void test_range_removal_gives_back_pages(void **state)
 	rig_close(rig);
 }
 
+/* Trees that share a pool push out each other's pages and are written out one by one. */
+static void test_trees_share_a_pool(void **state)
+{
+	enum { TREES = 3, KEYS = 8000, STEPS = 60000 };
+	static btree_value values[TREES][KEYS];
+	struct btree trees[TREES];
+	struct rig *rig = rig_open(9, 1, 2, 100);
+	uint64_t loads = 0;
+
+	(void)state;
+	memset(values, 0, sizeof(values));
+	for (uint32_t t = 0; t < TREES; t++)
+		assert_int_equal(btree_init(&trees[t], rig->pool, t), STATUS_OK);
+	for (uint32_t step = 0; step < STEPS; step++) {
+		uint32_t t = rig_random(TREES), k = rig_random(KEYS);
+		bool set = step < STEPS / 4 || rig_random(4) == 0;
+		btree_value value = values[t][k], old = 0;
+		enum btree_result result;
+		struct btree_miss miss;
+		char key[32];
+		size_t size = (size_t)snprintf(key, sizeof(key), "%u:key:%07u", t, k * 37);
+
+		for (;;) {
+			enum status status = STATUS_BUSY;
+
+			result = set ? btree_set(&trees[t], bytes_of(key, size), step + 1, &old,
+			                         &miss)
+			             : btree_find(&trees[t], bytes_of(key, size), &old, &miss);
+			if (result == BTREE_OK || result == BTREE_ABSENT)
+				break;
+			if (result == BTREE_MISS)
+				status = btree_load(&trees[t], rig_page(rig, miss.address),
+				                    miss.address);
+			loads += status == STATUS_OK;
+			for (uint32_t i = 0; status == STATUS_BUSY && i < TREES; i++)
+				rig_write_tree(rig, &trees[i]);
+		}
+		assert_int_equal(result, set || value != 0 ? BTREE_OK : BTREE_ABSENT);
+		assert_int_equal(old, value);
+		if (set)
+			values[t][k] = step + 1;
+	}
+	assert_true(loads > 1000);
+	for (uint32_t t = 0; t < TREES; t++) {
+		btree_validate(&trees[t]);
+		btree_fini(&trees[t]);
+	}
+	rig_close(rig);
+}
+
 /* A tree of some pages on disk, opened with only its root in memory. */
 static struct rig *rig_on_disk(void)
 {
@@ -511,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_load_refuses_what_is_not_the_page),
 		cmocka_unit_test(test_touch_moves_a_page),
 		cmocka_unit_test(test_full_pool_changes_nothing),
+		cmocka_unit_test(test_trees_share_a_pool),
 		cmocka_unit_test(test_model_every_step),
 		cmocka_unit_test(test_model_long),
 	};

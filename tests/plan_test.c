@@ -57,9 +57,11 @@ static void make(void)
 
 	assert_string_equal(plan.error, "");
 	assert_int_equal(status, STATUS_OK);
+	assert_true(plan.engine_count >= 1);
 	for (unsigned i = 0; i < plan.count; i++) {
 		bool last = i == plan.count - 1;
 
+		assert_true(!plan.workers[i].engine || (plan.workers[i].roles & ROLE_STORAGE));
 		assert_int_equal((plan.workers[i].roles & ROLE_BACKGROUND) != 0, last);
 	}
 	assert_true(plan.system_count >= 1);
@@ -122,6 +124,7 @@ static void document(const char *description)
 	set("workers.storage=4");
 	make();
 	assert_int_equal(plan.count, 64);
+	assert_int_equal(plan.engine_count, 4);
 	assert_false(plan.shared);
 }
 
@@ -261,6 +264,7 @@ static void test_more_workers_than_cores_share(void **state)
 	set("workers.storage=4");
 	make();
 	assert_true(plan.shared);
+	assert_int_equal(plan.engine_count, 2); /* storage workers were asked for */
 	assert_string_equal(cores_of(ALL), "0-1");
 	assert_non_null(strstr(plan.notice, "every core runs one worker with all roles"));
 	describe("core:2 pu:1");
@@ -268,6 +272,7 @@ static void test_more_workers_than_cores_share(void **state)
 	make();
 	assert_true(plan.shared);
 	assert_int_equal(plan.count, 3);
+	assert_int_equal(plan.engine_count, 1);
 	assert_int_equal(plan.workers[2].cpu, 0);
 }
 

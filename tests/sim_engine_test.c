@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store under clients, power cuts and faults. With arguments: see store_harness_main(). */
+/*
+ * The store under clients, power cuts and faults. With arguments: see store_harness_main().
+ * SIM_SEED in the environment: that seed, traced.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -54,6 +58,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_three_workers),
 	};
 
+	const char *seed = getenv("SIM_SEED");
+
+	if (seed != NULL && seed[0] != '\0') {
+		char argument[40], trace[] = "trace=1";
+
+		snprintf(argument, sizeof(argument), "seed=%s", seed);
+		return store_harness_main(engine_binding(), 3,
+		                          (char *[]){ argv[0], argument, trace });
+	}
 	if (argc > 1)
 		return store_harness_main(engine_binding(), argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -390,6 +390,7 @@ static void drain(struct harness *h)
 static void close_cleanly(struct harness *h)
 {
 	struct machine *m = &h->machine;
+	struct sim_disk_stats disk;
 	enum store_state state;
 
 	drain(h);
@@ -398,6 +399,11 @@ static void close_cleanly(struct harness *h)
 	state = run_while(h, m, STORE_IS_CLOSING, CALL_STEPS_MAX);
 	if (state == STORE_IS_CLOSING)
 		fail(h, &h->result->stuck, "the close never ends");
+	sim_disk_stats(m->disk, &disk);
+	if (state == STORE_IS_CLOSED && disk.in_flight > 0) {
+		fail(h, &h->result->stuck, "closed with %u operations under way", disk.in_flight);
+		state = STORE_HAS_FAILED;
+	}
 	machine_stop(h, m, state == STORE_IS_CLOSED ? SIM_CLOSE : SIM_POWER_CUT);
 }
 

@@ -18,7 +18,13 @@ struct store_env {
 	uint64_t seed; /* for what the store draws */
 };
 
-enum store_state { STORE_IS_OPENING, STORE_IS_OPEN, STORE_IS_CLOSING, STORE_IS_CLOSED, STORE_HAS_FAILED };
+enum store_state {
+	STORE_IS_OPENING,
+	STORE_IS_OPEN,
+	STORE_IS_CLOSING,
+	STORE_IS_CLOSED,
+	STORE_HAS_FAILED,
+};
 
 /* The store under test. All of it is called from outside of turns; the workers are woken after. */
 struct store_binding {

@@ -41,7 +41,8 @@ static enum cli_exit check_together(const struct conf *conf)
 	}
 	if (plan.notice[0] != '\0')
 		cli_error("note: %s", plan.notice);
-	return cli_memory(conf, plan.count, &total, &parts);
+	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count }, &total,
+	                  &parts);
 }
 
 enum cli_exit check_config_main(int argc, char **argv)

@@ -128,18 +128,18 @@ void cli_conf_help(void)
 	}
 }
 
-enum cli_exit cli_memory(const struct conf *conf, unsigned workers, uint64_t *total,
+enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uint64_t *total,
                          struct memory_parts *parts)
 {
 	uint64_t minimum;
 	char size[CLI_SIZE_MAX];
 
 	*total = conf_is_set(conf, CONF_MEMORY) ? conf_number(conf, CONF_MEMORY)
-	                                        : memory_default(workers);
-	if (memory_split(*total, workers, parts, &minimum) == STATUS_OK)
+	                                        : memory_default(shape.workers);
+	if (memory_split(*total, shape, parts, &minimum) == STATUS_OK)
 		return CLI_DONE;
 	cli_error("memory = %s is too small for %u workers: at least %s",
-	          conf_text(conf, CONF_MEMORY), workers, cli_size(minimum, size));
+	          conf_text(conf, CONF_MEMORY), shape.workers, cli_size(minimum, size));
 	return CLI_USAGE;
 }
 

@@ -26,6 +26,8 @@ struct cli_command {
 };
 
 enum cli_exit check_config_main(int argc, char **argv);
+enum cli_exit check_main(int argc, char **argv);
+enum cli_exit torture_main(int argc, char **argv);
 enum cli_exit inspect_main(int argc, char **argv);
 enum cli_exit kv_main(int argc, char **argv);
 enum cli_exit top_main(int argc, char **argv);
@@ -57,7 +59,7 @@ enum cli_exit cli_conf_load(const struct cli_conf *from, struct conf *conf);
 void cli_conf_help(void);
 
 /* The memory number and its split; CLI_USAGE, after a message: it is too small. */
-enum cli_exit cli_memory(const struct conf *conf, unsigned workers, uint64_t *total,
+enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uint64_t *total,
                          struct memory_parts *parts);
 
 /* "256.0 MiB", in out of CLI_SIZE_MAX bytes; returns out. */

@@ -112,6 +112,7 @@ static void print_plan(const struct plan *plan, const struct topology *t)
 		for (end = i + 1; end < plan->count; end++) {
 			if (plan->workers[end].roles != w->roles ||
 			    plan->workers[end].node != w->node ||
+			    plan->workers[end].engine != w->engine ||
 			    plan->workers[end].cpu != w->cpu + (end - i))
 				break;
 		}
@@ -121,7 +122,7 @@ static void print_plan(const struct plan *plan, const struct topology *t)
 			printf("  workers %u-%u cores %u-%u, node %u:", i, end - 1, w->cpu,
 			       w->cpu + (end - i) - 1, t->nodes[w->node]);
 		print_roles(w->roles);
-		printf("\n");
+		printf("%s\n", w->engine ? ", an engine each" : "");
 	}
 	printf("  system      core");
 	for (unsigned i = 0; i < plan->system_count; i++)
@@ -136,23 +137,25 @@ static void print_part(const char *name, uint64_t bytes)
 	printf("  %-11s %s\n", name, cli_size(bytes, size));
 }
 
-static enum cli_exit print_memory(const struct conf *conf, unsigned workers)
+static enum cli_exit print_memory(const struct conf *conf, struct memory_shape shape)
 {
 	enum cli_exit exit;
 	struct memory_parts p;
 	uint64_t total;
 	char size[CLI_SIZE_MAX];
 
-	exit = cli_memory(conf, workers, &total, &p);
+	exit = cli_memory(conf, shape, &total, &p);
 	if (exit != CLI_DONE)
 		return exit;
 	printf("memory, of %s\n", cli_size(total, size));
 	print_part("program", p.shared);
-	printf("  and each of %u workers\n", workers);
+	printf("  and each of %u workers\n", shape.workers);
 	print_part("itself", p.fixed);
 	print_part("buffers", p.buffers);
 	print_part("receives", p.receives);
 	print_part("connections", p.connections);
+	printf("  and each of %u engines\n", shape.engines);
+	print_part("log", p.log);
 	print_part("index", p.index);
 	print_part("cache", p.cache);
 	return CLI_DONE;
@@ -198,7 +201,7 @@ enum cli_exit inspect_main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	print_plan(&plan, &machine);
-	exit = print_memory(&conf, plan.count);
+	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count });
 	/* Of a machine that is only described nobody knows. */
 	if (exit == CLI_DONE && inspect.synthetic == NULL && inspect.xml == NULL)
 		print_transports();

@@ -15,6 +15,8 @@ static const struct cli_command commands[] = {
 	{ "kv", "read and change single keys", kv_main },
 	{ "top", "show what a running server does", top_main },
 	{ "bench", "put load on a running server", bench_main },
+	{ "check", "say whether a store that is not served is good, and mend it", check_main },
+	{ "torture", "kill a server again and again, and see that nothing is lost", torture_main },
 	{ "check-config", "say what is wrong with a configuration", check_config_main },
 	{ "inspect", "show the machine, the plan for it, and what each transport can do here",
 	  inspect_main },

@@ -73,9 +73,10 @@ static void raise_limits(void)
 }
 
 /* The next signal of those that signals_install() blocks; 0: none came in time. */
-static int wait_signal(unsigned timeout_ms)
+static int wait_signal(unsigned timeout_ms, pid_t *sender)
 {
 	const struct timespec timeout = { .tv_nsec = (long)timeout_ms * 1000000 };
+	siginfo_t info;
 	sigset_t taken;
 	int number;
 
@@ -85,19 +86,26 @@ static int wait_signal(unsigned timeout_ms)
 	sigaddset(&taken, SIGINT);
 	sigaddset(&taken, SIGUSR1);
 	sigaddset(&taken, SIGHUP);
-	number = sigtimedwait(&taken, NULL, &timeout);
-	return number < 0 ? 0 : number;
+	number = sigtimedwait(&taken, &info, &timeout);
+	if (number < 0)
+		return 0;
+	*sender = info.si_pid; /* 0: the terminal */
+	return number;
 }
 
 /* The main thread's life: prints what workers log, until somebody wants the end. */
 static void wait_for_the_end(struct server *server)
 {
+	pid_t sender = 0;
+
 	for (unsigned i = 0;; i++) {
 		if (i % LOOK_EVERY == 0)
 			server_look(server);
-		switch (wait_signal(WAIT_MS)) {
+		switch (wait_signal(WAIT_MS, &sender)) {
 		case SIGTERM:
 		case SIGINT:
+			server_log(server, LOG_INFO,
+			           "draining, sender=%d: a second signal stops at once", sender);
 			return;
 		case SIGUSR1:
 			signals_dump(server, UINT32_MAX);
@@ -116,7 +124,8 @@ static bool wait_drained(struct server *server, uint64_t wait_ns)
 	uint64_t until_ns = clock->now_ns(clock) + wait_ns;
 
 	while (!server_is_drained(server) && clock->now_ns(clock) < until_ns) {
-		int number = wait_signal(10);
+		pid_t sender;
+		int number = wait_signal(10, &sender);
 
 		server_drain_logs(server);
 		if (number == SIGTERM || number == SIGINT)
@@ -127,7 +136,6 @@ static bool wait_drained(struct server *server, uint64_t wait_ns)
 
 static void drain(struct server *server)
 {
-	server_log(server, LOG_INFO, "draining: a second signal stops at once");
 	notify("STOPPING=1");
 	server_drain(server);
 	if (wait_drained(server, conf_number(server->conf, CONF_SERVE_DRAIN)))

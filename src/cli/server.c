@@ -145,8 +145,9 @@ static enum cli_exit open_io(struct server_worker *w)
 	if (error[0] != '\0' && w->worker.id == 0)
 		server_log(w->server, LOG_WARN, "io_uring is not used: %s", error);
 	worker_add_transport(&w->worker, &w->io->transport);
-	/* What is registered is resident: only what the log takes first, which is written from always. */
-	if (w->worker.roles & ROLE_STORAGE)
+	/* What is registered is resident: only what the log takes first, which is written from
+	 * always. */
+	if (w->has_engine)
 		io_register(w->io, w->bufs.arena, REGISTERED_SIZE);
 	return CLI_DONE;
 }
@@ -155,8 +156,10 @@ static enum cli_exit open_worker(struct server_worker *w, unsigned id)
 {
 	struct server *server = w->server;
 	const struct plan_worker *planned = &server->plan.workers[id];
+	uint64_t buffers = server->parts.buffers + (planned->engine ? server->parts.log : 0);
 
 	w->cpu = planned->cpu;
+	w->has_engine = planned->engine;
 	snprintf(w->name, sizeof(w->name), "weir-%u", id);
 	worker_init(&w->worker, id, planned->roles, clock_system());
 	w->worker.spin_ns = (uint32_t)conf_number(server->conf, CONF_WORKERS_SPIN);
@@ -169,7 +172,7 @@ static enum cli_exit open_worker(struct server_worker *w, unsigned id)
 	/* From its own core, so that memory that is touched now is on its own node. */
 	if (conf_number(server->conf, CONF_WORKERS_PIN) != 0)
 		bind_to(&w->cpu, 1);
-	if (bufs_open(&w->bufs, server->parts.buffers, planned->node) != STATUS_OK) {
+	if (bufs_open(&w->bufs, buffers, planned->node) != STATUS_OK) {
 		cli_error("no memory for buffers");
 		return CLI_ENVIRONMENT;
 	}
@@ -300,7 +303,6 @@ enum cli_exit server_start_worker(struct server_worker *w)
 
 	if (w->started)
 		return CLI_DONE;
-	bufs_hand_over(&w->bufs);
 	error = pthread_create(&w->thread, NULL, run_worker, w);
 	if (error != 0) {
 		cli_error("no thread for %s: %s", w->name, strerror(error));
@@ -322,7 +324,9 @@ enum cli_exit server_open(struct server *server, const struct server_options *op
 	}
 	if (server->plan.notice[0] != '\0')
 		server_log(server, LOG_WARN, "%s", server->plan.notice);
-	exit = cli_memory(conf, server->plan.count, &server->memory, &server->parts);
+	exit = cli_memory(conf,
+	                  (struct memory_shape){ server->plan.count, server->plan.engine_count },
+	                  &server->memory, &server->parts);
 	if (exit != CLI_DONE)
 		return exit;
 	server->workers = calloc(server->plan.count, sizeof(*server->workers));

@@ -40,13 +40,14 @@ struct server_worker {
 	struct io *io;
 	struct bufs bufs;
 	struct kv *kv;          /* the whole store, as this worker sees it */
-	unsigned store_index;   /* of its engine; UINT16_MAX: it has none */
+	unsigned store_index;   /* of its engine, if it has one */
 	struct kv_shard *shard; /* that kv, when others have a part of it */
 	bool kv_is_local;       /* all of it is this worker's own */
 	struct listener *listeners[SERVER_LISTENERS_MAX];
 	unsigned listener_count;
 	void *faces[SERVER_FACES_MAX]; /* by index of the face; NULL: not on this worker */
 	uint16_t cpu;
+	bool has_engine;
 	bool bufs_opened, started, draining, killed;
 	pthread_t thread;
 	server_task_fn *task; /* of the main thread, while task_posted */
@@ -83,7 +84,7 @@ struct server_options {
 struct server_store {
 	struct store *store;
 	struct blk *blks[PLAN_WORKERS_MAX];
-	struct server_worker *workers[PLAN_WORKERS_MAX]; /* those with storage */
+	struct server_worker *workers[PLAN_WORKERS_MAX]; /* those with an engine */
 	unsigned count;
 	int lock; /* descriptor; -1: none */
 	bool recovered, stopped;

@@ -19,7 +19,7 @@
 #include "layer/kv_shard.h"
 #include "server/resp_admin.h"
 
-enum { PATH_SIZE = 4096, NO_STORE = UINT16_MAX };
+enum { PATH_SIZE = 4096 };
 #define STORE_SIZE_MIN (64ull << 20)
 
 /* A request of the main thread's that some worker runs. */
@@ -112,18 +112,6 @@ static uint64_t size_of_new(const struct server *server, const char *path)
 	return size & ~(uint64_t)(BLOCK_SIZE - 1);
 }
 
-/*
- * Every storage worker; but of workers that do everything only the first, unless storage workers
- * are asked for: then all writes share one group commit, which is worth more than a second log.
- */
-static bool has_stream(const struct server *server, const struct server_worker *w)
-{
-	if ((w->worker.roles & ROLE_STORAGE) == 0)
-		return false;
-	return (w->worker.roles & ROLE_NETWORK) == 0 || server->store.count == 0 ||
-	       conf_number(server->conf, CONF_WORKERS_STORAGE) > 0;
-}
-
 enum cli_exit server_store_open(struct server *server)
 {
 	struct server_store *s = &server->store;
@@ -144,8 +132,7 @@ enum cli_exit server_store_open(struct server *server)
 	for (unsigned i = 0; i < server->count; i++) {
 		struct server_worker *w = &server->workers[i];
 
-		w->store_index = NO_STORE;
-		if (!has_stream(server, w))
+		if (!w->has_engine)
 			continue;
 		if (io_blk_open(w->io, file, &options, &s->blks[s->count], error) != STATUS_OK) {
 			cli_error("%s", error);
@@ -250,7 +237,7 @@ void server_store_facts(struct server_worker *w, struct resp_facts *facts)
 	for (unsigned i = 0; i < KV_SPACES; i++)
 		facts->relaxed |= store->options.durability[i] == KV_RELAXED;
 	facts->store_size = geometry->block_count * geometry->block_size;
-	if (w->store_index == NO_STORE)
+	if (!w->has_engine)
 		return;
 	store_worker_stats(store, w->store_index, &stats);
 	facts->records_durable = stats.lsn_durable;

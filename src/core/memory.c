@@ -6,21 +6,31 @@
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 
+enum { SHARE = 16, INDEX_SHARE = 3 };
+
 static const uint64_t shared_size = 8 * MIB; /* code, libraries, metrics, configuration */
 static const uint64_t fixed_size = 2 * MIB;  /* touched stack, ring, 63 inboxes, recorder, log */
-
-static const struct {
-	uint64_t divisor, min, max;
-} buffers = { 8, 4 * MIB, 256 * MIB }, receives = { 16, 512 * KIB, 32 * MIB },
-  connections = { 16, 512 * KIB, 128 * MIB };
-
 static const uint64_t index_min = 2 * MIB, cache_min = 1 * MIB;
 
-static uint64_t within(uint64_t value, uint64_t min, uint64_t max)
+static const struct limits {
+	uint64_t min, max;
+} buffers = { 4 * MIB, 128 * MIB }, receives = { 512 * KIB, 32 * MIB },
+  connections = { 512 * KIB, 128 * MIB },
+  /* 6 frames of the log, 2 MiB of a checkpoint, 1 of the cleaner, 3 while recovery runs. */
+        engine_log = { 12 * MIB, 128 * MIB };
+
+/* The minimum and a share of what is there beyond all minimums, up to the maximum. */
+static uint64_t part_of(uint64_t surplus, struct limits limits)
 {
-	if (value < min)
-		return min;
-	return value > max ? max : value;
+	uint64_t value = limits.min + surplus / SHARE;
+
+	return value > limits.max ? limits.max : value;
+}
+
+uint64_t memory_sum(const struct memory_parts *p, struct memory_shape shape)
+{
+	return p->shared + shape.workers * (p->fixed + p->buffers + p->receives + p->connections) +
+	       shape.engines * (p->log + p->index + p->cache);
 }
 
 uint64_t memory_default(unsigned workers)
@@ -28,33 +38,36 @@ uint64_t memory_default(unsigned workers)
 	return 32 * MIB * workers > 256 * MIB ? 32 * MIB * workers : 256 * MIB;
 }
 
-uint64_t memory_sum(const struct memory_parts *p, unsigned workers)
-{
-	return p->shared + workers * (p->fixed + p->buffers + p->receives + p->connections +
-	                              p->index + p->cache);
-}
-
-enum status memory_split(uint64_t total, unsigned workers, struct memory_parts *parts,
+enum status memory_split(uint64_t total, struct memory_shape shape, struct memory_parts *parts,
                          uint64_t *minimum)
 {
-	uint64_t each, left, least;
+	struct memory_parts p = {
+		.shared = shared_size,
+		.fixed = fixed_size,
+		.buffers = buffers.min,
+		.receives = receives.min,
+		.connections = connections.min,
+		.log = engine_log.min,
+		.index = index_min,
+		.cache = cache_min,
+	};
+	uint64_t surplus, left;
 
-	assert(workers >= 1 && workers <= 64);
-	least = buffers.min + receives.min + connections.min + index_min + cache_min;
-	*minimum = shared_size + workers * (fixed_size + least);
+	assert(shape.workers >= 1 && shape.workers <= 64);
+	assert(shape.engines >= 1 && shape.engines <= shape.workers);
+	*minimum = memory_sum(&p, shape);
 	if (total < *minimum)
 		return STATUS_TOO_LARGE;
-	each = (total - shared_size) / workers - fixed_size;
-	assert(each >= least);
-	*parts = (struct memory_parts){ .shared = shared_size, .fixed = fixed_size };
-	parts->buffers = within(each / buffers.divisor, buffers.min, buffers.max) / MIB * MIB;
-	parts->receives = within(each / receives.divisor, receives.min, receives.max);
-	parts->connections = within(each / connections.divisor, connections.min, connections.max);
-	left = each - parts->buffers - parts->receives - parts->connections;
-	/* A quarter of `each` is a third of what is left when no part is at a limit. */
-	parts->index = within(left / 3, index_min, left - cache_min);
-	parts->cache = left - parts->index;
-	assert(parts->cache >= cache_min);
-	assert(memory_sum(parts, workers) <= total);
+	surplus = total - *minimum;
+	p.buffers = part_of(surplus / shape.workers, buffers) / MIB * MIB;
+	p.receives = part_of(surplus / shape.workers, receives);
+	p.connections = part_of(surplus / shape.workers, connections);
+	p.log = part_of(surplus / shape.engines, engine_log) / MIB * MIB;
+	assert(memory_sum(&p, shape) <= total);
+	left = (total - memory_sum(&p, shape)) / shape.engines;
+	p.index += left / INDEX_SHARE;
+	p.cache += left - left / INDEX_SHARE;
+	assert(memory_sum(&p, shape) <= total);
+	*parts = p;
 	return STATUS_OK;
 }

@@ -8,42 +8,52 @@
 
 #include "base/status.h"
 
+/* Who shares it: workers, and those of them that have a log and an index. */
+struct memory_shape {
+	unsigned workers; /* 1..64 */
+	unsigned engines; /* 1..workers */
+};
+
 /*
- * `memory = N` bounds what a server takes, all of it. From N goes first what does not depend on
- * anybody's choice: the program and its shared state, and a worker's stack, rings and recorders.
- * The rest is split over the workers evenly, and there:
+ * `memory = N` bounds what a server takes, all of it. Everybody gets a minimum; let S be what N has
+ * beyond all of these.
  *
- *   part         share  at least  at most   is for
- *   buffers      1/8    4 MiB     256 MiB   device reads and writes, log frames, blobs on the way
- *   receives     1/16   512 KiB   32 MiB    bytes from peers that are not parsed yet
- *   connections  1/16   512 KiB   128 MiB   connections, calls, replies not sent yet
- *   index        1/4    2 MiB     -         pages of the index
- *   cache        rest   1 MiB     -         records, so that a GET need not read the device
- *
- * What a part leaves because of its maximum goes to index and cache, one to two.
+ *                at least  and of S         at most   is for
+ *   program      8 MiB     -                          code, metrics, configuration
+ *   each worker
+ *    itself      2 MiB     -                          stack, rings, recorders
+ *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
+ *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
+ *    connections 512 KiB   1/16 of S / W    128 MiB   connections, calls, replies not sent yet
+ *   each engine
+ *    log         12 MiB    1/16 of S / E    128 MiB   buffers: frames, checkpoints, the cleaner
+ *    index       2 MiB     1/3 of the rest            pages of the index
+ *    cache       1 MiB     2/3 of the rest            records, so that a GET need not read a device
  */
 struct memory_parts {
-	uint64_t shared; /* the program; of all workers together */
+	uint64_t shared; /* the program; once */
 	/* Of each worker, in bytes. */
 	uint64_t fixed;
 	uint64_t buffers; /* a multiple of 1 MiB */
 	uint64_t receives;
 	uint64_t connections;
+	/* Of each engine. */
+	uint64_t log; /* a multiple of 1 MiB */
 	uint64_t index;
 	uint64_t cache;
 };
 
 /*
- * TOO_LARGE: what `workers` (1..64) need at least is larger than `total`; then *minimum says how
- * much it is. Else OK, and all parts together are at most `total`.
+ * TOO_LARGE: what is needed at least is larger than `total`; *minimum says how much it is in any
+ * case. Else OK, and all parts together are at most `total`.
  */
-enum status memory_split(uint64_t total, unsigned workers, struct memory_parts *parts,
+enum status memory_split(uint64_t total, struct memory_shape shape, struct memory_parts *parts,
                          uint64_t *minimum) __attribute__((warn_unused_result));
 
 /* What is taken when nobody says: 256 MiB, or 32 MiB a worker where that is more. */
 uint64_t memory_default(unsigned workers);
 
-/* All of it, for `workers` workers. */
-uint64_t memory_sum(const struct memory_parts *parts, unsigned workers);
+/* All parts together. */
+uint64_t memory_sum(const struct memory_parts *parts, struct memory_shape shape);
 
 #endif

@@ -346,6 +346,20 @@ static void place_system(struct planner *p)
 		plan->system[plan->system_count++] = plan->workers[i].cpu;
 }
 
+static void place_engines(struct plan *plan, bool asked)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		unsigned roles = plan->workers[i].roles;
+		bool fused = (roles & ROLE_NETWORK) != 0;
+
+		if ((roles & ROLE_STORAGE) == 0 || (fused && !asked && plan->engine_count > 0))
+			continue;
+		plan->workers[i].engine = true;
+		plan->engine_count++;
+	}
+	assert(plan->engine_count > 0);
+}
+
 static bool has_lists(const struct planner *p)
 {
 	unsigned count = 0;
@@ -385,6 +399,7 @@ enum status plan_make(struct plan *plan, const struct topology *t, const struct 
 	else
 		plan_split(p);
 	plan->workers[plan->count - 1].roles |= ROLE_BACKGROUND;
+	place_engines(plan, conf_number(conf, CONF_WORKERS_STORAGE) > 0);
 	place_system(p);
 	return STATUS_OK;
 }

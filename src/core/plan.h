@@ -31,6 +31,10 @@
  * and storage workers those from the number of all network workers on, so that a core means the
  * same whether or not other nodes take a share. SMT siblings come last. The system thread goes to
  * the last cores of the application.
+ *
+ * Engines, that is logs and indexes, are on the storage workers. Of workers that do everything only
+ * the first has one, unless storage workers were asked for: then all writes share one group commit,
+ * which is worth more than a second log.
  */
 enum { PLAN_WORKERS_MAX = WORKER_PEERS_MAX, PLAN_SYSTEM_MAX = 2 };
 
@@ -38,11 +42,12 @@ struct plan_worker {
 	unsigned roles; /* bits of enum worker_role */
 	uint16_t cpu;   /* as the operating system numbers it */
 	uint16_t node;  /* index into topology.nodes */
+	bool engine;
 };
 
 /* Memory: the caller's. */
 struct plan {
-	unsigned count, system_count;
+	unsigned count, engine_count, system_count;
 	struct plan_worker workers[PLAN_WORKERS_MAX]; /* network, then storage, then application */
 	uint16_t system[PLAN_SYSTEM_MAX]; /* processors of the thread that is no worker */
 	bool shared;                      /* fewer cores than workers were asked for: see notice */

@@ -33,22 +33,38 @@ static void free_next(struct blobs *blobs)
 	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
 
 	blob_pin(blobs->shard, l.segment, -1);
-	blobs->free_tail++;
+	do {
+		blobs->free_tail++;
+	} while (blobs->free_tail != blobs->free_head &&
+	         blobs->frees[blobs->free_tail % FREES_MAX] == 0);
 	blobs->free_read = false;
 	buf_unref(blobs->free_buf);
 	blobs->free_buf = NULL;
 }
 
+/*
+ * Not always the oldest: one that could not be read then was passed over, and is tried again now.
+ * One that is not there belongs to a value that was replaced before the checkpoint.
+ */
 void blob_replay_free(struct shard *shard, const struct record *record)
 {
 	struct blobs *blobs = shard->blobs;
 
 	blob_debit(shard, record->value);
-	if (record->key.size != sizeof(uint64_t) || blobs->free_tail == blobs->free_head ||
-	    blobs->frees[blobs->free_tail % FREES_MAX] != get64(record->key.data))
-		return; /* of a value that was replaced before the checkpoint */
-	blob_pin(shard, location_unpack(get64(record->key.data)).segment, -1);
-	blobs->free_tail++;
+	if (record->key.size != sizeof(uint64_t))
+		return;
+	for (uint32_t i = blobs->free_tail; i != blobs->free_head; i++) {
+		uint64_t *free = &blobs->frees[i % FREES_MAX];
+
+		if (*free != get64(record->key.data))
+			continue;
+		blob_pin(shard, location_unpack(*free).segment, -1);
+		*free = 0;
+		break;
+	}
+	while (blobs->free_tail != blobs->free_head &&
+	       blobs->frees[blobs->free_tail % FREES_MAX] == 0)
+		blobs->free_tail++;
 }
 
 /* Appends the RECORD_FREE as soon as the log has room. */

@@ -11,6 +11,7 @@ static void tree_reset(struct btree *tree, struct btree_pool *pool, uint32_t tag
 		.tag = tag,
 		.key_count = key_count,
 		.change_count = 1, /* a zeroed cursor has seen nothing */
+		.shape = ++pool->shapes,
 	};
 }
 
@@ -174,7 +175,34 @@ static void prefetch_leaf(const struct btree_node *leaf)
 		__builtin_prefetch(page + line * 64);
 }
 
-struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
+static struct btree_landing *landing_for(struct btree_pool *pool, struct bytes key)
+{
+	uint32_t tail;
+
+	if (key.size < sizeof(tail) || key.size > LANDING_KEY_MAX)
+		return NULL;
+	memcpy(&tail, key.data + key.size - sizeof(tail), sizeof(tail));
+	_Static_assert(LANDING_COUNT == 1 << 5, "the upper 5 bits of a product");
+	return &pool->landings[(tail * 0x9e3779b1u) >> 27];
+}
+
+/* The leaf that btree_prefetch() found for the key; NULL: unknown, or no longer known. */
+static struct btree_node *landed_leaf(struct btree *tree, struct bytes key)
+{
+	struct btree_landing *landing;
+
+	if (tree->pool->landings_set == 0)
+		return NULL;
+	landing = landing_for(tree->pool, key);
+	if (landing == NULL || landing->tree != tree || landing->shape != tree->shape ||
+	    landing->key_size != key.size || memcmp(landing->key, key.data, key.size) != 0)
+		return NULL;
+	landing->key_size = 0;
+	tree->pool->landings_set--;
+	return landing->leaf;
+}
+
+static struct btree_node *descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
 {
 	struct btree_node *node = tree->root;
 
@@ -192,10 +220,24 @@ struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct bt
 		}
 		node = child;
 	}
-	prefetch_leaf(node);
-	if (!node->referenced)
-		node->referenced = true;
 	return node;
+}
+
+struct btree_node *btree_descend(struct btree *tree, struct bytes key, struct btree_miss *miss)
+{
+	struct btree_node *leaf = landed_leaf(tree, key);
+
+	if (leaf != NULL) {
+		assert_slow(leaf == descend(tree, key, miss));
+		return leaf;
+	}
+	leaf = descend(tree, key, miss);
+	if (leaf == NULL)
+		return NULL;
+	prefetch_leaf(leaf);
+	if (!leaf->referenced)
+		leaf->referenced = true;
+	return leaf;
 }
 
 /* Whether a page has the fences and the keys that its place in the tree demands. */
@@ -343,66 +385,6 @@ enum btree_result btree_find(struct btree *tree, struct bytes key, btree_value *
 	return BTREE_OK;
 }
 
-/* The node's number, from 1, and the slot. */
-enum { HINT_SLOT_BITS = 16 };
-
-static btree_hint hint_make(const struct btree_node *leaf, uint32_t index)
-{
-	uint64_t number = (uint64_t)(leaf - leaf->tree->pool->nodes) + 1;
-
-	assert(index < 1u << HINT_SLOT_BITS);
-	return number << HINT_SLOT_BITS | index;
-}
-
-/* Any memory of the pool's arena of nodes: what is there is looked at before it is believed. */
-static struct btree_node *hint_node(const struct btree_pool *pool, btree_hint hint)
-{
-	uint64_t number = hint >> HINT_SLOT_BITS;
-
-	assert(number > 0 && number <= pool->nodes_max);
-	return &pool->nodes[number - 1];
-}
-
-btree_hint btree_last_hint(const struct btree *tree)
-{
-	return tree->last_hint;
-}
-
-bool btree_set_hinted(struct btree *tree, btree_hint hint, btree_value expected, btree_value value)
-{
-	struct btree_node *node = hint_node(tree->pool, hint);
-	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
-
-	assert(expected != 0 && value != 0);
-	if (node->tree != tree || node->dead || node->children != NULL ||
-	    index >= node->page->count || page_value(node->page, index) != expected ||
-	    !node_may_change(node))
-		return false;
-	node_change(node);
-	page_set_value(node->page, index, value);
-	node->referenced = true;
-	return true;
-}
-
-void btree_prefetch_hint(const struct btree_pool *pool, btree_hint hint, unsigned step)
-{
-	const struct btree_node *node = hint_node(pool, hint);
-	uint32_t index = hint & ((1u << HINT_SLOT_BITS) - 1);
-
-	if (step == 0) {
-		__builtin_prefetch(node);
-		return;
-	}
-	if (node->page == NULL || node->children != NULL)
-		return;
-	if (step == 1)
-		__builtin_prefetch(node->page);
-	else if (step == 2)
-		__builtin_prefetch(&page_slots(node->page)[index]);
-	else if (index < node->page->count)
-		__builtin_prefetch(page_entry(node->page, index), 1);
-}
-
 enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value value,
                             btree_value *old, struct btree_miss *miss)
 {
@@ -423,10 +405,8 @@ enum btree_result btree_set(struct btree *tree, struct bytes key, btree_value va
 		*old = page_value(leaf->page, insertion.index);
 		node_change(leaf);
 		page_set_value(leaf->page, insertion.index, value);
-		tree->last_hint = hint_make(leaf, insertion.index);
 		return BTREE_OK;
 	}
-	tree->last_hint = 0;
 	result = btree_insert(leaf, &insertion);
 	if (result != BTREE_OK)
 		return result;
@@ -549,7 +529,8 @@ enum btree_result btree_remove_range(struct btree *tree, struct btree_range *ran
 
 void btree_prefetch(const struct btree *tree, struct bytes key)
 {
-	const struct btree_node *node = tree->root;
+	struct btree_landing *landing = landing_for(tree->pool, key);
+	struct btree_node *node = tree->root;
 
 	while (node->children != NULL) {
 		node = node->children[node_child(node, key)];
@@ -557,4 +538,13 @@ void btree_prefetch(const struct btree *tree, struct bytes key)
 			return;
 	}
 	prefetch_leaf(node);
+	node->referenced = true;
+	if (landing == NULL)
+		return;
+	tree->pool->landings_set += landing->key_size == 0;
+	landing->tree = tree;
+	landing->leaf = node;
+	landing->shape = tree->shape;
+	landing->key_size = (uint8_t)key.size;
+	memcpy(landing->key, key.data, key.size);
 }

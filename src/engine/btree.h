@@ -24,12 +24,6 @@ enum {
 typedef uint64_t btree_value;
 
 /*
- * Where an entry was when it was last replaced: a guess, checked before it is used, that saves the
- * descent. 0: none. Values that name what no other entry names (locations) make it safe.
- */
-typedef uint64_t btree_hint;
-
-/*
  * Memory for pages and nodes, shared by all trees of a worker: bounded, one allocation at open.
  * Evicts with CLOCK over clean leaves. Thread: its worker's.
  */
@@ -61,16 +55,15 @@ struct btree {
 	uint64_t key_count;
 	/* private to btree*.c */
 	uint64_t change_count; /* grows when entries move or pages leave: cursors look at it */
+	uint64_t shape;        /* changes when keys come to other leaves or leaves go */
 	uint64_t dirty_count;
-	struct btree_node
-	        *dead; /* have left the tree: the next checkpoint releases their addresses */
-	struct btree_node *frozen,
-	        *frozen_next; /* the checkpoint that runs; what is next to write */
-	const struct btree_checkpoint_ops *ops; /* of the checkpoint that runs */
+	struct btree_node *dead;   /* have left: the next checkpoint releases their addresses */
+	struct btree_node *frozen; /* the checkpoint that runs */
+	struct btree_node *frozen_next; /* of it, what is next to write */
+	const struct btree_checkpoint_ops *ops;
 	void *ops_context;
 	btree_value unwanted; /* the last page that btree_load() had no place for */
 	bool unwanted_missed; /* and that was asked for since */
-	btree_hint last_hint;
 	bool checkpointing;
 };
 
@@ -148,15 +141,10 @@ struct btree_range {
 enum btree_result btree_remove_range(struct btree *tree, struct btree_range *range, uint64_t limit,
                                      struct btree_miss *miss) __attribute__((warn_unused_result));
 
-/* Of the entry that the last btree_set() of this tree replaced; 0: it inserted one. */
-btree_hint btree_last_hint(const struct btree *tree);
-/* Replaces the value at the hint if that is `expected`. False: nothing was changed. */
-bool btree_set_hinted(struct btree *tree, btree_hint hint, btree_value expected, btree_value value);
-enum { BTREE_HINT_STEPS = 4 };
-/* Step 0.. of bringing near what a hint names; each needs what the one before it brought. */
-void btree_prefetch_hint(const struct btree_pool *pool, btree_hint hint, unsigned step);
-
-/* Brings the cache lines of the descent near; for batches of lookups. */
+/*
+ * Descends for what will be asked next, asks the memory for the leaf, and remembers some of these
+ * descents: for batches of lookups or changes, all of them first and then each.
+ */
 void btree_prefetch(const struct btree *tree, struct bytes key);
 
 /*

@@ -82,6 +82,19 @@ uint32_t node_child(const struct btree_node *node, struct bytes key);
  */
 #define BTREE_CHANGE_PAGES(depth) (3 * (depth) + 3)
 
+enum { LANDING_COUNT = 32, LANDING_KEY_MAX = 39 };
+
+/* Where a descent that was made ahead ended: good while the tree has the same shape. */
+struct btree_landing {
+	const struct btree *tree;
+	struct btree_node *leaf;
+	uint64_t shape;
+	uint8_t key_size; /* 0: empty */
+	uint8_t key[LANDING_KEY_MAX];
+};
+
+_Static_assert(sizeof(struct btree_landing) == 64, "one cache line");
+
 struct btree_pool {
 	struct btree_node *nodes;
 	uint8_t *pages;
@@ -96,6 +109,9 @@ struct btree_pool {
 	uint32_t depth_max;   /* of all trees that there were */
 	uint64_t table_count; /* pages that hold tables of children */
 	uint64_t pages_dirty, evicted, loaded;
+	uint64_t shapes; /* the last number given to a shape of a tree */
+	uint32_t landings_set;
+	struct btree_landing landings[LANDING_COUNT];
 };
 
 /*
@@ -122,6 +138,13 @@ static inline void btree_set_depth(struct btree *tree, uint32_t depth)
 	tree->depth = depth;
 	if (tree->pool->depth_max < depth)
 		tree->pool->depth_max = depth;
+}
+
+/* Keys may belong to other leaves now, or leaves have gone. */
+static inline void btree_reshaped(struct btree *tree)
+{
+	tree->change_count++;
+	tree->shape = ++tree->pool->shapes;
 }
 
 /* Which child of its parent a node is. */

@@ -160,7 +160,7 @@ static void evict(struct btree_pool *pool, struct btree_node *node)
 	assert(page_value(parent->page, index) == node->page->address);
 	parent->children[index] = NULL;
 	parent->resident_count--;
-	node->tree->change_count++;
+	btree_reshaped(node->tree);
 	pool->clean_count--;
 	pool->evicted++;
 	node_free(node);

@@ -241,7 +241,7 @@ static struct btree_node *split(struct btree_node *node, const struct btree_inse
 	node_renew(node, left);
 	node_set_stale(node);
 	node->run = 0;
-	tree->change_count++;
+	btree_reshaped(tree);
 	return right_node;
 }
 
@@ -398,7 +398,7 @@ static bool merge(struct btree_node *left, struct btree_node *right)
 	node_set_stale(left);
 	node_set_stale(parent);
 	left->run = 0;
-	left->tree->change_count++;
+	btree_reshaped(left->tree);
 	return true;
 }
 
@@ -427,7 +427,7 @@ static void lower_root(struct btree *tree)
 		child->parent = NULL;
 		tree->root = child;
 		tree->depth--;
-		tree->change_count++;
+		btree_reshaped(tree);
 		node_kill(old);
 	}
 }

@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/macros.h"
+#include "engine/body.h"
 #include "engine/shard.h"
 #include "engine/store.h"
 

@@ -56,7 +56,6 @@ struct record_cache {
 	struct record_cache_stats stats;
 };
 
-
 static uint64_t home_of(const struct record_cache *cache, uint64_t hash)
 {
 	return ((hash >> 32) * cache->slot_count) >> 32;
@@ -281,7 +280,6 @@ static void fill(struct record_cache_entry *entry, uint64_t hash,
 	entry->expires_ms = from->expires_ms;
 	entry->lsn = from->lsn;
 	entry->location = from->location;
-	entry->hint = from->hint;
 	entry->value_size = (uint32_t)value.size;
 	entry->key_size = (uint16_t)key.size;
 	entry->flags = from->flags;
@@ -304,7 +302,7 @@ bool record_cache_insert(struct record_cache *cache, uint64_t hash,
 		old = slot_entry(cache, cache->slots[i]);
 	if (old != NULL && entry_size(old->key_size, old->value_size) == size &&
 	    !is_cleared(cache, old)) {
-		/* In its place: a key that is often written takes no more room than one that is not. */
+		/* In its place: a key that is written often takes no more room than another. */
 		fill(old, hash, from, key, value);
 		cache->stats.inserted++;
 		return true;
@@ -416,8 +414,7 @@ void record_cache_prefetch_slot(const struct record_cache *cache, uint64_t hash)
 	__builtin_prefetch(&cache->slots[home_of(cache, hash)]);
 }
 
-const struct record_cache_entry *record_cache_guess(const struct record_cache *cache,
-                                                    uint64_t hash)
+const struct record_cache_entry *record_cache_guess(const struct record_cache *cache, uint64_t hash)
 {
 	uint64_t i = home_of(cache, hash);
 

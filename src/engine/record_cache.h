@@ -24,7 +24,6 @@ struct record_cache_entry {
 	uint64_t expires_ms;
 	uint64_t lsn; /* must be durable before anybody is told; such entries are not evicted */
 	uint64_t location; /* 0: the key was deleted */
-	uint64_t hint;     /* where the index has it; 0: not known */
 	uint32_t value_size;
 	uint16_t key_size;
 	uint8_t flags;  /* of the record */

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/macros.h"
+#include "engine/body.h"
 #include "engine/recovery_state.h"
 
 /* Roots: two slots of two copies each, in one read. */
@@ -54,54 +55,44 @@ void recovery_roots_step(struct recovery *r)
 	body_read(r);
 }
 
-static bool body_segments(struct recovery *r, const uint8_t *p, uint32_t count)
+static void body_segments(struct recovery *r, const struct body *body)
 {
 	struct shard *shard = recovery_is_redistributed(r) ? NULL : r->store->shards[r->cursor];
 
-	for (uint32_t i = 0; i < count; i++, p += BODY_SEGMENT) {
-		uint32_t segment = get32(p);
+	for (uint32_t i = 0; i < body->segment_count; i++) {
+		struct body_segment listed = body_segment_get(body, i);
+		struct recovery_segment *segment = &r->segments[listed.segment];
 
-		if (segment >= r->store->space.segment_count || get64(p + 16) >= SEGMENT_KINDS ||
-		    get32(p + 4) > r->store->super.segment_blocks << BLOCK_SHIFT)
-			return false;
-		r->segments[segment].listed = true;
-		r->segments[segment].live = get32(p + 4) > 0;
-		r->segments[segment].header.generation = get64(p + 8);
+		segment->listed = true;
+		segment->live = listed.live > 0;
+		segment->header.generation = listed.generation;
 		for (unsigned s = 0; s < r->worker_count; s++)
-			r->store->shards[s]->segments[segment].generation = get64(p + 8);
+			r->store->shards[s]->segments[listed.segment].generation =
+			        listed.generation;
 		if (shard == NULL)
 			continue;
-		shard->segments[segment].live = get32(p + 4);
-		shard->segments[segment].kind = (uint8_t)get64(p + 16);
-		shard->segments[segment].state = SEGMENT_SEALED;
-		shard->segments[segment].dead_lsn = 1;
+		shard->segments[listed.segment].live = listed.live;
+		shard->segments[listed.segment].kind = listed.kind;
+		shard->segments[listed.segment].state = SEGMENT_SEALED;
+		shard->segments[listed.segment].dead_lsn = 1;
 	}
-	return true;
 }
 
-static bool body_partitions(struct recovery *r, const uint8_t *p, const uint8_t *end,
-                            uint32_t count)
+static void body_partitions(struct recovery *r, struct body *body)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t number, spaces;
+	struct body_partition partition;
 
-		if (end - p < BODY_PARTITION)
-			return false;
-		number = get32(p);
-		spaces = get32(p + 4);
-		if (number >= r->store->super.partition_count || spaces > KV_SPACES ||
-		    (end - p - BODY_PARTITION) / BODY_SPACE < (ptrdiff_t)spaces)
-			return false;
-		r->trees[number] = get64(p + 8);
-		r->tree_counts[number] = get64(p + 16);
-		p += BODY_PARTITION;
-		for (uint32_t s = 0; s < spaces; s++, p += BODY_SPACE) {
-			if (get64(p) >= KV_SPACES)
-				return false;
-			r->store->partitions[number].counts[get64(p)] = get64(p + 8);
+	while (body_partition_next(body, &partition)) {
+		r->trees[partition.partition] = partition.root;
+		r->tree_counts[partition.partition] = partition.key_count;
+		for (uint32_t i = 0; i < partition.space_count; i++) {
+			uint64_t count;
+			uint8_t space;
+
+			body_space_get(&partition, i, &space, &count);
+			r->store->partitions[partition.partition].counts[space] = count;
 		}
 	}
-	return p == end;
 }
 
 static void headers_begin(struct recovery *r);
@@ -110,20 +101,20 @@ static void trees_begin(struct recovery *r);
 void recovery_body_step(struct recovery *r)
 {
 	const struct root *root = &r->roots[r->cursor];
-	const uint8_t *p = r->big->data;
-	uint32_t segments = get32(p), partitions = get32(p + 4);
-	bool ok = root->body_size >= BODY_HEAD && root->body_size <= BUF_SIZE_MAX &&
-	          crc32c(0, p, root->body_size) == root->body_crc &&
-	          segments <= (root->body_size - BODY_HEAD) / BODY_SEGMENT;
+	const struct body_limits limits = { r->store->space.segment_count,
+		                            r->store->super.segment_blocks,
+		                            r->store->super.partition_count };
+	struct body body;
 
-	ok = ok && body_segments(r, p + BODY_HEAD, segments) &&
-	     body_partitions(r, p + BODY_HEAD + (size_t)segments * BODY_SEGMENT,
-	                     p + root->body_size, partitions);
-	if (!ok) {
+	if (root->body_size > BUF_SIZE_MAX ||
+	    crc32c(0, r->big->data, root->body_size) != root->body_crc ||
+	    body_open(&body, r->big->data, root->body_size, &limits) != STATUS_OK) {
 		recovery_fail(r, STATUS_CORRUPT, "the checkpoint of stream %u is damaged",
 		              r->cursor);
 		return;
 	}
+	body_segments(r, &body);
+	body_partitions(r, &body);
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard *shard = r->store->shards[s];
 

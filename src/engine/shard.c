@@ -549,25 +549,20 @@ static bool run_one(struct shard *shard, struct req *req)
 	return false;
 }
 
-/* The places in the index that writes will change: four steps, each needs the one before. */
+static const struct btree *tree_of(const struct shard *shard, struct bytes key, uint64_t hash)
+{
+	return &shard->partitions[kv_partition_hashed(key, hash, shard->partition_count)].tree;
+}
+
+/* The way to the places in the index that commands will look at or change. */
 static void batch_prefetch_index(struct shard *shard, struct req **batch, unsigned count)
 {
-	uint64_t hints[SHARD_BATCH];
-	unsigned hint_count = 0;
-
 	for (unsigned i = 0; i < count; i++) {
 		const struct op *op = op_of(batch[i]);
-		const struct record_cache_entry *entry;
 
-		if (op->cmd.op != KV_PUT && op->cmd.op != KV_UPDATE)
-			continue;
-		entry = record_cache_guess(shard->cache, op->hash);
-		if (entry != NULL && entry->hint != 0)
-			hints[hint_count++] = entry->hint;
-	}
-	for (unsigned step = 0; step < BTREE_HINT_STEPS; step++) {
-		for (unsigned i = 0; i < hint_count; i++)
-			btree_prefetch_hint(shard->pool, hints[i], step);
+		if (op->cmd.op == KV_PUT || op->cmd.op == KV_UPDATE ||
+		    (op->cmd.op == KV_GET && record_cache_guess(shard->cache, op->hash) == NULL))
+			btree_prefetch(tree_of(shard, op->cmd.key, op->hash), op->cmd.key);
 	}
 }
 

@@ -128,7 +128,6 @@ struct shard {
 	bool log_urgent;     /* the log may use the reserve: a delete or the cleaner waits */
 	bool space_low;      /* it refused: only deletes and what makes room may write */
 	uint64_t version_next;
-	uint64_t hint;         /* where the index has what was put last */
 	uint64_t uncached_lsn; /* writes up to here may be missing in the cache */
 
 	struct req_list queue;
@@ -172,9 +171,6 @@ static inline bool shard_owns(const struct shard *shard, uint32_t partition)
 {
 	return shard->partitions[partition].owner == shard->index;
 }
-
-/* The body of a root: two counts, the segments, the partitions with the counts of their spaces. */
-enum { BODY_HEAD = 16, BODY_SEGMENT = 24, BODY_PARTITION = 24, BODY_SPACE = 16 };
 
 /* shard.c */
 void shard_init(struct shard *shard);

@@ -54,14 +54,13 @@ static void drop_old(struct shard *shard, uint64_t old)
 }
 
 static void remember(struct shard *shard, uint64_t hash, const struct record *record,
-                     uint64_t location, btree_hint hint)
+                     uint64_t location)
 {
 	struct record_cache_entry entry = {
 		.version = record->version,
 		.expires_ms = record->expires_ms,
 		.location = location,
 		.lsn = log_open_lsn(&shard->log),
-		.hint = hint,
 		.flags = (uint8_t)location,
 	};
 
@@ -77,24 +76,15 @@ static enum btree_result apply_put(struct shard *shard, uint64_t hash, const str
 {
 	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
 	struct btree *tree = &shard->partitions[partition].tree;
-	const struct record_cache_entry *cached =
-	        record_cache_find(shard->cache, hash, record->key);
 	uint64_t old = 0;
-	enum btree_result result;
+	enum btree_result result = btree_set(tree, record->key, location, &old, miss);
 
-	shard->hint = 0;
-	if (cached != NULL && cached->hint != 0 && cached->location != 0 &&
-	    btree_set_hinted(tree, cached->hint, cached->location, location)) {
-		old = cached->location;
-		shard->hint = cached->hint;
-	} else {
-		result = btree_set(tree, record->key, location, &old, miss);
-		if (result != BTREE_OK)
-			return result;
-		shard->hint = btree_last_hint(tree);
-	}
+	if (result != BTREE_OK)
+		return result;
 	shard_credit(shard, location);
-	if (old != 0)
+	if (old != 0 && record->type == RECORD_MOVED)
+		shard_debit(shard, old); /* its extents, if any, are the moved record's now */
+	else if (old != 0)
 		drop_old(shard, old);
 	else
 		shard->partitions[partition].counts[record->key.data[0]]++;
@@ -108,7 +98,6 @@ static enum btree_result apply_delete(struct shard *shard, uint64_t hash, struct
 	enum btree_result result;
 	uint32_t partition = kv_partition_hashed(key, hash, shard->partition_count);
 
-	shard->hint = 0;
 	result = btree_remove(&shard->partitions[partition].tree, key, &old, miss);
 	if (result == BTREE_OK) {
 		drop_old(shard, old);
@@ -162,7 +151,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
-	remember(shard, op->hash, record, location, shard->hint);
+	remember(shard, op->hash, record, location);
 	op_wait_for_log(op, record->key);
 	op->result = record->version;
 	if (record->expires_ms == 0)
@@ -192,7 +181,7 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 		return op_btree_wait(req, record.key, op->hash, result, &miss);
 	record.version = shard->version_next++;
 	log_append(&shard->log, &record);
-	remember(shard, op->hash, &record, 0, 0);
+	remember(shard, op->hash, &record, 0);
 	op_wait_for_log(op, record.key);
 	return op_finish(req, STATUS_OK, finish_result);
 }
@@ -446,14 +435,12 @@ static struct record commit_record(struct shard *shard, const struct kv_write *w
 		.flags = write->kind,
 		.key = write->key,
 		.value = write->value,
-		.expires_ms =
-		        write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
+		.expires_ms = write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
 	};
 
 	if (write->op == KV_DELETE)
 		return (struct record){ .type = RECORD_DELETE, .key = write->key };
-	if ((write->flags & KV_FROM_BLOB) &&
-	    blob_take(shard, write->version, &record) != STATUS_OK)
+	if ((write->flags & KV_FROM_BLOB) && blob_take(shard, write->version, &record) != STATUS_OK)
 		unreachable(); /* commit_check() took it before */
 	return record;
 }
@@ -516,7 +503,7 @@ static enum op_result commit_apply(struct req *req)
 			return op_btree_wait(req, write->key, note->hash, result, &miss);
 		if (op->step == STEP_APPLY)
 			remember(shard, note->hash, &record,
-			         write->op == KV_PUT ? note->location : 0, shard->hint);
+			         write->op == KV_PUT ? note->location : 0);
 		if (write->op == KV_PUT && record.expires_ms != 0) {
 			enum op_result expiry;
 

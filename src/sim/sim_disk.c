@@ -254,6 +254,10 @@ static void end_write(struct sim_disk *disk, struct disk_op *op)
 	bool durable = disk->options.write_through || (op->cmd.flags & BLK_FUA);
 	struct patch *patch;
 
+	if (durable && prng_chance(&disk->prng, disk->options.faults.flush_lie)) {
+		disk->stats.faults++;
+		durable = false;
+	}
 	switch (op->fate) {
 	case FATE_LOST:
 		patch_free_all(&disk->patches, &op->patches);

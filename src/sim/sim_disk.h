@@ -33,7 +33,7 @@ struct sim_disk_faults {
 	uint32_t write_misdirected; /* OK, and it is written elsewhere */
 	/* of flushes */
 	uint32_t flush_error; /* STATUS_IO; most of what it was to cover never becomes durable */
-	uint32_t flush_lie;   /* OK, and nothing becomes durable */
+	uint32_t flush_lie;   /* OK, and nothing becomes durable; of writes with BLK_FUA too */
 	/* of all */
 	uint32_t stall; /* takes a thousand times as long */
 	/* of the writes that are neither durable nor lost when the power is cut */

@@ -135,8 +135,9 @@ class Writer:
             allowed = [self.acked.get(key, ABSENT)] + self.sent.get(key, [])
             match = next((state for state in allowed if state[1] == seen[key]), None)
             if match is None:
-                wrong.append(f"{key.decode()}: {str(seen[key])[:60]}, but the last acknowledged is "
-                             f"write {allowed[0][0]} and {len(allowed) - 1} were sent after it")
+                sizes = [len(state[1] or b"") for state in allowed]
+                wrong.append(f"{key.decode()}: {str(seen[key])[:60]}, but write {allowed[0][0]} was "
+                             f"acknowledged and {len(allowed) - 1} sent after it, of {sizes} bytes")
             self.acked[key] = match or (self.number, seen[key])
         pair = [self.acked.get(b"w%d:pair%s" % (self.index, end), ABSENT)[1] for end in (b"A", b"B")]
         if pair[0] != pair[1]:

@@ -5,6 +5,7 @@
 Each unit must run as many tests as it does on redis-server itself: those that passed and those
 that redis-skip.txt names make up the number below, so that a suite that ends early is not a pass.
 """
+import os
 import re
 import shutil
 import subprocess
@@ -53,8 +54,9 @@ def fetch():
 
 
 def run_unit(tree, port, unit, skipped):
+    own_ports = str(22000 + os.getpid() % 140 * 64)  # two runs at a time must not meet
     words = ["./runtest", "--host", "127.0.0.1", "--port", str(port), "--skipfile", str(skipped),
-             "--single", f"unit/{unit}"] + FLAGS
+             "--baseport", own_ports, "--single", f"unit/{unit}"] + FLAGS
     try:
         done = subprocess.run(words, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=400)
@@ -79,22 +81,23 @@ def main():
              if line and not line.startswith("#")]
     skipped = CACHE / "redis-skip.names"
     skipped.write_text("\n".join([] if options.no_skips else names))
-    if options.port:
-        judge(options.units or UNITS, tree, options.port, skipped)
-    with judged(options.server) as server:
-        judge(options.units or UNITS, tree, server.port, skipped)
-
-
-def judge(units, tree, port, skipped):
     tap = Tap()
-    for unit in units:
-        text = run_unit(tree, port, unit, skipped)
-        passed, left_out = (len(re.findall(rf"^\[{tag}\]", text, re.M)) for tag in ("ok", "skip"))
-        wrong = sorted(set(re.findall(r"^\[(?:err|exception)\].*(?:\n(?!\[).+)?", text, re.M)))
-        good = not wrong and passed + left_out == UNITS[unit]
-        tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of "
-                       f"{UNITS[unit]}", "\n".join(wrong) or text[-1500:])
+    for unit in options.units or UNITS:
+        if options.port:
+            judge(tap, tree, options.port, unit, skipped)
+            continue
+        with judged(options.server) as server:  # a new one: what one unit leaves is not the next's
+            judge(tap, tree, server.port, unit, skipped)
     tap.plan()
+
+
+def judge(tap, tree, port, unit, skipped):
+    text = run_unit(tree, port, unit, skipped)
+    passed, left_out = (len(re.findall(rf"^\[{tag}\]", text, re.M)) for tag in ("ok", "skip"))
+    wrong = sorted(set(re.findall(r"^\[(?:err|exception)\].*(?:\n(?!\[).+)?", text, re.M)))
+    good = not wrong and passed + left_out == UNITS[unit]
+    tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of {UNITS[unit]}",
+             "\n".join(wrong) or text[-1500:])
 
 
 if __name__ == "__main__":
