@@ -444,7 +444,7 @@ unsigned resp_connections_run(struct actor *actor)
 {
 	struct resp_server *server = container_of(actor, struct resp_server, actor);
 	struct resp_connection *connection;
-	unsigned count = 0;
+	unsigned count = resp_txns_run(server);
 
 	while (resp_calls_are_left(server) && (connection = TAILQ_FIRST(&server->starved)) != NULL)
 		resp_connection_ready(connection);

@@ -94,6 +94,7 @@ void resp_watch_clear(struct resp_connection *connection);
 enum status resp_txns_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_txns_close(struct resp_server *server);
 void resp_txn_start(struct resp_call *call);
+unsigned resp_txns_run(struct resp_server *server); /* goes on with those that wait; how many */
 void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC has ended */
 
 /* resp_blob.c: replies that are sent as they are read, of rows with RESP_STREAMS. */

@@ -15,6 +15,7 @@
 enum {
 	TXNS_MAX = 64,  /* under way; more calls wait */
 	RUNS_MAX = 100, /* of one transaction before it gives up */
+	RUNS_CALM = 3,  /* runs after which others of this server make room */
 	BUCKETS = 256,
 	FETCHES = 8,      /* keys that one transaction reads at a time */
 	FETCH_ROOM = 256, /* bytes for a value of unknown size, if it is read elsewhere */
@@ -102,6 +103,8 @@ STAILQ_HEAD(resp_txn_list, resp_txn);
 struct resp_txns {
 	struct resp_txn *txns;
 	struct resp_txn_list free, region_waiting;
+	struct resp_txn_list again;    /* have met a conflict */
+	struct resp_txn *favoured;     /* lost too often: others start when it has ended */
 	struct resp_call_list waiting; /* calls, by wait_link */
 	uint8_t *region;
 	size_t region_used;
@@ -868,8 +871,6 @@ static void txn_end(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 	struct resp_txns *txns = txn->server->txns;
-	struct resp_txn *next;
-	struct resp_call *waiting;
 
 	run_drop(txn);
 	call->command = txn->command;
@@ -882,19 +883,10 @@ static void txn_end(struct resp_txn *txn)
 	}
 	if (txns->region_user == txn)
 		txns->region_user = NULL;
+	if (txns->favoured == txn)
+		txns->favoured = NULL;
 	STAILQ_INSERT_HEAD(&txns->free, txn, link);
 	resp_call_done(call);
-	if (txns->region_user == NULL && (next = STAILQ_FIRST(&txns->region_waiting)) != NULL) {
-		STAILQ_REMOVE_HEAD(&txns->region_waiting, link);
-		txns->region_user = next;
-		run_again(next);
-		txn_go(next);
-	}
-	waiting = STAILQ_FIRST(&txns->waiting);
-	if (waiting != NULL && !STAILQ_EMPTY(&txns->free)) {
-		STAILQ_REMOVE_HEAD(&txns->waiting, wait_link);
-		resp_txn_start(waiting);
-	}
 }
 
 static void txn_fail(struct resp_txn *txn)
@@ -919,15 +911,11 @@ static void txn_stop(struct resp_txn *txn)
 	struct resp_txns *txns = txn->server->txns;
 
 	if (txn->wants_region && txn->status == STATUS_OK) {
+		/* Who has the region must be able to get on. */
+		if (txns->favoured == txn)
+			txns->favoured = NULL;
 		run_drop(txn);
-		txn->wants_region = false;
 		STAILQ_INSERT_TAIL(&txns->region_waiting, txn, link);
-		if (txns->region_user != NULL)
-			return;
-		STAILQ_REMOVE(&txns->region_waiting, txn, resp_txn, link);
-		txns->region_user = txn;
-		run_again(txn);
-		txn_go(txn);
 		return;
 	}
 	txn->server->stats.conflicts += txn->conflict;
@@ -935,8 +923,51 @@ static void txn_stop(struct resp_txn *txn)
 		txn_fail(txn);
 		return;
 	}
+	if (txn->runs + 1 >= RUNS_CALM && txns->favoured == NULL)
+		txns->favoured = txn;
+	run_drop(txn);
+	STAILQ_INSERT_TAIL(&txns->again, txn, link);
+}
+
+static void txn_again(struct resp_txn *txn)
+{
 	run_again(txn);
 	txn_go(txn);
+}
+
+unsigned resp_txns_run(struct resp_server *server)
+{
+	struct resp_txns *txns = server->txns;
+	struct resp_txn_list again = txns->again;
+	struct resp_txn *txn;
+	struct resp_call *call;
+	unsigned count = 0;
+
+	if (STAILQ_EMPTY(&again))
+		STAILQ_INIT(&again);
+	STAILQ_INIT(&txns->again);
+	while ((txn = STAILQ_FIRST(&again)) != NULL) {
+		STAILQ_REMOVE_HEAD(&again, link);
+		if (txns->favoured != NULL && txns->favoured != txn) {
+			STAILQ_INSERT_TAIL(&txns->again, txn, link);
+			continue;
+		}
+		txn_again(txn);
+		count++;
+	}
+	if (txns->region_user == NULL && (txn = STAILQ_FIRST(&txns->region_waiting)) != NULL) {
+		STAILQ_REMOVE_HEAD(&txns->region_waiting, link);
+		txns->region_user = txn;
+		txn_again(txn);
+		count++;
+	}
+	while (txns->favoured == NULL && !STAILQ_EMPTY(&txns->free) &&
+	       (call = STAILQ_FIRST(&txns->waiting)) != NULL) {
+		STAILQ_REMOVE_HEAD(&txns->waiting, wait_link);
+		resp_txn_start(call);
+		count++;
+	}
+	return count;
 }
 
 static void blob_dropped(struct req *req)
@@ -1050,7 +1081,7 @@ void resp_txn_start(struct resp_call *call)
 	struct resp_txn *txn = STAILQ_FIRST(&txns->free);
 	struct resp_connection *connection = call->connection;
 
-	if (txn == NULL) {
+	if (txn == NULL || txns->favoured != NULL) {
 		STAILQ_INSERT_TAIL(&txns->waiting, call, wait_link);
 		return;
 	}
@@ -1102,6 +1133,7 @@ enum status resp_txns_open(struct resp_server *server)
 	STAILQ_INIT(&txns->free);
 	STAILQ_INIT(&txns->region_waiting);
 	STAILQ_INIT(&txns->waiting);
+	STAILQ_INIT(&txns->again);
 	for (unsigned i = TXNS_MAX; i-- > 0;) {
 		txn_init(server, &txns->txns[i]);
 		STAILQ_INSERT_HEAD(&txns->free, &txns->txns[i], link);
