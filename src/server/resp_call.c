@@ -64,6 +64,7 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->blob = false;
 	call->in_exec = false;
 	call->discarded = false;
+	call->streams = false;
 	call->kv_flags = 0;
 	call->value.size = 0;
 	call->error_text = NULL;
@@ -434,6 +435,8 @@ void resp_call_done(struct resp_call *call)
 		resp_call_free(call);
 	}
 	resp_connection_ready(connection);
+	if (call != NULL && call->streams)
+		resp_blob_reply(call);
 }
 
 /* Keys of one visit. */
@@ -557,7 +560,10 @@ static void call_visited(struct req *req)
 	if (status == STATUS_OK && call->again) {
 		if (call->blob) {
 			resp_call_restart_reply(call);
-			resp_txn_start(call);
+			if (call->command->flags & RESP_STREAMS)
+				resp_blob_start(call);
+			else
+				resp_txn_start(call);
 			return;
 		}
 		if (visit_again(call))

@@ -347,6 +347,8 @@ static bool connection_try_close(struct resp_connection *connection)
 		stream_close(connection->stream);
 		connection->stream = NULL;
 	}
+	if (connection->discards_output && connection->streaming != NULL)
+		resp_blob_resume(connection);
 	drop_unstarted(connection);
 	if (connection->call_count > 0 || connection->sending)
 		return false;
@@ -379,15 +381,17 @@ static void connection_sent(struct req *req)
 	connection->bytes_out += req->result;
 	connection->server->stats.bytes_out += req->result;
 	connection->out_sent = connection->out_taken;
-	if (resp_out_size(out) == connection->out_sent) {
+	if (resp_out_size(out) == connection->out_sent && !connection->out_lent) {
 		resp_out_fini(out);
 		connection->out_ready = connection->out_sent = connection->out_taken = 0;
-		return;
+	} else {
+		released = resp_out_release(out, connection->out_sent);
+		connection->out_ready -= released;
+		connection->out_sent -= released;
+		connection->out_taken -= released;
 	}
-	released = resp_out_release(out, connection->out_sent);
-	connection->out_ready -= released;
-	connection->out_sent -= released;
-	connection->out_taken -= released;
+	if (connection->streaming != NULL)
+		resp_blob_resume(connection);
 }
 
 static void connection_send(struct resp_connection *connection)
@@ -449,7 +453,7 @@ unsigned resp_connections_run(struct actor *actor)
 {
 	struct resp_server *server = container_of(actor, struct resp_server, actor);
 	struct resp_connection *connection;
-	unsigned count = 0;
+	unsigned count = resp_txns_run(server);
 
 	while (resp_calls_are_left(server) && (connection = TAILQ_FIRST(&server->starved)) != NULL)
 		resp_connection_ready(connection);

@@ -94,7 +94,19 @@ void resp_watch_clear(struct resp_connection *connection);
 enum status resp_txns_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_txns_close(struct resp_server *server);
 void resp_txn_start(struct resp_call *call);
+unsigned resp_txns_run(struct resp_server *server); /* goes on with those that wait; how many */
 void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC has ended */
+
+/* resp_blob.c: replies that are sent as they are read, of rows with RESP_STREAMS. */
+void resp_blob_start(struct resp_call *call);
+void resp_blob_reply(struct resp_call *call); /* it is the head of its connection's calls now */
+void resp_blob_resume(struct resp_connection *connection);
+
+/* resp_string.c: what a GET or GETRANGE wants of a string, and of one that is not there. */
+void resp_string_part(struct resp_call *call, uint64_t size, uint64_t *ret_offset,
+                      uint64_t *ret_size);
+void resp_reply_absent_string(struct resp_call *call);
+void resp_reply_bulk_header(struct resp_call *call, uint64_t size);
 
 /* resp_large.c: memory for arguments that fit no buffer; a few calls at a time. */
 enum status resp_large_open(struct resp_server *server) __attribute__((warn_unused_result));

@@ -253,7 +253,8 @@ enum {
 
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "multi", .arity = 1, .flags = FLAGS | RESP_UNQUEUED, .acl = ACL, .run = multi_run },
+	{ .name = "multi", .arity = 1, .flags = FLAGS | RESP_UNQUEUED, .acl = ACL,
+	  .run = multi_run },
 	{ .name = "exec", .arity = 1,
 	  .flags = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_SKIP_SLOWLOG | RESP_UNQUEUED,
 	  .acl = RESP_ACL_SLOW | RESP_ACL_TRANSACTION, .start = exec_start },

@@ -149,6 +149,11 @@ void resp_reply_bulk(struct resp_call *call, struct bytes value)
 	write_bytes(call, "\r\n", 2);
 }
 
+void resp_reply_bulk_header(struct resp_call *call, uint64_t size)
+{
+	write_header(call, '$', (int64_t)size);
+}
+
 void resp_reply_text(struct resp_call *call, const char *text)
 {
 	resp_reply_bulk(call, bytes_of(text, strlen(text)));

@@ -101,6 +101,7 @@ enum {
 	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
 	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
 	RESP_BLIND = 1 << 22,       /* apply only writes: its keys are not looked at before */
+	RESP_STREAMS = 1 << 23,     /* a blob is not loaded for visit, but sent as it is read */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
 };
@@ -225,6 +226,7 @@ struct resp_call {
 	struct resp_out reply;
 	struct resp_txn *txn;         /* NULL: not in a transaction */
 	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
+	bool streams;                 /* a blob is to be read when it is its turn to reply */
 	bool large;                   /* some argument is in server->large */
 	_Alignas(16) uint8_t state[RESP_STATE_SIZE];
 	struct bytes arguments[RESP_CALL_ARGUMENTS];
@@ -270,6 +272,7 @@ struct resp_connection {
 	uint32_t input_start;        /* of input->used */
 	struct resp_call *reading;   /* whose arguments come */
 	struct resp_call *waiting;   /* the last of calls, if it could not start yet */
+	struct resp_call *streaming; /* waits for the peer to take some of its reply */
 	struct resp_call_list calls; /* in order: the head replies next */
 	uint32_t call_count;
 	uint32_t running_count;            /* of them, started and not done */
@@ -283,6 +286,7 @@ struct resp_connection {
 	struct iovec iov[STREAM_IOV_MAX];
 	bool sending;
 	bool discards_output;     /* until the end of the connection */
+	bool out_lent;            /* the store writes into out, past what is in it */
 	bool exclusive;           /* the running call wants to be alone */
 	struct resp_multi *multi; /* queued commands, NULL: none; resp_multi.c */
 	struct resp_watch *watch; /* watched keys, NULL: none; resp_multi.c */

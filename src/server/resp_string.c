@@ -89,28 +89,49 @@ static bool getrange_prepare(struct resp_call *call)
 }
 
 static void getrange_visit(struct resp_call *call, const struct kv_entry *entry,
-                           struct kv_edit *edit)
+                           struct kv_edit *edit);
+
+void resp_string_part(struct resp_call *call, uint64_t size, uint64_t *ret_offset,
+                      uint64_t *ret_size)
 {
 	const struct range_state *state = RESP_STATE(call, struct range_state);
-	int64_t size = (int64_t)entry->size, start = state->start, end = state->end;
+	int64_t limit = (int64_t)size, start = 0, end = limit - 1;
+
+	if (call->command->visit == getrange_visit) {
+		start = state->start;
+		end = state->end;
+	}
+	if (start < 0 && end < 0 && start > end)
+		limit = 0;
+	if (start < 0)
+		start = start + limit < 0 ? 0 : start + limit;
+	if (end < 0)
+		end = end + limit < 0 ? 0 : end + limit;
+	if (end >= limit)
+		end = limit - 1;
+	*ret_offset = start > end ? 0 : (uint64_t)start;
+	*ret_size = start > end ? 0 : (uint64_t)(end - start + 1);
+}
+
+void resp_reply_absent_string(struct resp_call *call)
+{
+	if (call->command->visit == getrange_visit)
+		resp_reply_bulk(call, bytes_of(NULL, 0));
+	else
+		resp_reply_null(call);
+}
+
+static void getrange_visit(struct resp_call *call, const struct kv_entry *entry,
+                           struct kv_edit *edit)
+{
+	uint64_t offset, size;
 
 	(void)edit;
 	count_lookup(call, entry);
 	if (!check_bytes(call, entry))
 		return;
-	if (start < 0 && end < 0 && start > end)
-		size = 0;
-	if (start < 0)
-		start = start + size < 0 ? 0 : start + size;
-	if (end < 0)
-		end = end + size < 0 ? 0 : end + size;
-	if (end >= size)
-		end = size - 1;
-	if (start > end || size == 0)
-		resp_reply_bulk(call, bytes_of(NULL, 0));
-	else
-		resp_reply_bulk(call,
-		                bytes_of(entry->value.data + start, (size_t)(end - start + 1)));
+	resp_string_part(call, entry->size, &offset, &size);
+	resp_reply_bulk(call, bytes_of(size > 0 ? entry->value.data + offset : NULL, size));
 }
 
 /* SET and its kin. */
@@ -563,7 +584,7 @@ enum {
 // clang-format off
 static const struct resp_command commands[] = {
 	{ .name = "get", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = READS | RESP_LOADS, .acl = ACL_READS | RESP_ACL_FAST,
+	  .flags = READS | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_FAST,
 	  .prepare = prepare_nothing, .visit = get_visit },
 	{ .name = "set", .arity = -3, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
@@ -590,10 +611,10 @@ static const struct resp_command commands[] = {
 	  .flags = READS, .acl = ACL_READS | RESP_ACL_FAST,
 	  .prepare = prepare_nothing, .visit = strlen_visit },
 	{ .name = "getrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = RESP_READONLY | RESP_LOADS, .acl = ACL_READS | RESP_ACL_SLOW,
+	  .flags = RESP_READONLY | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_SLOW,
 	  .prepare = getrange_prepare, .visit = getrange_visit },
 	{ .name = "substr", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = RESP_READONLY | RESP_LOADS, .acl = ACL_READS | RESP_ACL_SLOW,
+	  .flags = RESP_READONLY | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_SLOW,
 	  .prepare = getrange_prepare, .visit = getrange_visit },
 	{ .name = "append", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A transaction of the RESP face, for the files that make one: how it works, see resp_txn.c. */
+#ifndef SERVER_RESP_TXN_H
+#define SERVER_RESP_TXN_H
+
+#include "server/resp_internal.h"
+
+enum {
+	TXN_BUCKETS = 256,
+	TXN_FETCHES = 8,            /* keys that one transaction reads at a time */
+	TXN_BLOB_PIECE = 256 << 10, /* bytes of a blob read or written at a time */
+};
+
+/* Memory for values too large for buffers: an old one and a new one. One transaction at a time. */
+#define TXN_REGION_SIZE ((size_t)(2 * KV_VALUE_MAX + (64ull << 20)))
+
+enum entry_state {
+	ENTRY_UNKNOWN, /* nothing is known of it */
+	ENTRY_META,    /* all but the bytes */
+	ENTRY_LOADED,
+};
+
+/* A key of the transaction. */
+struct txn_entry {
+	STAILQ_ENTRY(txn_entry) link;
+	struct txn_entry *bucket_next;
+	struct bytes key;
+	struct resp_value value; /* as the commands see it */
+	uint64_t version;        /* as it was read or watched */
+	uint64_t handle;         /* of the blob that is written for it, or 0 */
+	uint8_t state;           /* enum entry_state */
+	bool has_version;        /* the commit checks `version` */
+	bool changed;
+	bool watched; /* version is what WATCH saw */
+	bool wanted;  /* to be read before the command runs */
+};
+
+/* Reads one key. */
+struct txn_fetch {
+	struct resp_txn *txn;
+	struct txn_entry *entry;
+	struct resp_value value;
+	uint8_t *room;
+	uint64_t room_size, offset, handle;
+	bool meta, again, blob, busy;
+	struct req req;
+};
+
+enum txn_step {
+	STEP_WATCH,
+	STEP_COMMAND,
+	STEP_LOAD,
+	STEP_EXECUTE,
+	STEP_WRITE,
+	STEP_COMMIT,
+	STEP_COMMITTED,
+};
+
+struct resp_txn {
+	STAILQ_ENTRY(resp_txn) link; /* in the free list, or waiting for the region */
+	struct resp_server *server;
+	struct resp_call *call;
+	struct resp_segment *memory;
+	STAILQ_HEAD(, txn_entry) entries;
+	struct txn_entry *buckets[TXN_BUCKETS];
+	uint32_t entry_count;
+	uint32_t runs;
+	enum txn_step step;
+	enum status status;
+	bool conflict;      /* what was read is not true any more: run again */
+	bool wants_region;  /* run again with it */
+	bool watch_lost;    /* a watched key has changed */
+	bool started;       /* an implicit transaction's one command was run */
+	bool flushing;      /* the commit is made for a start command, which comes after it */
+	bool watch_checked; /* a commit has had the watched keys in it */
+	uint8_t db_first;   /* the connection's when the run started */
+	struct resp_queued *queued, *queued_first; /* the next command; where a run starts */
+	const struct resp_command *command; /* the call's own */
+	uint32_t command_index;
+	uint64_t reply_first; /* bytes of reply, past those ready to be sent, where a run starts */
+	unsigned loading;
+	struct txn_entry *load_next; /* where to look for the next key that is wanted */
+	struct txn_entry *writing;   /* the next whose blob is to be written */
+	uint64_t write_offset;
+	struct kv_commit commit;
+	struct txn_fetch fetches[TXN_FETCHES];
+};
+
+STAILQ_HEAD(resp_txn_list, resp_txn);
+
+struct resp_txns {
+	struct resp_txn *txns;
+	struct resp_txn_list free, region_waiting;
+	struct resp_txn_list again;    /* have met a conflict */
+	struct resp_txn *favoured;     /* lost too often: others start when it has ended */
+	struct resp_call_list waiting; /* calls, by wait_link */
+	uint8_t *region;
+	size_t region_used;
+	struct resp_txn *region_user;
+};
+
+struct txn_frame {
+	struct frame frame;
+};
+
+/* resp_txn.c: goes on where it stood, as far as it gets. */
+void txn_go(struct resp_txn *txn);
+/* Whether this run cannot end well any more. */
+bool txn_must_stop(const struct resp_txn *txn);
+
+/* resp_overlay.c: keys and commands. */
+struct txn_entry *txn_find(struct resp_txn *txn, struct bytes key); /* NULL: not one of its keys */
+/* The entry of a key, made if there is none; NULL: no memory. */
+struct txn_entry *txn_entry(struct resp_txn *txn, struct bytes key);
+/* The next command becomes the call's; false: there is none. */
+bool txn_next_command(struct resp_txn *txn);
+/* Whether it is to be run, after its keys were read: else it is done with, or fails. */
+bool txn_command_begin(struct resp_txn *txn);
+void txn_command_execute(struct resp_txn *txn);
+
+/* resp_txn_load.c: starts to read the keys that are wanted, as many as there are fetches. */
+void txn_load_some(struct resp_txn *txn, bool meta);
+
+/* resp_txn_commit.c */
+/* Whether a piece of a blob was submitted; else all are written. */
+bool txn_blob_submit(struct resp_txn *txn);
+/* Gives back one blob that no commit took; false: there is none. */
+bool txn_blob_drop(struct resp_txn *txn);
+/* Whether a commit was submitted; else there is nothing to write or to check. */
+bool txn_commit_submit(struct resp_txn *txn);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a transaction has written: blobs first, then all at once. */
+#include "base/assert.h"
+#include "base/macros.h"
+#include "server/resp_txn.h"
+
+static void blob_next(struct resp_txn *txn);
+
+static void blob_written(struct req *req)
+{
+	struct resp_call *call = container_of(req, struct resp_call, req);
+	struct resp_txn *txn = call->txn;
+
+	req_pop(req, struct txn_frame);
+	if (req->status != STATUS_OK) {
+		txn->status = req->status;
+		txn_go(txn);
+		return;
+	}
+	txn->writing->handle = req->result;
+	blob_next(txn);
+}
+
+static bool needs_blob(const struct txn_entry *entry)
+{
+	return entry->changed && entry->value.exists && entry->value.size > KV_INLINE_MAX;
+}
+
+/* Whether a piece of a blob was submitted; else all are written. */
+bool txn_blob_submit(struct resp_txn *txn)
+{
+	struct txn_entry *entry;
+	uint64_t left;
+	struct kv_cmd cmd = { .op = KV_BLOB_WRITE };
+
+	while ((entry = txn->writing) != NULL &&
+	       !(needs_blob(entry) && txn->write_offset < entry->value.size)) {
+		txn->writing = STAILQ_NEXT(entry, link);
+		txn->write_offset = 0;
+	}
+	if (entry == NULL)
+		return false;
+	left = entry->value.size - txn->write_offset;
+	cmd.handle = entry->handle;
+	cmd.value = bytes_of(entry->value.value.data + txn->write_offset,
+	                     left < TXN_BLOB_PIECE ? left : TXN_BLOB_PIECE);
+	txn->write_offset += cmd.value.size;
+	req_push(&txn->call->req, struct txn_frame, blob_written);
+	kv_submit(txn->server->kv, &txn->call->req, &cmd);
+	return true;
+}
+
+static void blob_next(struct resp_txn *txn)
+{
+	if (!txn_blob_submit(txn)) {
+		txn->step = STEP_COMMIT;
+		txn_go(txn);
+	}
+}
+
+static void txn_committed(struct req *req)
+{
+	struct resp_call *call = container_of(req, struct resp_call, req);
+	struct resp_txn *txn = call->txn;
+	struct txn_entry *entry;
+
+	req_pop(req, struct txn_frame);
+	if (req->status == STATUS_CONFLICT) {
+		txn->conflict = true;
+	} else if (req->status != STATUS_OK) {
+		txn->status = req->status;
+	} else {
+		/* The blobs are the store's now. */
+		STAILQ_FOREACH (entry, &txn->entries, link) {
+			entry->handle = 0;
+		}
+	}
+	txn_go(txn);
+}
+
+static void write_fill(struct kv_write **at, const struct txn_entry *entry)
+{
+	bool blob = entry->changed && entry->handle != 0;
+
+	/* A blob's write has no room for a version: the check is an entry of its own. */
+	if (entry->has_version && (blob || !entry->changed))
+		*(*at)++ = (struct kv_write){
+			.op = KV_GET,
+			.key = entry->key,
+			.version = entry->version,
+			.flags = KV_IF_VERSION,
+		};
+	if (!entry->changed)
+		return;
+	**at = (struct kv_write){
+		.op = entry->value.exists ? KV_PUT : KV_DELETE,
+		.key = entry->key,
+		.kind = entry->value.kind,
+		.expires_ms = entry->value.expires_ms,
+	};
+	if (blob) {
+		(*at)->flags = KV_FROM_BLOB;
+		(*at)->version = entry->handle;
+	} else {
+		if (entry->value.exists)
+			(*at)->value = entry->value.value;
+		if (entry->has_version) {
+			(*at)->flags = KV_IF_VERSION;
+			(*at)->version = entry->version;
+		}
+	}
+	(*at)++;
+}
+
+/* Whether a commit was submitted; else there is nothing to write or to check. */
+bool txn_commit_submit(struct resp_txn *txn)
+{
+	struct kv_cmd cmd = { .op = KV_COMMIT, .commit = &txn->commit };
+	struct kv_write *writes, *at;
+	struct txn_entry *entry;
+	uint32_t changed = 0, checked = 0, watched = 0;
+
+	STAILQ_FOREACH (entry, &txn->entries, link) {
+		changed += entry->changed;
+		checked += entry->has_version;
+		watched += entry->watched;
+	}
+	/* One key that was only read was true at that moment. */
+	if (changed == 0 && watched == 0 && checked <= 1)
+		return false;
+	if (changed + checked > KV_COMMIT_WRITES_MAX) {
+		txn->status = STATUS_TOO_LARGE;
+		return false;
+	}
+	writes = resp_txn_memory(txn, (changed + checked) * sizeof(*writes));
+	if (writes == NULL)
+		return false;
+	at = writes;
+	STAILQ_FOREACH (entry, &txn->entries, link) {
+		write_fill(&at, entry);
+	}
+	txn->commit = (struct kv_commit){ .writes = writes, .count = (uint32_t)(at - writes) };
+	req_push(&txn->call->req, struct txn_frame, txn_committed);
+	kv_submit(txn->server->kv, &txn->call->req, &cmd);
+	return true;
+}
+
+static void blob_dropped(struct req *req)
+{
+	struct resp_call *call = container_of(req, struct resp_call, req);
+
+	req_pop(req, struct txn_frame);
+	txn_go(call->txn);
+}
+
+/* Gives back one blob that no commit took; false: there is none. */
+bool txn_blob_drop(struct resp_txn *txn)
+{
+	struct kv_cmd cmd = { .op = KV_BLOB_CLOSE };
+	struct txn_entry *entry = STAILQ_FIRST(&txn->entries);
+
+	while (entry != NULL && entry->handle == 0)
+		entry = STAILQ_NEXT(entry, link);
+	if (entry == NULL)
+		return false;
+	cmd.handle = entry->handle;
+	entry->handle = 0;
+	req_push(&txn->call->req, struct txn_frame, blob_dropped);
+	kv_submit(txn->server->kv, &txn->call->req, &cmd);
+	return true;
+}
