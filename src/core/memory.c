@@ -6,7 +6,7 @@
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 
-enum { SHARE = 16, INDEX_SHARE = 3 };
+enum { SHARE = 16, CONNECTIONS_SHARE = 8, CACHE_SHARE = 3 };
 
 static const uint64_t shared_size = 8 * MIB; /* code, libraries, metrics, configuration */
 static const uint64_t fixed_size = 2 * MIB;  /* touched stack, ring, 63 inboxes, recorder, log */
@@ -15,14 +15,14 @@ static const uint64_t index_min = 2 * MIB, cache_min = 1 * MIB;
 static const struct limits {
 	uint64_t min, max;
 } buffers = { 4 * MIB, 128 * MIB }, receives = { 512 * KIB, 32 * MIB },
-  connections = { 512 * KIB, 128 * MIB },
+  connections = { 1 * MIB, 128 * MIB },
   /* 6 frames of the log, 2 MiB of a checkpoint, 1 of the cleaner, 3 while recovery runs. */
         engine_log = { 12 * MIB, 128 * MIB };
 
 /* The minimum and a share of what is there beyond all minimums, up to the maximum. */
-static uint64_t part_of(uint64_t surplus, struct limits limits)
+static uint64_t part_of(uint64_t surplus, struct limits limits, unsigned share)
 {
-	uint64_t value = limits.min + surplus / SHARE;
+	uint64_t value = limits.min + surplus / share;
 
 	return value > limits.max ? limits.max : value;
 }
@@ -59,14 +59,14 @@ enum status memory_split(uint64_t total, struct memory_shape shape, struct memor
 	if (total < *minimum)
 		return STATUS_TOO_LARGE;
 	surplus = total - *minimum;
-	p.buffers = part_of(surplus / shape.workers, buffers) / MIB * MIB;
-	p.receives = part_of(surplus / shape.workers, receives);
-	p.connections = part_of(surplus / shape.workers, connections);
-	p.log = part_of(surplus / shape.engines, engine_log) / MIB * MIB;
+	p.buffers = part_of(surplus / shape.workers, buffers, SHARE) / MIB * MIB;
+	p.receives = part_of(surplus / shape.workers, receives, SHARE);
+	p.connections = part_of(surplus / shape.workers, connections, CONNECTIONS_SHARE);
+	p.log = part_of(surplus / shape.engines, engine_log, SHARE) / MIB * MIB;
 	assert(memory_sum(&p, shape) <= total);
 	left = (total - memory_sum(&p, shape)) / shape.engines;
-	p.index += left / INDEX_SHARE;
-	p.cache += left - left / INDEX_SHARE;
+	p.cache += left / CACHE_SHARE;
+	p.index += left - left / CACHE_SHARE;
 	assert(memory_sum(&p, shape) <= total);
 	*parts = p;
 	return STATUS_OK;

@@ -45,12 +45,26 @@ static void connection_starve(struct resp_connection *connection)
 
 /* Parsing. */
 
+/*
+ * Memory is shared by arguments of calls under way, replies and input that waits. Past a quarter of
+ * it nothing more is read ahead, past a half no call starts beside another of its connection: what
+ * is left takes what the kernel has handed over meanwhile.
+ */
+static bool memory_is_short(const struct resp_connection *connection, unsigned share)
+{
+	const struct bufs *bufs = connection->server->bufs;
+
+	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / share;
+}
+
 static bool may_parse(struct resp_connection *connection)
 {
 	if (connection->flags & RESP_CONNECTION_CLOSING)
 		return false;
 	if (connection->reading != NULL)
 		return true;
+	if (connection->call_count > 0 && memory_is_short(connection, 2))
+		return false;
 	return connection->waiting == NULL && connection->call_count < RESP_PIPELINE_MAX &&
 	       resp_out_size(&connection->out) - connection->out_sent < OUTPUT_PAUSE &&
 	       resp_calls_are_left(connection->server);
@@ -224,19 +238,14 @@ static void input_parse(struct resp_connection *connection)
 		connection->input_start = connection->input->used - (uint32_t)rest.size;
 }
 
-/* So little is left that every connection could still put down what the kernel hands it next. */
-static bool memory_is_short(const struct resp_connection *connection)
-{
-	const struct bufs *bufs = connection->server->bufs;
-
-	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / 2;
-}
-
 static void pause_if_full(struct resp_connection *connection)
 {
 	bool paused = connection->flags & RESP_CONNECTION_PAUSED;
 	size_t waiting = input_rest(connection).size;
-	bool full = waiting >= INPUT_PAUSE || (waiting > 0 && memory_is_short(connection));
+	/* With calls under way: else it waits for the rest of a command, and nothing would end it.
+	 */
+	bool full = waiting >= INPUT_PAUSE ||
+	            (waiting > 0 && connection->call_count > 0 && memory_is_short(connection, 4));
 
 	if (connection->stream == NULL || paused == full)
 		return;
