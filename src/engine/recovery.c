@@ -8,6 +8,7 @@
  *   headers   of all segments, after an unclean end: they say where the logs go on
  *   trees     the root page of every partition
  *   replay    the frames behind each root, in order
+ *   doubts    transactions over several streams that none of these frames resolves
  *   count     how much lives in each segment, if the number of workers has changed
  *   start     every shard writes a checkpoint of the new run; then the superblock names that run
  */
@@ -28,6 +29,7 @@ static void step(struct recovery *r);
 /* Releases what only the start needed. */
 static void drop_memory(struct recovery *r)
 {
+	recovery_doubts_free(r);
 	free(r->segments);
 	free(r->trees);
 	free(r->tree_counts);
@@ -344,6 +346,12 @@ static void super_write_step(struct recovery *r)
 	}
 }
 
+void recovery_resume(struct recovery *r)
+{
+	assert(r->phase == PHASE_REPLAY || r->phase == PHASE_DOUBTS);
+	step(r);
+}
+
 static void step(struct recovery *r)
 {
 	unsigned count = r->batch;
@@ -370,12 +378,15 @@ static void step(struct recovery *r)
 	case PHASE_PROOF:
 		recovery_proof_step(r);
 		break;
+	case PHASE_DOUBTS:
+		recovery_doubts_step(r);
+		break;
 	case PHASE_PAGE:
 		recovery_page_step(r);
 		break;
 	case PHASE_MAKE_ROOM:
 		r->phase = r->resume;
-		recovery_replay_step(r);
+		recovery_resume(r);
 		break;
 	case PHASE_COUNT:
 		count_step(r);
