@@ -37,6 +37,7 @@ struct checkpoint {
 	struct shard *shard;
 	uint8_t phase; /* enum checkpoint_phase */
 	bool wanted, final, failed;
+	bool ended;         /* the final one is on disk: no other begins */
 	struct req *notify; /* completed when no checkpoint is wanted any more */
 	struct {
 		uint32_t segment, next_block;
@@ -450,6 +451,10 @@ static void finish(struct checkpoint *c)
 			supply_release_up_to(shard, c->root.lsn);
 	}
 	if (notify != NULL && (c->failed || !c->wanted)) {
+		if (c->final && !c->failed) {
+			c->ended = true;
+			return;
+		}
 		c->notify = NULL;
 		req_complete(notify, c->failed ? STATUS_IO : STATUS_OK, 0);
 	}
@@ -493,7 +498,7 @@ static void wait_for_log(struct checkpoint *c)
 {
 	struct checkpoint_write *write = &c->writes[0];
 
-	if (txns_carry_over(c->shard, &c->lsn) != STATUS_OK) {
+	if (c->phase != PHASE_LOG && txns_carry_over(c->shard, &c->lsn) != STATUS_OK) {
 		c->phase = PHASE_CARRY; /* the log has no room: at the end of a later turn */
 		return;
 	}
@@ -575,6 +580,27 @@ static bool is_due(const struct shard *shard)
 	return pages.pages_dirty > pages.pages_max / 2;
 }
 
+/* Nothing of this shard is on its way to or from the device. */
+static bool is_quiet(const struct shard *shard)
+{
+	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
+		if (supply_is_running(shard, (enum segment_kind)kind))
+			return false;
+	}
+	return !cleaner_is_running(shard) && !expiry_is_running(shard) && shard->log.in_flight == 0;
+}
+
+/* Who closes the store may take the memory away afterwards. */
+static void end_quietly(struct checkpoint *c)
+{
+	struct req *notify = c->notify;
+
+	if (notify == NULL || !is_quiet(c->shard))
+		return;
+	c->notify = NULL;
+	req_complete(notify, STATUS_OK, 0);
+}
+
 void checkpoint_consider(struct shard *shard)
 {
 	struct checkpoint *c = shard->checkpoint;
@@ -584,7 +610,9 @@ void checkpoint_consider(struct shard *shard)
 		c->failed = shard->log.failed != STATUS_OK;
 		advance(c);
 	}
-	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK)
+	if (c->ended)
+		end_quietly(c);
+	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK || c->ended)
 		return;
 	if (!c->wanted && !is_due(shard))
 		return;

@@ -38,6 +38,9 @@ bool commit_record(struct shard *shard, const struct kv_commit *order, const str
 size_t commit_size(struct shard *shard, const struct kv_commit *order, const struct commit *commit);
 /* Brings the index up to what was logged. OP_DONE: all of it. */
 enum op_result commit_apply(struct req *req, const struct kv_commit *order, struct commit *commit);
+/* Its blobs are values now: their handles are gone. */
+void commit_published(struct shard *shard, const struct kv_commit *order,
+                      const struct commit *commit);
 bool shard_is_full(const struct shard *shard);
 
 #endif

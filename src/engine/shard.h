@@ -166,6 +166,7 @@ struct shard {
 	struct txn txns[SHARD_TXNS_MAX];
 	struct req_list txn_waiters; /* for a free one */
 	uint64_t txn_next;           /* counts the transactions that began here */
+	uint64_t group_lsn;          /* the last frame with a PREPARE */
 	uint64_t cut_lsn;            /* the last checkpoint that began holds frames up to this */
 	struct key_lock_list busy[SHARD_BUSY_BUCKETS];
 	unsigned busy_count;

@@ -114,6 +114,7 @@ static void group_append(struct shard *shard, struct txn *txn)
 		commit->notes[i].location = log_append(&shard->log, &record);
 	}
 	txn->lsn = log_open_lsn(&shard->log);
+	shard->group_lsn = txn->lsn;
 }
 
 /* From here on its keys are its own. */
@@ -262,6 +263,7 @@ static enum op_result resolve_commit(struct req *req, struct txn *txn)
 	if (status != STATUS_OK)
 		txn->lsn = UINT64_MAX;
 	txn->phase = TXN_COMMITTED;
+	commit_published(shard, txn->order, commit);
 	txn_unlock(shard, txn);
 	return op_finish(req, STATUS_OK, 0);
 }
@@ -306,8 +308,9 @@ enum status txns_carry_over(struct shard *shard, uint64_t *lsn)
 		if (status != STATUS_OK)
 			return status;
 		group_append(shard, txn);
-		if (txn->lsn > *lsn)
-			*lsn = txn->lsn;
 	}
+	/* Those too that a RESOLVE has written once more since the cut. */
+	if (shard->group_lsn > *lsn)
+		*lsn = shard->group_lsn;
 	return STATUS_OK;
 }

@@ -531,21 +531,30 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 				return expiry;
 		}
 	}
+	return OP_DONE;
+}
+
+void commit_published(struct shard *shard, const struct kv_commit *order,
+                      const struct commit *commit)
+{
 	for (uint32_t i = 0; i < commit->count; i++) {
 		const struct kv_write *write = &order->writes[commit->notes[i].write];
 
 		if (write->flags & KV_FROM_BLOB)
 			blob_published(shard, write->version);
 	}
-	return OP_DONE;
 }
 
 static enum op_result commit_finish(struct req *req)
 {
 	struct op *op = op_of(req);
-	enum op_result result = commit_apply(req, op->cmd.commit, commit_of(op));
+	const struct kv_commit *order = op->cmd.commit;
+	enum op_result result = commit_apply(req, order, commit_of(op));
 
-	return result == OP_DONE ? op_finish(req, STATUS_OK, op->cmd.commit->count) : result;
+	if (result != OP_DONE)
+		return result;
+	commit_published(op->shard, order, commit_of(op));
+	return op_finish(req, STATUS_OK, order->count);
 }
 
 enum op_result op_commit(struct req *req)
