@@ -659,10 +659,14 @@ static bool take_u32(const char *argument, const char *name, uint32_t *value)
 /* False: no such argument. */
 static bool take_argument(const char *argument, struct store_harness_options *o, uint32_t *seconds)
 {
-	uint32_t trace = 0;
+	uint32_t trace = 0, disk = 0;
 
 	if (strncmp(argument, "seed=", 5) == 0) {
 		o->seed = strtoull(argument + 5, NULL, 0);
+		return true;
+	}
+	if (take_u32(argument, "disk", &disk)) {
+		o->disk_size = (uint64_t)disk << 20;
 		return true;
 	}
 	if (take_u32(argument, "trace", &trace)) {

@@ -143,6 +143,8 @@ void blob_turn(struct shard *shard)
 {
 	struct blobs *blobs = shard->blobs;
 
+	if (shard->exclusive != NULL) /* not before the record that replaces the value */
+		return;
 	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
 	     i++) {
 		if (!blobs->free_read)

@@ -619,7 +619,7 @@ void checkpoint_consider(struct shard *shard)
 	c->wanted = true;
 	if (shard->exclusive != NULL && op_of(shard->exclusive)->cmd.op != KV_RESOLVE)
 		return; /* the index lacks records that are in the log */
-	if (blob_is_running(shard) &&
+	if (blob_is_running(shard) && shard->exclusive == NULL &&
 	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */

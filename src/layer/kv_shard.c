@@ -11,15 +11,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
-
-enum { ENGINES_MAX = WORKER_PEERS_MAX };
-_Static_assert(ENGINES_MAX <= 64, "a set of engines is a word of bits");
-
-struct kv_shard {
-	struct kv kv;
-	struct kv *engines[ENGINES_MAX];
-	unsigned engine_count;
-};
+#include "layer/kv_shard_state.h"
 
 /* Remembers a command while another worker has its request. */
 struct hop_frame {
@@ -304,7 +296,7 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 		else if (shard->engine_count == 1)
 			send_to(shard, req, cmd, 0);
 		else
-			req_complete(req, STATUS_UNSUPPORTED, 0);
+			shard_scan_submit(shard, req, cmd);
 		break;
 	case KV_CLEAR:
 	case KV_COUNT:
@@ -337,12 +329,18 @@ enum status kv_shard_open(struct kv_shard **out, struct worker *worker, struct k
 	shard->engine_count = engine_count;
 	for (unsigned i = 0; i < engine_count; i++)
 		shard->engines[i] = engines[i];
+	assert(shard_scan_frame_size() <= align_up(sizeof(struct hop_frame), 16));
+	if (shard_scans_open(shard) != STATUS_OK) {
+		kv_shard_close(shard);
+		return STATUS_NO_SPACE;
+	}
 	*out = shard;
 	return STATUS_OK;
 }
 
 void kv_shard_close(struct kv_shard *shard)
 {
+	shard_scans_close(shard);
 	free(shard);
 }
 

@@ -51,7 +51,8 @@ enum kv_space {
  *     expiry of the key that is replaced stays.
  * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
  *     result: the version that is there.
- * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; one moment. Fewer than
+ * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; a moment of each page of
+ *     256 entries, over several workers a moment of each worker in each of its pages. Fewer than
  *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
  *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
