@@ -63,6 +63,9 @@ static void body_segments(struct recovery *r, const struct body *body)
 		struct body_segment listed = body_segment_get(body, i);
 		struct recovery_segment *segment = &r->segments[listed.segment];
 
+		/* Given back by this stream after its checkpoint, and used by another since. */
+		if (segment->listed && segment->header.generation > listed.generation)
+			continue;
 		segment->listed = true;
 		segment->live = listed.live > 0;
 		segment->header.generation = listed.generation;
