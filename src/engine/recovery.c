@@ -262,7 +262,7 @@ static void super_step(struct recovery *r)
 
 /* Count: only when partitions have moved to other workers. */
 
-static void start_begin(struct recovery *r)
+void recovery_start_begin(struct recovery *r)
 {
 	r->phase = PHASE_START;
 	step(r);
@@ -279,19 +279,17 @@ void recovery_count_begin(struct recovery *r)
 	for (unsigned s = 0; s < r->worker_count; s++)
 		r->store->shards[s]->version_next = version_next;
 	if (!recovery_is_redistributed(r)) {
-		start_begin(r);
+		recovery_start_begin(r);
 		return;
 	}
 	r->phase = PHASE_COUNT;
 	r->cursor = 0;
+	r->walking = false;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		blob_forget_frees(r->store->shards[s]);
+		r->store->shards[s]->counting = true;
+	}
 	step(r);
-}
-
-static void count_step(struct recovery *r)
-{
-	recovery_fail(r, STATUS_UNSUPPORTED,
-	              "the store was last used by %u workers: start it with workers = %u",
-	              r->streams, r->streams);
 }
 
 /* Start. */
@@ -348,7 +346,7 @@ static void super_write_step(struct recovery *r)
 
 void recovery_resume(struct recovery *r)
 {
-	assert(r->phase == PHASE_REPLAY || r->phase == PHASE_DOUBTS);
+	assert(r->phase == PHASE_REPLAY || r->phase == PHASE_DOUBTS || r->phase == PHASE_COUNT);
 	step(r);
 }
 
@@ -389,7 +387,7 @@ static void step(struct recovery *r)
 		recovery_resume(r);
 		break;
 	case PHASE_COUNT:
-		count_step(r);
+		recovery_count_step(r);
 		break;
 	case PHASE_START:
 		start_step(r);

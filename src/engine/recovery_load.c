@@ -66,9 +66,13 @@ static void body_segments(struct recovery *r, const struct body *body)
 		/* Given back by this stream after its checkpoint, and used by another since. */
 		if (segment->listed && segment->header.generation > listed.generation)
 			continue;
+		/* Streams may share a segment: after another number of workers. */
+		segment->live =
+		        listed.live > 0 || (segment->listed && segment->live &&
+		                            segment->header.generation == listed.generation);
 		segment->listed = true;
-		segment->live = listed.live > 0;
 		segment->header.generation = listed.generation;
+		segment->header.kind = listed.kind;
 		for (unsigned s = 0; s < r->worker_count; s++)
 			r->store->shards[s]->segments[listed.segment].generation =
 			        listed.generation;

@@ -108,7 +108,10 @@ struct recovery {
 		bool open; /* the superblock names this run: what is dead may be given back */
 	} starts[STREAMS_MAX];
 	unsigned starts_running;
+	/* Count. */
 	struct btree_cursor walk;
+	bool walking;
+	uint64_t blob; /* location of the record that is being read; 0: none */
 };
 
 /* recovery.c */
@@ -128,6 +131,10 @@ void recovery_read(struct recovery *r, unsigned slot, uint8_t *data, uint64_t bl
 void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool open);
 /* The logs have been replayed: count what lives where if need be, then start. */
 void recovery_count_begin(struct recovery *r);
+void recovery_start_begin(struct recovery *r);
+
+/* recovery_count.c */
+void recovery_count_step(struct recovery *r);
 
 /* recovery_load.c: roots, bodies, headers, trees. */
 void recovery_roots_step(struct recovery *r);

@@ -307,6 +307,8 @@ void blob_debit(struct shard *shard, struct bytes value);
 void blob_replay_free(struct shard *shard, const struct record *record);
 /* The record of a blob was replaced: its extents are freed by a record of their own. */
 void blob_free_later(struct shard *shard, uint64_t location);
+/* All is counted anew: what was to be freed is not counted in the first place. */
+void blob_forget_frees(struct shard *shard);
 /*
  * With KV_LOAD: brings the whole value into memory for visit, and gives it room for a large one.
  * One command at a time; it keeps that memory until op_finish().
