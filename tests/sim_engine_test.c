@@ -48,7 +48,24 @@ static void test_three_workers(void **state)
 	(void)state;
 	options.workers = 3;
 	options.clients = 12;
+	options.disk_size = 32 << 20;
 	run_seeds(&options, 5);
+}
+
+/* Every open has another number of workers, also those that end in the middle of recovery. */
+static void test_another_number(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.workers = 3;
+	options.vary = 1;
+	options.clients = 12;
+	options.disk_size = 32 << 20;
+	run_seeds(&options, 5);
+	options.value_max = 100000;
+	options.disk_size = 96 << 20;
+	run_seeds(&options, 2);
 }
 
 int main(int argc, char **argv)
@@ -56,6 +73,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_worker),
 		cmocka_unit_test(test_three_workers),
+		cmocka_unit_test(test_another_number),
 	};
 
 	const char *seed = getenv("SIM_SEED");

@@ -306,7 +306,8 @@ static void finish_scan(struct client *client, enum status status)
 		seen(client, client->scan_first, client->numbers[0], 0);
 	for (unsigned key = client->scan_first; key <= client->scan_last; key++)
 		seen(client, key, client->scanned[key], 0);
-	if (client->all->options.expiry == 0)
+	/* Over several workers a scan is a moment of each. */
+	if (client->all->options.expiry == 0 && client->all->worker_count == 1)
 		kv_model_whole(model, client->scanned, client->scan_first, client->scan_last);
 }
 

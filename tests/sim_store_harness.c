@@ -82,6 +82,8 @@ static void machine_start(struct harness *h, struct machine *m, bool format)
 		                     .worker_count = h->options.workers,
 		                     .format = format,
 		                     .seed = prng_next(&h->prng) };
+	if (h->options.vary != 0)
+		m->env.worker_count = 1 + (unsigned)prng_below(&h->prng, h->options.workers);
 	for (unsigned i = 0; i < m->env.worker_count; i++) {
 		m->env.workers[i] = sim_worker(m->sim, 0, i);
 		m->env.blks[i] = sim_disk_attach(m->disk, m->sim, 0, i);
@@ -659,10 +661,14 @@ static bool take_u32(const char *argument, const char *name, uint32_t *value)
 /* False: no such argument. */
 static bool take_argument(const char *argument, struct store_harness_options *o, uint32_t *seconds)
 {
-	uint32_t trace = 0;
+	uint32_t trace = 0, disk = 0;
 
 	if (strncmp(argument, "seed=", 5) == 0) {
 		o->seed = strtoull(argument + 5, NULL, 0);
+		return true;
+	}
+	if (take_u32(argument, "disk", &disk)) {
+		o->disk_size = (uint64_t)disk << 20;
 		return true;
 	}
 	if (take_u32(argument, "trace", &trace)) {
@@ -670,7 +676,7 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 		return true;
 	}
 	return take_u32(argument, "seconds", seconds) ||
-	       take_u32(argument, "workers", &o->workers) ||
+	       take_u32(argument, "workers", &o->workers) || take_u32(argument, "vary", &o->vary) ||
 	       take_u32(argument, "clients", &o->clients) || take_u32(argument, "keys", &o->keys) ||
 	       take_u32(argument, "lives", &o->lives) || take_u32(argument, "steps", &o->steps) ||
 	       take_u32(argument, "trials", &o->trials) ||

@@ -46,6 +46,7 @@ struct store_binding {
 struct store_harness_options {
 	uint64_t seed;
 	unsigned workers;   /* 0: 1 */
+	uint32_t vary;      /* not 0: every open has 1..workers of them */
 	unsigned clients;   /* in all, each with one request at a time; 0: 8 */
 	unsigned keys;      /* 0: 48 */
 	unsigned lives;     /* from an open to a cut, a kill or a close; 0: 8 */
@@ -98,7 +99,7 @@ uint64_t store_harness_sweep(const struct store_binding *binding,
 /*
  * A program: "seed=N" runs that seed with a trace of what was wrong; "seconds=N" runs seed after
  * seed from the given one and prints figures; workers=, clients=, keys=, lives=, steps=, trials=,
- * value_max=, expiry=, torn=, garbage=, trace=1; "sweep=STRIDE" fails every so manieth operation.
+ * vary=, value_max=, expiry=, disk= (MiB), torn=, garbage=, trace=1; "sweep=STRIDE" fails every so manieth operation.
  * Returns an exit code.
  */
 int store_harness_main(const struct store_binding *binding, int argc, char **argv);

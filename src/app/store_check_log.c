@@ -141,6 +141,8 @@ static void see_record(struct check *check, const struct frame_header *frame, ui
 	switch (record->type) {
 	case RECORD_PUT:
 	case RECORD_MOVED:
+	case RECORD_PREPARED_PUT:
+	case RECORD_PREPARED_DELETE:
 	case RECORD_DELETE:
 		if (record->key.size == 0 || record->key.size > KV_KEY_MAX)
 			fault = "a key of no possible size";

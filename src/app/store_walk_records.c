@@ -80,7 +80,8 @@ static const char *record_fault(struct walk_records *walk, struct walk_ref *ref,
 		return "it has another size than the index says";
 	if (!bytes_equal(record->key, bytes_of(walk->keys + ref->key, ref->key_size)))
 		return "it has another key than the index says";
-	if (record->type != RECORD_PUT && record->type != RECORD_MOVED)
+	if (record->type != RECORD_PUT && record->type != RECORD_MOVED &&
+	    record->type != RECORD_PREPARED_PUT)
 		return "it is not one that stores a value";
 	if (record->flags != l.flags)
 		return "its flags are not those in the index";

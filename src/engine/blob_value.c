@@ -28,6 +28,16 @@ void blob_free_later(struct shard *shard, uint64_t location)
 	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
 }
 
+void blob_forget_frees(struct shard *shard)
+{
+	struct blobs *blobs = shard->blobs;
+
+	assert(!blobs->freeing && !blobs->free_read);
+	for (; blobs->free_tail != blobs->free_head; blobs->free_tail++)
+		blob_pin(shard, location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]).segment,
+		         -1);
+}
+
 static void free_next(struct blobs *blobs)
 {
 	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
@@ -143,6 +153,8 @@ void blob_turn(struct shard *shard)
 {
 	struct blobs *blobs = shard->blobs;
 
+	if (shard->exclusive != NULL) /* not before the record that replaces the value */
+		return;
 	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
 	     i++) {
 		if (!blobs->free_read)

@@ -3,7 +3,7 @@
 
 #include "base/assert.h"
 
-enum { HEAD_SEGMENTS = 0, HEAD_PARTITIONS = 4, HEAD_ZERO = 8 };
+enum { HEAD_SEGMENTS = 0, HEAD_PARTITIONS = 4, HEAD_TXNS = 8, HEAD_ZERO = 12 };
 enum { SEGMENT_AT = 0, SEGMENT_LIVE_AT = 4, SEGMENT_GENERATION_AT = 8, SEGMENT_KIND_AT = 16 };
 enum { PARTITION_AT = 0, PARTITION_SPACES_AT = 4, PARTITION_ROOT_AT = 8, PARTITION_KEYS_AT = 16 };
 
@@ -68,15 +68,18 @@ enum status body_open(struct body *body, const void *data, size_t size,
 
 	assert(limits->segment_blocks <= SEGMENT_BLOCKS_MAX);
 	assert(limits->partition_count <= PARTITIONS_MAX);
-	if (size < BODY_HEAD || get64(p + HEAD_ZERO) != 0)
+	if (size < BODY_HEAD || get32(p + HEAD_ZERO) != 0)
+		return STATUS_CORRUPT;
+	if (get32(p + HEAD_TXNS) > (size - BODY_HEAD) / BODY_TXN)
 		return STATUS_CORRUPT;
 	*body = (struct body){
+		.txn_count = get32(p + HEAD_TXNS),
 		.segment_count = get32(p + HEAD_SEGMENTS),
 		.partition_count = get32(p + HEAD_PARTITIONS),
 		.segments = p + BODY_HEAD,
-		.end = p + size,
+		.end = p + size - (size_t)get32(p + HEAD_TXNS) * BODY_TXN,
 	};
-	if (body->segment_count > (size - BODY_HEAD) / BODY_SEGMENT)
+	if (body->segment_count > (size_t)(body->end - body->segments) / BODY_SEGMENT)
 		return STATUS_CORRUPT;
 	body->partitions = body->segments + (size_t)body->segment_count * BODY_SEGMENT;
 	return segments_are_sound(body, limits) && partitions_are_sound(body, limits)
@@ -124,4 +127,10 @@ void body_space_get(const struct body_partition *partition, uint32_t index, uint
 	assert(index < partition->space_count);
 	*space = (uint8_t)get64(p);
 	*count = get64(p + 8);
+}
+
+uint64_t body_txn_get(const struct body *body, uint32_t index)
+{
+	assert(index < body->txn_count);
+	return get64(body->end + (size_t)index * BODY_TXN);
 }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The body of a root: which segments a stream has, and where the index of each of its partitions
- * begins. Pure. docs/formats.md draws it.
+ * The body of a root: which segments a stream has, where the index of each of its partitions
+ * begins, and which transactions over several streams it has committed and not forgotten. Pure.
+ * docs/formats.md draws it.
  */
 #ifndef ENGINE_BODY_H
 #define ENGINE_BODY_H
 
 #include "engine/format.h"
 
-/* Bytes: the head with two counts; a segment; a partition, without its spaces; a space. */
-enum { BODY_HEAD = 16, BODY_SEGMENT = 24, BODY_PARTITION = 24, BODY_SPACE = 16 };
+/* Bytes: the head with three counts; a segment; a partition, without its spaces; a space; an id. */
+enum { BODY_HEAD = 16, BODY_SEGMENT = 24, BODY_PARTITION = 24, BODY_SPACE = 16, BODY_TXN = 8 };
 enum { BODY_SPACES_MAX = 256 };
 
 /* What the numbers in a body may be. */
@@ -34,8 +35,8 @@ struct body_partition {
 
 /* Memory: the bytes are the caller's, and must outlive it. */
 struct body {
-	const uint8_t *segments, *partitions, *end;
-	uint32_t segment_count, partition_count;
+	const uint8_t *segments, *partitions, *end; /* of the partitions: the transactions follow */
+	uint32_t segment_count, partition_count, txn_count;
 };
 
 /*
@@ -51,5 +52,7 @@ bool body_partition_next(struct body *body, struct body_partition *partition);
 /* How many keys there are in a space. */
 void body_space_get(const struct body_partition *partition, uint32_t index, uint8_t *space,
                     uint64_t *count);
+
+uint64_t body_txn_get(const struct body *body, uint32_t index);
 
 #endif

@@ -235,6 +235,15 @@ void btree_checkpoint_end(struct btree *tree, bool ok);
 uint64_t btree_dirty_count(const struct btree *tree);
 
 /*
+ * Tells the address of every page that the tree has on disk, and those that its next checkpoint
+ * will release. MISS: an inner page must be loaded; then ask again from the start.
+ */
+enum btree_result btree_visit_addresses(const struct btree *tree,
+                                        void (*visit)(void *context, btree_value address),
+                                        void *context, struct btree_miss *miss)
+        __attribute__((warn_unused_result));
+
+/*
  * Marks the page with this address dirty so that the next checkpoint moves it: for the cleaner of
  * index segments, which has the page's image and has checked it with btree_page_check(). ABSENT:
  * the tree as it is now does not use it (nothing to do). MISS: its parent must be loaded first, or

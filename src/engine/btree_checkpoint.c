@@ -182,3 +182,70 @@ void btree_checkpoint_end(struct btree *tree, bool ok)
 	tree->ops_context = NULL;
 	tree->checkpointing = false;
 }
+
+/* The first child from `index` on that is in memory; told are the leaves before it that are not. */
+static struct btree_node *next_child(struct btree_node *node, uint32_t index,
+                                     void (*visit)(void *context, btree_value address),
+                                     void *context)
+{
+	for (; node->children != NULL && index < node->page->count; index++) {
+		struct btree_node *child = node->children[index];
+
+		if (child != NULL) {
+			child->index = (uint16_t)index;
+			return child;
+		}
+		if (visit != NULL)
+			visit(context, page_value(node->page, index));
+	}
+	return NULL;
+}
+
+/* An inner page that is not in memory; 0: none. */
+static btree_value missing_inner(struct btree_node *node)
+{
+	for (uint32_t i = 0; node->page->level > 1 && i < node->page->count; i++) {
+		if (node->children[i] == NULL)
+			return page_value(node->page, i);
+	}
+	return 0;
+}
+
+/* One pass over the nodes in memory: tells addresses, or looks for what is missing. */
+static btree_value walk_addresses(const struct btree *tree,
+                                  void (*visit)(void *context, btree_value address), void *context)
+{
+	struct btree_node *node = tree->root, *child;
+	uint32_t index = 0;
+
+	for (;;) {
+		if (visit == NULL && index == 0 && missing_inner(node) != 0)
+			return missing_inner(node);
+		if (visit != NULL && index == 0 && node->page->address != 0)
+			visit(context, node->page->address);
+		child = next_child(node, index, visit, context);
+		if (child != NULL) {
+			node = child;
+			index = 0;
+			continue;
+		}
+		if (node->parent == NULL)
+			return 0;
+		index = node->index + 1u;
+		node = node->parent;
+	}
+}
+
+enum btree_result btree_visit_addresses(const struct btree *tree,
+                                        void (*visit)(void *context, btree_value address),
+                                        void *context, struct btree_miss *miss)
+{
+	assert(!tree->checkpointing);
+	miss->address = walk_addresses(tree, NULL, NULL);
+	if (miss->address != 0)
+		return BTREE_MISS;
+	(void)walk_addresses(tree, visit, context);
+	for (const struct btree_node *node = tree->dead; node != NULL; node = node->next)
+		visit(context, node->address);
+	return BTREE_OK;
+}

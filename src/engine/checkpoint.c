@@ -23,7 +23,7 @@ enum {
 	WRITES_MAX = 4,
 };
 
-enum checkpoint_phase { PHASE_IDLE, PHASE_PAGES, PHASE_FLUSH, PHASE_LOG, PHASE_ROOT };
+enum checkpoint_phase { PHASE_IDLE, PHASE_PAGES, PHASE_FLUSH, PHASE_CARRY, PHASE_LOG, PHASE_ROOT };
 
 struct checkpoint_write {
 	struct checkpoint *checkpoint;
@@ -37,12 +37,14 @@ struct checkpoint {
 	struct shard *shard;
 	uint8_t phase; /* enum checkpoint_phase */
 	bool wanted, final, failed;
+	bool ended;         /* the final one is on disk: no other begins */
 	struct req *notify; /* completed when no checkpoint is wanted any more */
 	struct {
 		uint32_t segment, next_block;
 	} stock[STOCK_MAX]; /* stock[0] is being filled */
 	uint32_t stock_count;
 	struct root root, previous;
+	uint64_t lsn; /* must be durable before the root is written */
 	struct buf *body;
 	uint32_t body_written; /* blocks */
 	uint32_t partition;    /* whose pages are written */
@@ -151,7 +153,6 @@ static void body_release(struct checkpoint *c, const struct root *root)
 	}
 }
 
-/* Body: two counts, the segments, the partitions with the counts of their spaces. */
 static size_t body_size_max(const struct shard *shard)
 {
 	size_t size = BODY_HEAD;
@@ -168,14 +169,28 @@ static size_t body_size_max(const struct shard *shard)
 		for (unsigned s = 0; s < KV_SPACES; s++)
 			size += shard->partitions[i].counts[s] != 0 ? BODY_SPACE : 0;
 	}
-	return size;
+	return size + SHARD_TXNS_MAX * BODY_TXN;
+}
+
+/* Returns the end. */
+static uint8_t *encode_txns(const struct shard *shard, uint8_t *p, uint32_t *count)
+{
+	*count = 0;
+	for (unsigned i = 0; i < SHARD_TXNS_MAX; i++) {
+		if (shard->txns[i].phase != TXN_COMMITTED)
+			continue;
+		put64(p, shard->txns[i].id);
+		p += BODY_TXN;
+		++*count;
+	}
+	return p;
 }
 
 static void body_encode(struct checkpoint *c, const uint64_t *roots)
 {
 	struct shard *shard = c->shard;
 	uint8_t *p = c->body->data + BODY_HEAD;
-	uint32_t segments = 0, partitions = 0;
+	uint32_t segments = 0, partitions = 0, txns;
 
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
 		const struct shard_segment *segment = &shard->segments[i];
@@ -211,9 +226,11 @@ static void body_encode(struct checkpoint *c, const uint64_t *roots)
 		put64(head + 16, partition->tree.key_count);
 		partitions++;
 	}
+	p = encode_txns(shard, p, &txns);
 	put32(c->body->data, segments);
 	put32(c->body->data + 4, partitions);
-	put64(c->body->data + 8, 0);
+	put32(c->body->data + 8, txns);
+	put32(c->body->data + 12, 0);
 	c->body->used = (uint32_t)(p - c->body->data);
 }
 
@@ -288,7 +305,9 @@ static void begin(struct checkpoint *c)
 	c->root.run = shard->store->super.run;
 	c->root.stream = (uint16_t)shard->index;
 	c->root.lsn = log_cut(log);
-	c->root.clean = c->final;
+	c->root.clean = c->final && !txns_are_prepared(shard);
+	c->lsn = c->root.lsn;
+	shard->cut_lsn = c->root.lsn;
 	if (!body_allocate(c, body_blocks) || !trees_begin(c, roots)) {
 		body_release(c, &c->root);
 		c->root = c->previous;
@@ -432,6 +451,10 @@ static void finish(struct checkpoint *c)
 			supply_release_up_to(shard, c->root.lsn);
 	}
 	if (notify != NULL && (c->failed || !c->wanted)) {
+		if (c->final && !c->failed) {
+			c->ended = true;
+			return;
+		}
 		c->notify = NULL;
 		req_complete(notify, c->failed ? STATUS_IO : STATUS_OK, 0);
 	}
@@ -467,12 +490,21 @@ static void write_root(struct checkpoint *c)
 	submit_step(c, &cmd);
 }
 
-/* The log must be on disk as far as the index refers to it. */
+/*
+ * The log must be on disk as far as the index refers to it, and behind the cut it must have what is
+ * prepared and not resolved yet.
+ */
 static void wait_for_log(struct checkpoint *c)
 {
 	struct checkpoint_write *write = &c->writes[0];
 
-	if (c->root.lsn <= c->shard->log.lsn_durable) {
+	if (c->phase != PHASE_LOG && txns_carry_over(c->shard, &c->lsn) != STATUS_OK) {
+		c->phase = PHASE_CARRY; /* the log has no room: at the end of a later turn */
+		return;
+	}
+	if (c->lsn > c->root.lsn)
+		log_settle(&c->shard->log);
+	if (c->lsn <= c->shard->log.lsn_durable) {
 		c->phase = PHASE_ROOT;
 		c->root_copy = 0;
 		write_root(c);
@@ -484,7 +516,7 @@ static void wait_for_log(struct checkpoint *c)
 	req_init(&write->req, c->shard->worker);
 	req_push(&write->req, struct write_frame, step_ended)->write = write;
 	write->req.state = REQ_RUNNING;
-	log_wait(&c->shard->log, c->root.lsn, &write->req);
+	log_wait(&c->shard->log, c->lsn, &write->req);
 }
 
 static void pages_written(struct checkpoint *c)
@@ -515,7 +547,7 @@ static void advance(struct checkpoint *c)
 		pages_written(c);
 	else if (c->phase == PHASE_FLUSH)
 		wait_for_log(c);
-	else if (c->phase == PHASE_LOG)
+	else if (c->phase == PHASE_CARRY || c->phase == PHASE_LOG)
 		wait_for_log(c);
 	else if (c->phase == PHASE_ROOT && c->root_copy < ROOT_COPIES)
 		write_root(c);
@@ -548,19 +580,46 @@ static bool is_due(const struct shard *shard)
 	return pages.pages_dirty > pages.pages_max / 2;
 }
 
+/* Nothing of this shard is on its way to or from the device. */
+static bool is_quiet(const struct shard *shard)
+{
+	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
+		if (supply_is_running(shard, (enum segment_kind)kind))
+			return false;
+	}
+	return !cleaner_is_running(shard) && !expiry_is_running(shard) && shard->log.in_flight == 0;
+}
+
+/* Who closes the store may take the memory away afterwards. */
+static void end_quietly(struct checkpoint *c)
+{
+	struct req *notify = c->notify;
+
+	if (notify == NULL || !is_quiet(c->shard))
+		return;
+	c->notify = NULL;
+	req_complete(notify, STATUS_OK, 0);
+}
+
 void checkpoint_consider(struct shard *shard)
 {
 	struct checkpoint *c = shard->checkpoint;
 	uint64_t needed;
 
-	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK)
+	if (c->phase == PHASE_CARRY) {
+		c->failed = shard->log.failed != STATUS_OK;
+		advance(c);
+	}
+	if (c->ended)
+		end_quietly(c);
+	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK || c->ended)
 		return;
 	if (!c->wanted && !is_due(shard))
 		return;
 	c->wanted = true;
-	if (shard->exclusive != NULL)
+	if (shard->exclusive != NULL && op_of(shard->exclusive)->cmd.op != KV_RESOLVE)
 		return; /* the index lacks records that are in the log */
-	if (blob_is_running(shard) &&
+	if (blob_is_running(shard) && shard->exclusive == NULL &&
 	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */

@@ -44,7 +44,7 @@ struct clean_frame {
 
 bool cleaner_is_running(const struct shard *shard)
 {
-	return shard->cleaner->victim != UINT32_MAX || shard->cleaner->reading;
+	return shard->cleaner->reading;
 }
 
 static uint64_t segment_size(const struct shard *shard)
@@ -252,7 +252,8 @@ static enum move_result move_frame(struct cleaner *cleaner, const struct frame_h
 			unreachable(); /* the whole frame was checked */
 		l.size = (uint32_t)(used <= RECORD_SIZE_MAX ? used : 0);
 		l.flags = record.flags;
-		if ((record.type == RECORD_PUT || record.type == RECORD_MOVED) &&
+		if ((record.type == RECORD_PUT || record.type == RECORD_MOVED ||
+		     record.type == RECORD_PREPARED_PUT) &&
 		    move_record(cleaner, &record, location_pack(l)) == MOVE_LATER)
 			return MOVE_LATER;
 		cleaner->at += (uint32_t)used;

@@ -338,7 +338,8 @@ uint32_t record_encode(const struct record *record, uint32_t seed, uint32_t offs
 	put64(p + 16, record->version);
 	if (expires)
 		put64(p + 24, record->expires_ms);
-	memcpy(p + used, record->key.data, record->key.size);
+	if (record->key.size > 0)
+		memcpy(p + used, record->key.data, record->key.size);
 	used += record->key.size;
 	if (record->value.size > 0)
 		memcpy(p + used, record->value.data, record->value.size);
@@ -458,4 +459,20 @@ void blob_extent_put(uint8_t *extents, uint32_t index, struct blob_extent extent
 	put32(p + 4, extent.block);
 	put32(p + 8, extent.blocks);
 	put32(p + 12, extent.crc);
+}
+
+void prepare_encode(const struct prepare *prepare, uint8_t out[PREPARE_SIZE])
+{
+	put64(out, prepare->participants);
+	put32(out + 8, prepare->size);
+	put32(out + 12, 0);
+}
+
+enum status prepare_decode(struct bytes value, struct prepare *prepare)
+{
+	if (value.size != PREPARE_SIZE)
+		return STATUS_CORRUPT;
+	prepare->participants = get64(value.data);
+	prepare->size = get32(value.data + 8);
+	return STATUS_OK;
 }

@@ -143,10 +143,27 @@ enum record_type {
 	RECORD_DELETE = 2,
 	RECORD_CLEAR = 3,   /* key: a prefix; all keys with it are gone */
 	RECORD_FREE = 4,    /* value: blob extents that nothing refers to any more */
-	RECORD_PREPARE = 5, /* value: one piece of a transaction, struct prepare_piece */
+	RECORD_PREPARE = 5, /* version: transaction; value: struct prepare, what follows is of it */
 	RECORD_RESOLVE = 6, /* version: transaction id; value: one byte, 1 committed, 0 not */
 	RECORD_MOVED = 7,   /* a PUT written again by the cleaner: same version */
+	RECORD_PREPARED_PUT = 8,    /* a PUT, if the transaction commits */
+	RECORD_PREPARED_DELETE = 9, /* a DELETE, if the transaction commits */
 };
+
+/*
+ * This stream's part of a transaction over several; `size` bytes of PREPARED records follow in the
+ * same frame. A transaction without a RESOLVE is committed if every participant has prepared it, or
+ * says that it is committed.
+ */
+struct prepare {
+	uint64_t participants; /* bit by stream */
+	uint32_t size;
+};
+enum { PREPARE_SIZE = 16 };
+
+void prepare_encode(const struct prepare *prepare, uint8_t out[PREPARE_SIZE]);
+enum status prepare_decode(struct bytes value, struct prepare *prepare)
+        __attribute__((warn_unused_result));
 
 enum {
 	RECORD_KIND_MASK = 0x0f,

@@ -8,6 +8,7 @@
  *   headers   of all segments, after an unclean end: they say where the logs go on
  *   trees     the root page of every partition
  *   replay    the frames behind each root, in order
+ *   doubts    transactions over several streams that none of these frames resolves
  *   count     how much lives in each segment, if the number of workers has changed
  *   start     every shard writes a checkpoint of the new run; then the superblock names that run
  */
@@ -28,6 +29,7 @@ static void step(struct recovery *r);
 /* Releases what only the start needed. */
 static void drop_memory(struct recovery *r)
 {
+	recovery_doubts_free(r);
 	free(r->segments);
 	free(r->trees);
 	free(r->tree_counts);
@@ -260,7 +262,7 @@ static void super_step(struct recovery *r)
 
 /* Count: only when partitions have moved to other workers. */
 
-static void start_begin(struct recovery *r)
+void recovery_start_begin(struct recovery *r)
 {
 	r->phase = PHASE_START;
 	step(r);
@@ -277,19 +279,17 @@ void recovery_count_begin(struct recovery *r)
 	for (unsigned s = 0; s < r->worker_count; s++)
 		r->store->shards[s]->version_next = version_next;
 	if (!recovery_is_redistributed(r)) {
-		start_begin(r);
+		recovery_start_begin(r);
 		return;
 	}
 	r->phase = PHASE_COUNT;
 	r->cursor = 0;
+	r->walking = false;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		blob_forget_frees(r->store->shards[s]);
+		r->store->shards[s]->counting = true;
+	}
 	step(r);
-}
-
-static void count_step(struct recovery *r)
-{
-	recovery_fail(r, STATUS_UNSUPPORTED,
-	              "the store was last used by %u workers: start it with workers = %u",
-	              r->streams, r->streams);
 }
 
 /* Start. */
@@ -344,6 +344,12 @@ static void super_write_step(struct recovery *r)
 	}
 }
 
+void recovery_resume(struct recovery *r)
+{
+	assert(r->phase == PHASE_REPLAY || r->phase == PHASE_DOUBTS || r->phase == PHASE_COUNT);
+	step(r);
+}
+
 static void step(struct recovery *r)
 {
 	unsigned count = r->batch;
@@ -370,15 +376,18 @@ static void step(struct recovery *r)
 	case PHASE_PROOF:
 		recovery_proof_step(r);
 		break;
+	case PHASE_DOUBTS:
+		recovery_doubts_step(r);
+		break;
 	case PHASE_PAGE:
 		recovery_page_step(r);
 		break;
 	case PHASE_MAKE_ROOM:
 		r->phase = r->resume;
-		recovery_replay_step(r);
+		recovery_resume(r);
 		break;
 	case PHASE_COUNT:
-		count_step(r);
+		recovery_count_step(r);
 		break;
 	case PHASE_START:
 		start_step(r);

@@ -63,13 +63,21 @@ static void body_segments(struct recovery *r, const struct body *body)
 		struct body_segment listed = body_segment_get(body, i);
 		struct recovery_segment *segment = &r->segments[listed.segment];
 
+		/* Given back by this stream after its checkpoint, and used by another since. */
+		if (segment->listed && segment->header.generation > listed.generation)
+			continue;
+		/* Streams may share a segment: after another number of workers. */
+		segment->live =
+		        listed.live > 0 || (segment->listed && segment->live &&
+		                            segment->header.generation == listed.generation);
 		segment->listed = true;
-		segment->live = listed.live > 0;
 		segment->header.generation = listed.generation;
+		segment->header.kind = listed.kind;
 		for (unsigned s = 0; s < r->worker_count; s++)
 			r->store->shards[s]->segments[listed.segment].generation =
 			        listed.generation;
-		if (shard == NULL)
+		/* Of the index, and empty: that checkpoint does not need it, so this one may. */
+		if (shard == NULL || (listed.kind == SEGMENT_INDEX && listed.live == 0))
 			continue;
 		shard->segments[listed.segment].live = listed.live;
 		shard->segments[listed.segment].kind = listed.kind;
@@ -95,6 +103,15 @@ static void body_partitions(struct recovery *r, struct body *body)
 	}
 }
 
+static bool body_txns(struct recovery *r, const struct body *body)
+{
+	for (uint32_t i = 0; i < body->txn_count; i++) {
+		if (recovery_add_outcome(r, body_txn_get(body, i)) != STATUS_OK)
+			return false;
+	}
+	return true;
+}
+
 static void headers_begin(struct recovery *r);
 static void trees_begin(struct recovery *r);
 
@@ -115,6 +132,10 @@ void recovery_body_step(struct recovery *r)
 	}
 	body_segments(r, &body);
 	body_partitions(r, &body);
+	if (!body_txns(r, &body)) {
+		recovery_finish(r, STATUS_NO_SPACE);
+		return;
+	}
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard *shard = r->store->shards[s];
 

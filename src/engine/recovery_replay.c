@@ -6,7 +6,7 @@
 #include "engine/recovery_state.h"
 
 /* Brings a page into memory, or makes room for it, and then repeats the phase. */
-static bool wait_for_page(struct recovery *r, uint32_t partition, enum btree_result result)
+bool recovery_wait_for_page(struct recovery *r, uint32_t partition, enum btree_result result)
 {
 	if (result == BTREE_MISS) {
 		struct location l = location_unpack(r->miss.address);
@@ -41,7 +41,7 @@ void recovery_page_step(struct recovery *r)
 
 	r->phase = r->resume;
 	if (status == STATUS_BUSY) {
-		wait_for_page(r, r->miss_partition, BTREE_FULL);
+		(void)recovery_wait_for_page(r, r->miss_partition, BTREE_FULL);
 		return;
 	}
 	if (status != STATUS_OK) {
@@ -49,7 +49,7 @@ void recovery_page_step(struct recovery *r)
 		              r->miss_partition);
 		return;
 	}
-	recovery_replay_step(r);
+	recovery_resume(r);
 }
 
 /* Replay. */
@@ -107,7 +107,7 @@ static void replay_next_stream(struct recovery *r)
 	if (r->cursor + 1 < r->streams)
 		recovery_replay_begin(r, r->cursor + 1);
 	else
-		recovery_count_begin(r);
+		recovery_doubts_begin(r);
 }
 
 void recovery_replay_begin(struct recovery *r, uint32_t stream)
@@ -253,6 +253,8 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 			blob_replay_free(r->store->shards[r->cursor], record);
 		return BTREE_OK;
 	}
+	if (record->type == RECORD_RESOLVE)
+		return recovery_resolved(r, record);
 	if (record->key.size == 0 || record->key.size > KV_KEY_MAX)
 		return BTREE_OK; /* of no meaning to the index */
 	partition = kv_partition(record->key, r->store->super.partition_count);
@@ -290,9 +292,16 @@ static bool replay_frame(struct recovery *r, uint32_t offset, const struct frame
 			unreachable(); /* frame_check() has seen it */
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
 		location.flags = record.flags;
+		if (record.type == RECORD_PREPARE &&
+		    recovery_prepared(r, &record, location,
+		                      bytes_of(data + r->at + used, frame->size - r->at - used)) !=
+		            STATUS_OK) {
+			recovery_fail(r, STATUS_NO_SPACE, "no memory for a transaction");
+			return false;
+		}
 		result = replay_record(r, &record, location_pack(location));
 		if (result == BTREE_MISS || result == BTREE_FULL) {
-			wait_for_page(r, r->miss_partition, result);
+			(void)recovery_wait_for_page(r, r->miss_partition, result);
 			return false;
 		}
 		r->at += (uint32_t)used;

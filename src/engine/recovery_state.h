@@ -23,6 +23,7 @@ enum recovery_phase {
 	PHASE_TREES,
 	PHASE_REPLAY,
 	PHASE_PROOF, /* is what ends the log a torn tail, or damage */
+	PHASE_DOUBTS,
 	PHASE_PAGE,
 	PHASE_MAKE_ROOM,
 	PHASE_COUNT,
@@ -46,6 +47,21 @@ struct recovery_segment {
 	uint64_t first_lsn, first_durable; /* 0: no frame */
 	bool found, listed;                /* a header is there; in the body of a root */
 	bool live;                         /* something in it was, in that body */
+};
+
+/* A transaction that one stream has prepared; nothing has said yet how it ended. */
+struct recovery_doubt {
+	uint64_t id, participants;
+	uint32_t stream;
+	uint32_t segment, seed, offset; /* of data[0], in its segment */
+	uint32_t size, next;            /* bytes of records; of them, applied */
+	uint8_t *data;                  /* NULL: ended */
+};
+
+/* A transaction that one stream knows to be committed. */
+struct recovery_outcome {
+	uint64_t id;
+	uint32_t stream;
 };
 
 struct recovery {
@@ -78,6 +94,10 @@ struct recovery {
 	uint32_t proof_block;
 	struct btree_miss miss;
 	uint32_t miss_partition;
+	struct recovery_doubt *doubts;
+	uint32_t doubt_count, doubt_max;
+	struct recovery_outcome *outcomes;
+	uint32_t outcome_count, outcome_max;
 	/* Start. */
 	struct recovery_start_call {
 		struct recovery *recovery;
@@ -88,7 +108,10 @@ struct recovery {
 		bool open; /* the superblock names this run: what is dead may be given back */
 	} starts[STREAMS_MAX];
 	unsigned starts_running;
+	/* Count. */
 	struct btree_cursor walk;
+	bool walking;
+	uint64_t blob; /* location of the record that is being read; 0: none */
 };
 
 /* recovery.c */
@@ -108,6 +131,10 @@ void recovery_read(struct recovery *r, unsigned slot, uint8_t *data, uint64_t bl
 void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool open);
 /* The logs have been replayed: count what lives where if need be, then start. */
 void recovery_count_begin(struct recovery *r);
+void recovery_start_begin(struct recovery *r);
+
+/* recovery_count.c */
+void recovery_count_step(struct recovery *r);
 
 /* recovery_load.c: roots, bodies, headers, trees. */
 void recovery_roots_step(struct recovery *r);
@@ -120,6 +147,25 @@ void recovery_replay_begin(struct recovery *r, uint32_t stream);
 void recovery_replay_step(struct recovery *r);
 void recovery_proof_step(struct recovery *r);
 void recovery_page_step(struct recovery *r);
+
+/* MISS, FULL: of r->miss_partition. The phase goes on when that has been seen to. */
+bool recovery_wait_for_page(struct recovery *r, uint32_t partition, enum btree_result result);
+void recovery_resume(struct recovery *r);
+
+/* recovery_txn.c */
+/* Of the body of the root of stream r->cursor. NO_SPACE: no memory. */
+enum status recovery_add_outcome(struct recovery *r, uint64_t id)
+        __attribute__((warn_unused_result));
+/* A RECORD_PREPARE; what follows it in its frame is at location.offset + its size. */
+enum status recovery_prepared(struct recovery *r, const struct record *record,
+                              struct location location, struct bytes rest)
+        __attribute__((warn_unused_result));
+/* A RECORD_RESOLVE; may be repeated as any other. */
+enum btree_result recovery_resolved(struct recovery *r, const struct record *record);
+/* All streams have been replayed: what nobody has resolved. */
+void recovery_doubts_begin(struct recovery *r);
+void recovery_doubts_step(struct recovery *r);
+void recovery_doubts_free(struct recovery *r);
 
 static inline uint8_t *recovery_slot(struct recovery *r, unsigned slot)
 {

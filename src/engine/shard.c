@@ -42,17 +42,41 @@ void shard_debit(struct shard *shard, uint64_t location)
 	segment->dead_lsn = shard->log.lsn_next;
 }
 
-/* Keys whose command is parked. */
-static struct op *busy_find(struct shard *shard, uint64_t hash, struct bytes key)
+static struct key_lock *lock_find(struct shard *shard, uint64_t hash, struct bytes key)
 {
-	struct op *op;
+	struct key_lock *lock;
 
-	LIST_FOREACH(op, &shard->busy[hash % SHARD_BUSY_BUCKETS], busy_link)
+	LIST_FOREACH(lock, &shard->busy[hash % SHARD_BUSY_BUCKETS], link)
 	{
-		if (op->hash == hash && bytes_equal(op->cmd.key, key))
-			return op;
+		if (lock->hash == hash && bytes_equal(lock->key, key))
+			return lock;
 	}
 	return NULL;
+}
+
+void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key)
+{
+	assert_slow(lock_find(shard, hash, key) == NULL);
+	lock->hash = hash;
+	lock->key = key;
+	STAILQ_INIT(&lock->behind);
+	LIST_INSERT_HEAD(&shard->busy[hash % SHARD_BUSY_BUCKETS], lock, link);
+	shard->busy_count++;
+}
+
+/* Those that waited behind it go first now, in the order in which they came. */
+void shard_unlock(struct shard *shard, struct key_lock *lock)
+{
+	assert(shard->busy_count > 0);
+	LIST_REMOVE(lock, link);
+	shard->busy_count--;
+	STAILQ_CONCAT(&lock->behind, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &lock->behind);
+}
+
+bool shard_is_locked(struct shard *shard, uint64_t hash, struct bytes key)
+{
+	return lock_find(shard, hash, key) != NULL;
 }
 
 static bool takes_turns(const struct kv_cmd *cmd)
@@ -65,21 +89,16 @@ static void busy_enter(struct shard *shard, struct op *op)
 {
 	if (op->busy || !takes_turns(&op->cmd))
 		return;
-	LIST_INSERT_HEAD(&shard->busy[op->hash % SHARD_BUSY_BUCKETS], op, busy_link);
+	shard_lock(shard, &op->lock, op->lock.hash, op->cmd.key);
 	op->busy = true;
-	shard->busy_count++;
 }
 
-/* Those that waited behind it go first now, in the order in which they came. */
 static void busy_leave(struct shard *shard, struct op *op)
 {
 	if (!op->busy)
 		return;
-	LIST_REMOVE(op, busy_link);
 	op->busy = false;
-	shard->busy_count--;
-	STAILQ_CONCAT(&op->behind, &shard->queue);
-	STAILQ_CONCAT(&shard->queue, &op->behind);
+	shard_unlock(shard, &op->lock);
 }
 
 void shard_requeue(struct shard *shard, struct req *req)
@@ -123,6 +142,8 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 		shard->exclusive = NULL;
 		if (status != STATUS_OK) /* the index lacks what the log has */
 			log_fail(&shard->log, status);
+		if (status != STATUS_OK && op->cmd.op == KV_RESOLVE)
+			txn_break(shard, op->cmd.version);
 	}
 	req_pop(req, struct op);
 	req->state = REQ_RUNNING;
@@ -464,7 +485,7 @@ static enum op_result op_get(struct req *req)
 	struct found found;
 	enum op_result result;
 
-	result = op_find(req, op->cmd.key, op->hash, true, &found);
+	result = op_find(req, op->cmd.key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
 	if (!shard_is_relaxed(op->shard, op->cmd.key))
@@ -523,12 +544,12 @@ static enum op_result op_run(struct req *req)
 bool op_waits(struct req *req, struct bytes key, uint64_t hash)
 {
 	struct op *op = op_of(req);
-	struct op *before;
+	struct key_lock *before;
 
 	if (op->shard->busy_count == 0)
 		return false;
-	before = busy_find(op->shard, hash, key);
-	if (before == NULL || before == op)
+	before = lock_find(op->shard, hash, key);
+	if (before == NULL || before == &op->lock)
 		return false;
 	STAILQ_INSERT_TAIL(&before->behind, req, link);
 	return true;
@@ -540,7 +561,7 @@ static bool run_one(struct shard *shard, struct req *req)
 	struct op *op = op_of(req);
 	enum op_result result;
 
-	if (!op->busy && takes_turns(&op->cmd) && op_waits(req, op->cmd.key, op->hash))
+	if (!op->busy && takes_turns(&op->cmd) && op_waits(req, op->cmd.key, op->lock.hash))
 		return true;
 	result = op_run(req);
 	if (result != OP_AGAIN)
@@ -566,13 +587,13 @@ static void batch_prefetch_index(struct shard *shard, struct req **batch, unsign
 
 		if (op->cmd.op != KV_PUT && op->cmd.op != KV_UPDATE && op->cmd.op != KV_GET)
 			continue;
-		entry = record_cache_guess(shard->cache, op->hash);
+		entry = record_cache_guess(shard->cache, op->lock.hash);
 		if (op->cmd.op == KV_GET && entry != NULL)
 			continue;
 		if (entry != NULL && entry->hint != 0)
 			hints[hint_count++] = entry->hint;
 		else /* a new key, or one not written for long */
-			btree_prefetch(tree_of(shard, op->cmd.key, op->hash), op->cmd.key);
+			btree_prefetch(tree_of(shard, op->cmd.key, op->lock.hash), op->cmd.key);
 	}
 	for (unsigned step = 0; step < BTREE_HINT_STEPS; step++) {
 		for (unsigned i = 0; i < hint_count; i++)
@@ -588,12 +609,12 @@ static unsigned batch_take(struct shard *shard, struct req **batch)
 	while (count < SHARD_BATCH && !STAILQ_EMPTY(&shard->queue)) {
 		batch[count] = STAILQ_FIRST(&shard->queue);
 		STAILQ_REMOVE_HEAD(&shard->queue, link);
-		record_cache_prefetch_slot(shard->cache, op_of(batch[count])->hash);
+		record_cache_prefetch_slot(shard->cache, op_of(batch[count])->lock.hash);
 		count++;
 	}
 	if (count > 1) {
 		for (unsigned i = 0; i < count; i++)
-			record_cache_prefetch_entry(shard->cache, op_of(batch[i])->hash);
+			record_cache_prefetch_entry(shard->cache, op_of(batch[i])->lock.hash);
 		batch_prefetch_index(shard, batch, count);
 	}
 	return count;
@@ -678,14 +699,13 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 
 	op->shard = shard;
 	op->cmd = *cmd;
-	op->hash = takes_turns(cmd) ? hash64(cmd->key) : 0;
+	op->lock.hash = takes_turns(cmd) ? hash64(cmd->key) : 0;
 	op->loaded = NULL;
 	op->state = NULL;
 	op->lsn = 0;
 	op->result = 0;
 	op->step = 0;
 	op->busy = false;
-	STAILQ_INIT(&op->behind);
 	shard->stats.commands[cmd->op]++;
 	STAILQ_INSERT_TAIL(&shard->queue, req, link);
 }

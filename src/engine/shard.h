@@ -5,6 +5,7 @@
  *
  *   shard.c         queue, batches, lookups, loads of pages and records
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
+ *   shard_txn.c     PREPARE, RESOLVE: this engine's part of a COMMIT over several
  *   shard_scan.c    SCAN, CLEAR, COUNT
  *   shard_blob.c, blob_value.c  values that do not fit a record
  *   checkpoint.c    the index to disk, the log's start moved on, segments given back
@@ -31,6 +32,7 @@ enum {
 	SHARD_SCANS_MAX = 16,
 	SHARD_BUSY_BUCKETS = 256,
 	SHARD_BLOBS_MAX = 256, /* unpublished or opened at a time */
+	SHARD_TXNS_MAX = 256,  /* transactions over several engines that are not forgotten yet */
 };
 
 /* A partition of the store; only its owner touches it. */
@@ -71,22 +73,31 @@ struct load {
 };
 LIST_HEAD(load_list, load);
 
+/*
+ * A key that a command is at work on, or a prepared transaction will write: others wait behind it.
+ * The key is the memory of who locks it.
+ */
+struct key_lock {
+	LIST_ENTRY(key_lock) link; /* in shard->busy */
+	struct req_list behind;    /* commands on the same key that came later */
+	uint64_t hash;
+	struct bytes key;
+};
+LIST_HEAD(key_lock_list, key_lock);
+
 /* What the engine remembers of a command while it is under way. */
 struct op {
 	struct frame frame;
 	struct shard *shard;
 	struct kv_cmd cmd;
-	uint64_t hash;
-	LIST_ENTRY(op) busy_link; /* in shard->busy while parked */
-	struct req_list behind;   /* commands on the same key that came later */
-	struct load *loaded;      /* the record that was read for it */
-	struct buf *state;        /* of operations with more to remember: scan, commit */
-	uint64_t lsn;             /* must be durable before the command completes */
-	uint64_t result;          /* what the request completes with */
+	struct key_lock lock; /* of its key, while it is parked */
+	struct load *loaded;  /* the record that was read for it */
+	struct buf *state;    /* of operations with more to remember: scan, commit */
+	uint64_t lsn;         /* must be durable before the command completes */
+	uint64_t result;      /* what the request completes with */
 	uint8_t step;
-	bool busy;
+	bool busy; /* its key is locked */
 };
-LIST_HEAD(op_list, op);
 
 enum op_result {
 	OP_DONE,   /* completed, or waits in the log */
@@ -100,6 +111,25 @@ struct shard_stats {
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
 	uint64_t acknowledged; /* writes whose request completed with OK */
 	uint64_t corrupt;      /* blocks that were not what they should be */
+};
+
+enum txn_state {
+	TXN_FREE,
+	TXN_PREPARED,  /* its keys are locked, its records in the log */
+	TXN_COMMITTED, /* done here; remembered for a participant whose log may not say so yet */
+};
+
+/*
+ * A part of a COMMIT over several engines. The order is the memory of its request, which lives
+ * until it is resolved.
+ */
+struct txn {
+	uint64_t id;
+	uint64_t participants; /* bit by stream */
+	uint64_t lsn;          /* of the frame with its newest record; UINT64_MAX: not logged */
+	const struct kv_commit *order;
+	struct buf *state; /* struct commit, and then its locks */
+	uint8_t phase;     /* enum txn_state */
 };
 
 struct blobs;
@@ -133,7 +163,12 @@ struct shard {
 
 	struct req_list queue;
 	struct req *exclusive; /* a COMMIT that is half applied: nothing else runs */
-	struct op_list busy[SHARD_BUSY_BUCKETS];
+	struct txn txns[SHARD_TXNS_MAX];
+	struct req_list txn_waiters; /* for a free one */
+	uint64_t txn_next;           /* counts the transactions that began here */
+	uint64_t group_lsn;          /* the last frame with a PREPARE */
+	uint64_t cut_lsn;            /* the last checkpoint that began holds frames up to this */
+	struct key_lock_list busy[SHARD_BUSY_BUCKETS];
 	unsigned busy_count;
 	struct load *load_pool;
 	struct load_list loads[SHARD_BUSY_BUCKETS], loads_free;
@@ -179,6 +214,10 @@ void shard_init(struct shard *shard);
 void shard_start(struct shard *shard);
 void shard_opened(struct shard *shard); /* the store is open: segments may be given back */
 struct op *op_of(struct req *req);
+/* Locks a key that nobody has locked; op_waits() has said so. */
+void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key);
+void shard_unlock(struct shard *shard, struct key_lock *lock);
+bool shard_is_locked(struct shard *shard, uint64_t hash, struct bytes key);
 enum op_result op_finish(struct req *req, enum status status, uint64_t result);
 /* A command that waits for another on the same key; true: it does now. */
 bool op_waits(struct req *req, struct bytes key, uint64_t hash);
@@ -208,13 +247,15 @@ static inline uint64_t shard_lba(const struct shard *shard, uint32_t segment, ui
 }
 bool shard_is_relaxed(const struct shard *shard, struct bytes key);
 
-/* shard_write.c */
+/*
+ * shard_write.c. What the step of an op says: the change itself, then its entry among the expiries;
+ * or, when it is in the log already, the index.
+ */
+enum op_step { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE };
 enum op_result op_put(struct req *req);
 enum op_result op_delete(struct req *req);
 enum op_result op_update(struct req *req);
 enum op_result op_commit(struct req *req);
-enum op_result op_prepare(struct req *req);
-enum op_result op_resolve(struct req *req);
 
 /*
  * What a record of the log did, done again. Asks for pages like any change (MISS, FULL), and may
@@ -224,6 +265,18 @@ enum btree_result replay_put(struct shard *shard, const struct record *record, u
                              struct btree_miss *miss) __attribute__((warn_unused_result));
 enum btree_result replay_delete(struct shard *shard, const struct record *record,
                                 struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/* shard_txn.c */
+enum op_result op_prepare(struct req *req);
+enum op_result op_resolve(struct req *req);
+/*
+ * Writes what is prepared and was logged before the last cut once more, behind it. BUSY: not all of
+ * it yet, ask again. *lsn is raised to the frame that must be durable.
+ */
+enum status txns_carry_over(struct shard *shard, uint64_t *lsn) __attribute__((warn_unused_result));
+bool txns_are_prepared(const struct shard *shard);
+/* A RESOLVE has failed to apply a transaction. */
+void txn_break(struct shard *shard, uint64_t id);
 
 /* shard_scan.c */
 enum op_result op_scan(struct req *req);
@@ -254,6 +307,8 @@ void blob_debit(struct shard *shard, struct bytes value);
 void blob_replay_free(struct shard *shard, const struct record *record);
 /* The record of a blob was replaced: its extents are freed by a record of their own. */
 void blob_free_later(struct shard *shard, uint64_t location);
+/* All is counted anew: what was to be freed is not counted in the first place. */
+void blob_forget_frees(struct shard *shard);
 /*
  * With KV_LOAD: brings the whole value into memory for visit, and gives it room for a large one.
  * One command at a time; it keeps that memory until op_finish().

@@ -262,7 +262,7 @@ static enum op_result blob_open(struct req *req)
 	struct found found;
 	enum op_result result;
 
-	result = op_find(req, op->cmd.key, op->hash, true, &found);
+	result = op_find(req, op->cmd.key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
 	op->lsn = shard_is_relaxed(shard, op->cmd.key) ? 0 : found.lsn;

@@ -6,10 +6,8 @@
  */
 #include "base/assert.h"
 #include "base/hash.h"
-#include "engine/shard.h"
+#include "engine/commit.h"
 #include "engine/store.h"
-
-enum { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE };
 
 enum { UPDATE_CHANGES = 2 }; /* of the index: the record and its expiry */
 
@@ -53,22 +51,30 @@ static void drop_old(struct shard *shard, uint64_t old)
 		blob_free_later(shard, old);
 }
 
-static void remember(struct shard *shard, uint64_t hash, const struct record *record,
-                     uint64_t location, btree_hint hint)
+/* Who sees the record from now on waits for frame `lsn`. */
+static void remember_until(struct shard *shard, uint64_t hash, const struct record *record,
+                           uint64_t location, uint64_t lsn)
 {
 	struct record_cache_entry entry = {
 		.version = record->version,
 		.expires_ms = record->expires_ms,
 		.location = location,
-		.lsn = log_open_lsn(&shard->log),
-		.hint = hint,
+		.lsn = lsn,
+		.hint = location != 0 ? shard->hint : 0,
 		.flags = (uint8_t)location,
 	};
 
 	if (!record_cache_insert(shard->cache, hash, &entry, record->key, record->value)) {
 		record_cache_remove(shard->cache, hash, record->key);
-		shard->uncached_lsn = entry.lsn;
+		if (lsn > shard->uncached_lsn)
+			shard->uncached_lsn = lsn;
 	}
+}
+
+static void remember(struct shard *shard, uint64_t hash, const struct record *record,
+                     uint64_t location)
+{
+	remember_until(shard, hash, record, location, log_open_lsn(&shard->log));
 }
 
 /* The index and all that is counted, for a record that goes, or went, to `location`. */
@@ -157,21 +163,21 @@ static enum op_result op_store(struct req *req, struct record *record)
 	location = log_next_location(
 	        &shard->log, size,
 	        (uint8_t)(record->flags | (record->expires_ms != 0 ? RECORD_EXPIRES : 0)));
-	result = apply_put(shard, op->hash, record, location, &miss);
+	result = apply_put(shard, op->lock.hash, record, location, &miss);
 	if (result != BTREE_OK)
-		return op_btree_wait(req, record->key, op->hash, result, &miss);
+		return op_btree_wait(req, record->key, op->lock.hash, result, &miss);
 	if (record->flags & RECORD_BLOB)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
-	remember(shard, op->hash, record, location, shard->hint);
+	remember(shard, op->lock.hash, record, location);
 	op_wait_for_log(op, record->key);
 	op->result = record->version;
 	if (record->expires_ms == 0)
 		return op_finish(req, STATUS_OK, op->result);
 	op->step = STEP_EXPIRY;
 	op->cmd.expires_ms = record->expires_ms;
-	reserved = expiry_step(req, op->cmd.key, op->hash, op->cmd.expires_ms);
+	reserved = expiry_step(req, op->cmd.key, op->lock.hash, op->cmd.expires_ms);
 	return reserved == OP_DONE ? op_finish(req, STATUS_OK, op->result) : reserved;
 }
 
@@ -187,20 +193,20 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 
 	if (reserved != OP_DONE)
 		return reserved;
-	result = apply_delete(shard, op->hash, record.key, &miss);
+	result = apply_delete(shard, op->lock.hash, record.key, &miss);
 	if (result == BTREE_ABSENT)
 		return op_finish(req, STATUS_OK, 0);
 	if (result != BTREE_OK)
-		return op_btree_wait(req, record.key, op->hash, result, &miss);
+		return op_btree_wait(req, record.key, op->lock.hash, result, &miss);
 	record.version = shard->version_next++;
 	log_append(&shard->log, &record);
-	remember(shard, op->hash, &record, 0, 0);
+	remember(shard, op->lock.hash, &record, 0);
 	op_wait_for_log(op, record.key);
 	return op_finish(req, STATUS_OK, finish_result);
 }
 
 /* Room for new data: deletes and the engine's own writes go on when there is none. */
-static bool is_full(const struct shard *shard)
+bool shard_is_full(const struct shard *shard)
 {
 	return shard->space_low;
 }
@@ -222,13 +228,13 @@ enum op_result op_put(struct req *req)
 	enum op_result result;
 
 	if (op->step == STEP_EXPIRY) {
-		result = expiry_step(req, cmd->key, op->hash, cmd->expires_ms);
+		result = expiry_step(req, cmd->key, op->lock.hash, cmd->expires_ms);
 		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
 	}
-	if (is_full(shard))
+	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, 0);
 	if (look) {
-		result = op_find(req, cmd->key, op->hash, true, &found);
+		result = op_find(req, cmd->key, op->lock.hash, true, &found);
 		if (result != OP_DONE)
 			return result;
 	}
@@ -254,7 +260,7 @@ enum op_result op_delete(struct req *req)
 	struct found found;
 	enum op_result result;
 
-	result = op_find(req, cmd->key, op->hash, cmd->flags & KV_IF_VERSION, &found);
+	result = op_find(req, cmd->key, op->lock.hash, cmd->flags & KV_IF_VERSION, &found);
 	if (result != OP_DONE)
 		return result;
 	if ((cmd->flags & KV_IF_VERSION) && found.entry.version != cmd->version) {
@@ -283,9 +289,9 @@ static enum op_result update_ready(struct req *req)
 	reserved = op_reserve(req, record_size(op->cmd.key.size, KV_INLINE_MAX, true));
 	if (reserved != OP_DONE)
 		return reserved;
-	if (btree_find(tree_of(shard, op->cmd.key, op->hash), op->cmd.key, &location, &miss) ==
+	if (btree_find(tree_of(shard, op->cmd.key, op->lock.hash), op->cmd.key, &location, &miss) ==
 	    BTREE_MISS)
-		return op_btree_wait(req, op->cmd.key, op->hash, BTREE_MISS, &miss);
+		return op_btree_wait(req, op->cmd.key, op->lock.hash, BTREE_MISS, &miss);
 	if (!btree_pool_has_room(shard->pool, UPDATE_CHANGES)) {
 		checkpoint_want(shard);
 		return OP_AGAIN;
@@ -304,7 +310,7 @@ enum op_result op_update(struct req *req)
 	enum op_result result;
 
 	if (op->step == STEP_EXPIRY) {
-		result = expiry_step(req, cmd->key, op->hash, cmd->expires_ms);
+		result = expiry_step(req, cmd->key, op->lock.hash, cmd->expires_ms);
 		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
 	}
 	if (op->step == STEP_LARGE) {
@@ -312,7 +318,7 @@ enum op_result op_update(struct req *req)
 		result = blob_store_ready(req, &record);
 		return result == OP_DONE ? op_store(req, &record) : result;
 	}
-	result = op_find(req, cmd->key, op->hash, true, &found);
+	result = op_find(req, cmd->key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
 	if (cmd->flags & KV_LOAD)
@@ -334,7 +340,7 @@ enum op_result op_update(struct req *req)
 		return op_finish(req, STATUS_OK, found.entry.version);
 	if (edit.action == KV_REMOVE)
 		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
-	if (is_full(shard))
+	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
 	if (edit.value.size > KV_INLINE_MAX) {
 		op->step = STEP_LARGE;
@@ -347,44 +353,41 @@ enum op_result op_update(struct req *req)
 	return op_store(req, &record);
 }
 
-/*
- * COMMIT. What is known of each write is kept with the location it was learned from: a location
- * never changes its content, so it stays true as long as the index still names it.
- */
-struct commit_note {
-	uint64_t learned; /* location; 0: nothing known */
-	uint64_t version, expires_ms;
-	uint64_t location; /* where its record is in the log now */
-	uint64_t hash;
-};
+/* COMMIT. */
 
-struct commit {        /* in op->state */
-	uint32_t next; /* write that is applied next */
-	struct commit_note notes[];
-};
-
-static struct commit *commit_begin(struct req *req)
+struct commit *commit_begin(struct req *req, bool owned, size_t extra)
 {
 	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
 	const struct kv_commit *order = op->cmd.commit;
-	size_t size = sizeof(struct commit) + order->count * sizeof(struct commit_note);
-	struct buf *buf;
+	uint32_t count = 0;
 	struct commit *commit;
+	size_t size;
 
+	for (uint32_t i = 0; i < order->count; i++)
+		count += !owned || shard_owns(shard, kv_partition(order->writes[i].key,
+		                                                  shard->partition_count));
+	size = sizeof(struct commit) + count * (sizeof(struct commit_note) + extra);
 	if (size > BUF_SIZE_MAX) {
 		op_finish(req, STATUS_TOO_LARGE, 0);
 		return NULL;
 	}
-	buf = buf_get(op->shard->bufs, size);
-	if (buf == NULL) {
+	op->state = buf_get(shard->bufs, size);
+	if (op->state == NULL) {
 		op_finish(req, STATUS_BUSY, 0);
 		return NULL;
 	}
-	commit = (struct commit *)(void *)buf->data;
+	commit = (struct commit *)(void *)op->state->data;
 	memset(commit, 0, size);
-	for (uint32_t i = 0; i < order->count; i++)
-		commit->notes[i].hash = hash64(order->writes[i].key);
-	op->state = buf;
+	for (uint32_t i = 0; i < order->count; i++) {
+		uint64_t hash = hash64(order->writes[i].key);
+
+		if (owned && !shard_owns(shard, kv_partition_hashed(order->writes[i].key, hash,
+		                                                    shard->partition_count)))
+			continue;
+		commit->notes[commit->count].hash = hash;
+		commit->notes[commit->count++].write = i;
+	}
 	return commit;
 }
 
@@ -393,13 +396,12 @@ static struct commit *commit_of(struct op *op)
 	return op->state != NULL ? (struct commit *)(void *)op->state->data : NULL;
 }
 
-/* Looks at write i; OP_DONE: its check holds, its leaf is in memory. */
-static enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
+enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
-	const struct kv_write *write = &op->cmd.commit->writes[i];
 	struct commit_note *note = &commit->notes[i];
+	const struct kv_write *write = &op->cmd.commit->writes[note->write];
 	bool look = write->flags & (KV_IF_VERSION | KV_KEEP_EXPIRY);
 	uint64_t location = 0;
 	struct btree_miss miss;
@@ -440,37 +442,37 @@ static enum op_result commit_check(struct req *req, struct commit *commit, uint3
 	return OP_DONE;
 }
 
-static struct record commit_record(struct shard *shard, const struct kv_write *write,
-                                   const struct commit_note *note)
+bool commit_record(struct shard *shard, const struct kv_commit *order, const struct commit *commit,
+                   uint32_t i, struct record *record)
 {
-	struct record record = {
-		.type = RECORD_PUT,
-		.flags = write->kind,
-		.key = write->key,
-		.value = write->value,
-		.expires_ms =
-		        write->flags & KV_KEEP_EXPIRY ? note->expires_ms : write->expires_ms,
-	};
+	const struct commit_note *note = &commit->notes[i];
+	const struct kv_write *write = &order->writes[note->write];
 
-	if (write->op == KV_DELETE)
-		return (struct record){ .type = RECORD_DELETE, .key = write->key };
-	if ((write->flags & KV_FROM_BLOB) &&
-	    blob_take(shard, write->version, &record) != STATUS_OK)
+	if (write->op == KV_GET)
+		return false;
+	*record = (struct record){ .type = RECORD_DELETE, .key = write->key };
+	if (write->op == KV_PUT)
+		*record = (struct record){
+			.type = RECORD_PUT,
+			.flags = write->kind,
+			.key = write->key,
+			.value = write->value,
+			.expires_ms = write->flags & KV_KEEP_EXPIRY ? note->expires_ms
+			                                            : write->expires_ms,
+		};
+	if ((write->flags & KV_FROM_BLOB) && blob_take(shard, write->version, record) != STATUS_OK)
 		unreachable(); /* commit_check() took it before */
-	return record;
+	return true;
 }
 
-/* Bytes of records; UINT64_MAX: a DELETE of what is absent writes nothing, but that is no matter.
- */
-static size_t commit_size(struct shard *shard, const struct kv_commit *order,
-                          const struct commit *commit)
+size_t commit_size(struct shard *shard, const struct kv_commit *order, const struct commit *commit)
 {
 	size_t size = 0;
 
-	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
+	for (uint32_t i = 0; i < commit->count; i++) {
+		struct record record;
 
-		if (order->writes[i].op != KV_GET)
+		if (commit_record(shard, order, commit, i, &record))
 			size += record_size(record.key.size, record.value.size,
 			                    record.expires_ms != 0);
 	}
@@ -480,10 +482,10 @@ static size_t commit_size(struct shard *shard, const struct kv_commit *order,
 /* All records go to one frame: they are on disk together or not at all. */
 static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit)
 {
-	for (uint32_t i = 0; i < order->count; i++) {
-		struct record record = commit_record(shard, &order->writes[i], &commit->notes[i]);
+	for (uint32_t i = 0; i < commit->count; i++) {
+		struct record record;
 
-		if (order->writes[i].op == KV_GET)
+		if (!commit_record(shard, order, commit, i, &record))
 			continue;
 		record.version = shard->version_next++;
 		if (record.flags & RECORD_BLOB)
@@ -493,45 +495,65 @@ static void commit_append(struct shard *shard, const struct kv_commit *order, st
 	}
 }
 
-static enum op_result commit_apply(struct req *req)
+enum op_result commit_apply(struct req *req, const struct kv_commit *order, struct commit *commit)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
-	struct commit *commit = commit_of(op);
-	const struct kv_commit *order = op->cmd.commit;
+	uint64_t lsn = commit->durable ? 0 : log_open_lsn(&shard->log);
 
-	for (; commit->next < order->count; commit->next++, op->step = STEP_APPLY) {
-		const struct kv_write *write = &order->writes[commit->next];
+	for (; commit->next < commit->count; commit->next++, op->step = STEP_APPLY) {
 		struct commit_note *note = &commit->notes[commit->next];
-		struct record record = commit_record(shard, write, note);
+		struct record record;
 		struct btree_miss miss;
 		enum btree_result result = BTREE_OK;
+		bool puts;
 
-		record.version = note->version;
-		if (write->op == KV_GET)
+		if (!commit_record(shard, order, commit, commit->next, &record))
 			continue;
-		if (op->step == STEP_APPLY && write->op == KV_PUT)
+		record.version = note->version;
+		puts = record.type == RECORD_PUT;
+		if (op->step == STEP_APPLY && puts)
 			result = apply_put(shard, note->hash, &record, note->location, &miss);
 		else if (op->step == STEP_APPLY)
-			result = apply_delete(shard, note->hash, write->key, &miss);
+			result = apply_delete(shard, note->hash, record.key, &miss);
 		if (result == BTREE_MISS || result == BTREE_FULL)
-			return op_btree_wait(req, write->key, note->hash, result, &miss);
+			return op_btree_wait(req, record.key, note->hash, result, &miss);
+		if (op->step == STEP_APPLY && (record.flags & RECORD_BLOB) && commit->durable)
+			blob_credit(shard, record.value);
 		if (op->step == STEP_APPLY)
-			remember(shard, note->hash, &record,
-			         write->op == KV_PUT ? note->location : 0, shard->hint);
-		if (write->op == KV_PUT && record.expires_ms != 0) {
+			remember_until(shard, note->hash, &record, puts ? note->location : 0, lsn);
+		if (puts && record.expires_ms != 0) {
 			enum op_result expiry;
 
 			op->step = STEP_EXPIRY;
-			expiry = expiry_step(req, write->key, note->hash, record.expires_ms);
+			expiry = expiry_step(req, record.key, note->hash, record.expires_ms);
 			if (expiry != OP_DONE)
 				return expiry;
 		}
 	}
-	for (uint32_t i = 0; i < order->count; i++) {
-		if (order->writes[i].flags & KV_FROM_BLOB)
-			blob_published(shard, order->writes[i].version);
+	return OP_DONE;
+}
+
+void commit_published(struct shard *shard, const struct kv_commit *order,
+                      const struct commit *commit)
+{
+	for (uint32_t i = 0; i < commit->count; i++) {
+		const struct kv_write *write = &order->writes[commit->notes[i].write];
+
+		if (write->flags & KV_FROM_BLOB)
+			blob_published(shard, write->version);
 	}
+}
+
+static enum op_result commit_finish(struct req *req)
+{
+	struct op *op = op_of(req);
+	const struct kv_commit *order = op->cmd.commit;
+	enum op_result result = commit_apply(req, order, commit_of(op));
+
+	if (result != OP_DONE)
+		return result;
+	commit_published(op->shard, order, commit_of(op));
 	return op_finish(req, STATUS_OK, order->count);
 }
 
@@ -546,12 +568,12 @@ enum op_result op_commit(struct req *req)
 	size_t size;
 
 	if (op->step != STEP_CHANGE)
-		return commit_apply(req);
+		return commit_finish(req);
 	if (commit == NULL)
-		commit = commit_begin(req);
+		commit = commit_begin(req, /* owned= */ false, 0);
 	if (commit == NULL)
 		return OP_PARKED;
-	for (uint32_t i = 0; i < order->count; i++) {
+	for (uint32_t i = 0; i < commit->count; i++) {
 		result = commit_check(req, commit, i);
 		if (result != OP_DONE)
 			return result;
@@ -559,7 +581,7 @@ enum op_result op_commit(struct req *req)
 	size = commit_size(shard, order, commit);
 	if (size == 0)
 		return op_finish(req, STATUS_OK, order->count);
-	if (is_full(shard))
+	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, 0);
 	if (size > shard->log.frame_size_max - FRAME_HEADER_SIZE)
 		return op_finish(req, STATUS_TOO_LARGE, 0);
@@ -573,7 +595,7 @@ enum op_result op_commit(struct req *req)
 	/* From here on it is in the log: it will be applied, whatever pages must come first. */
 	op->step = STEP_APPLY;
 	shard->exclusive = req;
-	return commit_apply(req);
+	return commit_finish(req);
 }
 
 enum btree_result replay_put(struct shard *shard, const struct record *record, uint64_t location,
@@ -605,14 +627,4 @@ enum btree_result replay_delete(struct shard *shard, const struct record *record
 	if (record->version >= shard->version_next)
 		shard->version_next = record->version + 1;
 	return apply_delete(shard, hash64(record->key), record->key, miss);
-}
-
-enum op_result op_prepare(struct req *req)
-{
-	return op_finish(req, STATUS_UNSUPPORTED, 0);
-}
-
-enum op_result op_resolve(struct req *req)
-{
-	return op_finish(req, STATUS_UNSUPPORTED, 0);
 }

@@ -37,6 +37,7 @@ static enum status shard_arrays(struct shard *shard)
 	LIST_INIT(&shard->loads_free);
 	STAILQ_INIT(&shard->load_waiters);
 	STAILQ_INIT(&shard->queue);
+	STAILQ_INIT(&shard->txn_waiters);
 	for (unsigned i = 0; i < SHARD_LOADS_MAX; i++) {
 		shard->load_pool[i].shard = shard;
 		LIST_INSERT_HEAD(&shard->loads_free, &shard->load_pool[i], link);

@@ -41,8 +41,8 @@ enum kv_space {
  * BLOB_OPEN   key, visit                 handle; 0: absent (5)
  * BLOB_READ   handle, offset, out        bytes                       CORRUPT
  * BLOB_CLOSE  handle                     0
- * PREPARE     commit, version: txn id    0                           CONFLICT, NO_SPACE (6)
- * RESOLVE     version: txn id, limit: 1 to commit, 0 to abort (6)
+ * PREPARE     commit, version, handle    transaction id              CONFLICT, NO_SPACE (6)
+ * RESOLVE     version, limit             0                           IO (7)
  *
  * GET and UPDATE see the newest value; the request completes when all that it saw, and all that it
  * wrote, is durable (in a relaxed space: at once). An expired key is absent.
@@ -51,14 +51,27 @@ enum kv_space {
  *     expiry of the key that is replaced stays.
  * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
  *     result: the version that is there.
- * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; one moment. Fewer than
+ * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; a moment of each page of
+ *     256 entries, over several workers a moment of each worker in each of its pages. Fewer than
  *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
  *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
  *     took it. Every piece but the last is a multiple of 4 KiB.
  * (5) Pins that version of the value, inline or blob, until BLOB_CLOSE. A visit is told of it.
- * (6) For layer/kv_shard.c alone: the two halves of a COMMIT over several workers.
+ * (6) This and RESOLVE for layer/kv_shard.c alone: a COMMIT over several engines. PREPARE takes the
+ *     writes of the commit whose keys are its engine's, checks and logs them, and locks the keys;
+ *     the commit stays as it is until it is resolved. handle: the participants, bit by engine;
+ *     version: the transaction, 0: give it an id. It completes before it is durable. Engines are
+ *     asked in ascending order: it waits for keys that others have locked.
+ * (7) version: the transaction; limit: enum kv_resolve. Not known: nothing is done.
  */
+enum kv_resolve {
+	KV_RESOLVE_ABORT,  /* the keys are as before */
+	KV_RESOLVE_COMMIT, /* all have prepared and waited: it is applied, and seen from now on */
+	KV_RESOLVE_WAIT,   /* until all that the engine has logged of it is durable; IO: never */
+	KV_RESOLVE_FORGET, /* committed, and all have waited */
+};
+
 enum kv_op {
 	KV_GET,
 	KV_PUT,
