@@ -336,6 +336,17 @@ static void take_frame(void *context, const struct frame_header *frame, const ui
 	frames.lsn[frames.count++] = frame->lsn;
 }
 
+static uint32_t segment_starting(uint64_t lsn)
+{
+	for (uint32_t i = 0; i < target.image.segment_count; i++) {
+		if (target.image.segments[i].found &&
+		    target.image.segments[i].header.run == target.image.super.run &&
+		    target.image.segments[i].first_lsn == lsn)
+			return i;
+	}
+	return UINT32_MAX;
+}
+
 static void find_frames(struct store_fixture *f)
 {
 	struct findings findings = { .tell = hear };
@@ -350,16 +361,14 @@ static void find_frames(struct store_fixture *f)
 	log.segment = target.image.roots[0].log_segment;
 	log.block = target.image.roots[0].log_block;
 	log.lsn = target.image.roots[0].lsn + 1;
-	for (uint32_t i = 0; i < target.image.segment_count; i++) {
-		if (target.image.segments[i].found &&
-		    target.image.segments[i].header.run == target.image.super.run &&
-		    target.image.segments[i].first_lsn == log.lsn) {
-			log.segment = i;
-			log.block = 1;
-		}
+	if (log.segment < target.image.segment_count)
+		assert_int_equal(walk_log_run(&log), STATUS_OK);
+	while (segment_starting(log.lsn) != UINT32_MAX) {
+		log.segment = segment_starting(log.lsn);
+		log.block = 1;
+		assert_int_equal(walk_log_run(&log), STATUS_OK);
+		assert_true(log.block > 1);
 	}
-	assert_true(log.segment < target.image.segment_count);
-	assert_int_equal(walk_log_run(&log), STATUS_OK);
 	walk_log_close(&log);
 	store_image_close(&target.image);
 	store_reader_close(&side.reader);

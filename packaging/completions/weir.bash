@@ -21,20 +21,23 @@ _weir() {
 	esac
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W \
-			'serve kv top bench inspect check-config --help --version' -- "$cur"))
+			'serve kv top bench inspect check dump torture check-config --help --version' -- "$cur"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
 	serve) options="$conf --help-config --insecure-i-know" ;;
 	inspect) options="$conf --topology --xml" ;;
 	check-config) options=$conf ;;
+	check) options="$conf --repair --yes --quiet" ;;
+	dump) options="$conf --super --segments --log --keys --json" ;;
+	torture) options='--set --rounds --seconds --seed --keep --help' ;;
 	kv) options="$client --store --values get put del scan cas incr" ;;
 	top) options="$client --interval --count --lines" ;;
 	bench) options="$client --connections --pipeline --value --keys --duration --json set get mixed" ;;
 	*) return ;;
 	esac
 	COMPREPLY=($(compgen -W "$options" -- "$cur"))
-	[[ ${COMP_WORDS[1]} == serve && $cur != -* ]] && COMPREPLY+=($(compgen -d -- "$cur"))
+	[[ ${COMP_WORDS[1]} =~ ^(serve|check|dump|torture)$ && $cur != -* ]] && COMPREPLY+=($(compgen -d -- "$cur"))
 	[[ ${COMP_WORDS[1]} == check-config && $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur"))
 }
 complete -F _weir weir

@@ -11,15 +11,30 @@ complete -c weir -n __fish_use_subcommand -a top -d 'show what a running server 
 complete -c weir -n __fish_use_subcommand -a bench -d 'put load on a running server'
 complete -c weir -n __fish_use_subcommand -a inspect -d 'show the machine, the plan and the transports'
 complete -c weir -n __fish_use_subcommand -a check-config -d 'say what is wrong with a configuration'
+complete -c weir -n __fish_use_subcommand -a check -d 'say whether a store that is not served is good'
+complete -c weir -n __fish_use_subcommand -a dump -d 'list what is on the device of a store'
+complete -c weir -n __fish_use_subcommand -a torture -d 'kill a server again and again'
 
-set -l conf '__fish_seen_subcommand_from serve inspect check-config'
+set -l conf '__fish_seen_subcommand_from serve inspect check-config check dump torture'
 complete -c weir -n $conf -s c -l config -r -F -d 'read settings from a file'
 complete -c weir -n $conf -s s -l set -x -a '(__weir_settings)' -d 'set one setting'
 complete -c weir -n '__fish_seen_subcommand_from serve' -l help-config -d 'list all settings'
 complete -c weir -n '__fish_seen_subcommand_from serve' -l insecure-i-know -d 'listen beyond this machine without a password'
-complete -c weir -n '__fish_seen_subcommand_from serve check-config' -F
+complete -c weir -n '__fish_seen_subcommand_from serve check-config check dump torture' -F
 complete -c weir -n '__fish_seen_subcommand_from inspect' -s t -l topology -x -d 'machine in hwloc words'
 complete -c weir -n '__fish_seen_subcommand_from inspect' -s x -l xml -r -F -d 'machine written by lstopo'
+complete -c weir -n '__fish_seen_subcommand_from check' -l repair -d 'mend what can be mended'
+complete -c weir -n '__fish_seen_subcommand_from check' -l yes -d 'do not ask'
+complete -c weir -n '__fish_seen_subcommand_from check' -s q -l quiet -d 'damage only'
+complete -c weir -n '__fish_seen_subcommand_from dump' -l super -d 'superblocks and roots'
+complete -c weir -n '__fish_seen_subcommand_from dump' -l segments -d segments
+complete -c weir -n '__fish_seen_subcommand_from dump' -l log -d 'frames and records'
+complete -c weir -n '__fish_seen_subcommand_from dump' -l keys -d 'keys of the last checkpoint'
+complete -c weir -n '__fish_seen_subcommand_from dump' -l json -d 'lines of JSON'
+complete -c weir -n '__fish_seen_subcommand_from torture' -s n -l rounds -x -d 'kill it so often'
+complete -c weir -n '__fish_seen_subcommand_from torture' -s t -l seconds -x -d 'begin no round after'
+complete -c weir -n '__fish_seen_subcommand_from torture' -l seed -x -d 'numbers of an earlier run'
+complete -c weir -n '__fish_seen_subcommand_from torture' -l keep -d 'leave the store there'
 
 set -l client '__fish_seen_subcommand_from kv top bench'
 complete -c weir -n $client -s a -l address -x -d 'of the server'

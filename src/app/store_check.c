@@ -57,8 +57,7 @@ static void see_expiry(struct check *check, uint32_t partition, struct bytes key
 
 	if (key.size > EXPIRY_PREFIX)
 		of = bytes_of(key.data + EXPIRY_PREFIX, key.size - EXPIRY_PREFIX);
-	if (value != 1 || of.size == 0 || of.size > KV_KEY_MAX ||
-	    kv_partition(of, check->image.super.partition_count) != partition) {
+	if (value != 1 || walk_partition_of(&check->image, of) != partition) {
 		findings_add(&check->findings, FINDING_DAMAGE,
 		             "partition %u, key %s: not an expiry, and nothing else is kept there",
 		             partition, key_text(key, text));
@@ -80,8 +79,7 @@ static void see_entry(void *context, uint32_t partition, struct bytes key, uint6
 		see_expiry(check, partition, key, value);
 		return;
 	}
-	if (key.size == 0 || key.size > KV_KEY_MAX ||
-	    kv_partition(key, check->image.super.partition_count) != partition) {
+	if (walk_partition_of(&check->image, key) != partition) {
 		findings_add(&check->findings, FINDING_DAMAGE,
 		             "partition %u, key %s: belongs to another partition", partition,
 		             key_text(key, text));

@@ -136,6 +136,7 @@ static void see_record(struct check *check, const struct frame_header *frame, ui
 {
 	const char *fault = NULL;
 	char text[KEY_TEXT_SIZE];
+	uint32_t partition;
 
 	check->result->records++;
 	switch (record->type) {
@@ -144,11 +145,10 @@ static void see_record(struct check *check, const struct frame_header *frame, ui
 	case RECORD_PREPARED_PUT:
 	case RECORD_PREPARED_DELETE:
 	case RECORD_DELETE:
-		if (record->key.size == 0 || record->key.size > KV_KEY_MAX)
+		partition = walk_partition_of(&check->image, record->key);
+		if (partition == UINT32_MAX)
 			fault = "a key of no possible size";
-		else if (kv_partition(record->key, check->image.super.partition_count) %
-		                 check->image.super.stream_count !=
-		         check->stream)
+		else if (partition % check->image.super.stream_count != check->stream)
 			fault = "a key of another stream";
 		break;
 	case RECORD_CLEAR:

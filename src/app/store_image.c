@@ -239,12 +239,27 @@ static void body_segments(struct store_image *image, const struct body *body, ui
 		struct body_segment listed = body_segment_get(body, i);
 		struct image_segment *segment = &image->segments[listed.segment];
 
-		if (segment->listed &&
-		    (segment->generation != listed.generation || segment->kind != listed.kind))
+		/* Given back by one stream and taken by another: the checkpoints are of two times.
+		 */
+		bool given_back = segment->listed && segment->generation > listed.generation;
+
+		if (segment->listed && segment->generation == listed.generation &&
+		    segment->kind != listed.kind && segment->live > 0 && listed.live > 0)
 			findings_add(image->findings, FINDING_DAMAGE,
-			             "segment %u: the checkpoint of stream %u has it otherwise "
-			             "than that of another stream",
+			             "segment %u: the checkpoint of stream %u says %s, another "
+			             "says %s",
+			             listed.segment, stream, segment_kind_name(listed.kind),
+			             segment_kind_name(segment->kind));
+		if (segment->listed && segment->generation != listed.generation &&
+		    (given_back ? listed.live : segment->live) > 0)
+			findings_add(image->findings, FINDING_DAMAGE,
+			             "segment %u: the checkpoint of stream %u uses it in another "
+			             "life than that of another stream",
 			             listed.segment, stream);
+		if (given_back || (segment->listed && segment->live > 0 && listed.live == 0))
+			continue;
+		if (segment->listed && segment->generation < listed.generation)
+			segment->live = 0;
 		segment->listed = true;
 		segment->generation = listed.generation;
 		segment->kind = listed.kind;

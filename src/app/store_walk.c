@@ -22,6 +22,18 @@ const char *key_text(struct bytes key, char out[KEY_TEXT_SIZE])
 	return out;
 }
 
+uint32_t walk_partition_of(const struct store_image *image, struct bytes key)
+{
+	enum { MEMBER_HEAD = 3 }; /* space, and what all members of a collection share */
+
+	if (key.size == 0 || key.size > KV_KEY_MAX)
+		return UINT32_MAX;
+	if (key.data[0] >= KV_SPACE_REDIS_MEMBERS && key.data[0] < KV_SPACE_REDIS_MEMBERS + 16 &&
+	    key.size < MEMBER_HEAD)
+		return UINT32_MAX;
+	return kv_partition(key, image->super.partition_count);
+}
+
 /* Index. */
 
 /* A page on the way down, and the first key behind it. */

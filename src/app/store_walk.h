@@ -86,7 +86,10 @@ void walk_log_close(struct walk_log *walk);
 /* Ends with walk->block, ->lsn behind the last good frame. Not OK: the device cannot read. */
 enum status walk_log_run(struct walk_log *walk) __attribute__((warn_unused_result));
 
-/* A key for people: text where it is, else hex; cut when it is long. */
+/* The partition that a key from disk belongs to; UINT32_MAX: it cannot be a key. */
+uint32_t walk_partition_of(const struct store_image *image, struct bytes key);
+
+/* A key for people, in hex; cut when it is long. */
 enum { KEY_TEXT_SIZE = 160 };
 const char *key_text(struct bytes key, char out[KEY_TEXT_SIZE]);
 

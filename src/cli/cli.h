@@ -27,6 +27,7 @@ struct cli_command {
 
 enum cli_exit check_config_main(int argc, char **argv);
 enum cli_exit check_main(int argc, char **argv);
+enum cli_exit dump_main(int argc, char **argv);
 enum cli_exit torture_main(int argc, char **argv);
 enum cli_exit inspect_main(int argc, char **argv);
 enum cli_exit kv_main(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct cli_command commands[] = {
 	{ "top", "show what a running server does", top_main },
 	{ "bench", "put load on a running server", bench_main },
 	{ "check", "say whether a store that is not served is good, and mend it", check_main },
+	{ "dump", "list what is on the device of a store that is not served", dump_main },
 	{ "torture", "kill a server again and again, and see that nothing is lost", torture_main },
 	{ "check-config", "say what is wrong with a configuration", check_config_main },
 	{ "inspect", "show the machine, the plan for it, and what each transport can do here",

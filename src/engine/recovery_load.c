@@ -55,6 +55,27 @@ void recovery_roots_step(struct recovery *r)
 	body_read(r);
 }
 
+/*
+ * Checkpoints of several streams are of several times: what one had in its last, and gave back when
+ * that was on disk, another may have taken since. The later life counts.
+ */
+static bool is_given_back(struct recovery *r, const struct body_segment *listed)
+{
+	struct recovery_segment *segment = &r->segments[listed->segment];
+
+	if (!segment->listed || segment->header.generation == listed->generation)
+		return false;
+	if (segment->header.generation > listed->generation)
+		return true;
+	segment->live = false;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard *shard = r->store->shards[s];
+
+		shard->segments[listed->segment] = (struct shard_segment){ .generation = 0 };
+	}
+	return false;
+}
+
 static void body_segments(struct recovery *r, const struct body *body)
 {
 	struct shard *shard = recovery_is_redistributed(r) ? NULL : r->store->shards[r->cursor];
@@ -63,14 +84,10 @@ static void body_segments(struct recovery *r, const struct body *body)
 		struct body_segment listed = body_segment_get(body, i);
 		struct recovery_segment *segment = &r->segments[listed.segment];
 
-		/* Given back by this stream after its checkpoint, and used by another since. */
-		if (segment->listed && segment->header.generation > listed.generation)
+		if (is_given_back(r, &listed))
 			continue;
-		/* Streams may share a segment: after another number of workers. */
-		segment->live =
-		        listed.live > 0 || (segment->listed && segment->live &&
-		                            segment->header.generation == listed.generation);
 		segment->listed = true;
+		segment->live = segment->live || listed.live > 0;
 		segment->header.generation = listed.generation;
 		segment->header.kind = listed.kind;
 		for (unsigned s = 0; s < r->worker_count; s++)
@@ -196,6 +213,8 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 		if (segment->live || header.generation < segment->header.generation)
 			return;          /* damaged, or older: what is read there will say so */
 		segment->listed = false; /* given back by that checkpoint, and used again */
+		for (unsigned s = 0; s < r->worker_count; s++)
+			r->store->shards[s]->segments[number] = (struct shard_segment){ .live = 0 };
 	}
 	segment->header = header;
 	segment->found = true;
