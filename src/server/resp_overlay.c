@@ -170,6 +170,9 @@ static bool want_keys(struct resp_txn *txn)
 	for (int i = command->key_first; i <= last; i += command->key_step) {
 		if (!want_argument(txn, (uint32_t)i, call->db))
 			return false;
+		if ((command->flags & RESP_BOTH_DBS) &&
+		    !want_argument(txn, (uint32_t)i, call->target_db))
+			return false;
 	}
 	txn->load_next = STAILQ_FIRST(&txn->entries);
 	return true;
