@@ -97,12 +97,13 @@ enum {
 	RESP_NO_MULTI = 1 << 14,
 	RESP_MOVABLE_KEYS = 1 << 15,
 	/* Below: not shown to clients. */
-	RESP_UNQUEUED = 1 << 16,    /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
-	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
-	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
-	RESP_BLIND = 1 << 22,       /* apply only writes: its keys are not looked at before */
-	RESP_STREAMS = 1 << 23,     /* a blob is not loaded for visit, but sent as it is read */
-	RESP_BOTH_DBS = 1 << 24,    /* each key in the call\'s database and in target_db */
+	RESP_UNQUEUED = 1 << 16, /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
+	RESP_META = 1 << 17,     /* apply looks at no value: they are not read */
+	RESP_LOADS = 1 << 18,    /* visit may need a second step: for a long reply, for a blob */
+	RESP_BLIND = 1 << 22,    /* apply only writes: its keys are not looked at before */
+	RESP_STREAMS = 1 << 23,  /* a blob is not loaded for visit, but sent as it is read */
+	RESP_BOTH_DBS =
+	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
 };

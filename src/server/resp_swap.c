@@ -23,8 +23,6 @@ struct swap {
 	uint8_t batch[BATCH_SIZE];
 };
 
-static const struct resp_command swap_command;
-
 static void swap_next(struct resp_call *call);
 
 static struct swap *swap_of(struct resp_call *call)
@@ -112,7 +110,6 @@ static void swap_scanned(struct resp_call *call)
 		swap->start[0] = (uint8_t)(KV_SPACE_REDIS + swap->dbs[1]);
 		swap->start_size = 1;
 	} else {
-		call->command = &swap_command;
 		call->db = swap->dbs[0];
 		call->target_db = swap->dbs[1];
 		resp_txn_start(call);
@@ -202,25 +199,14 @@ static void swapdb_start(struct resp_call *call)
 }
 
 enum {
-	FLAGS = RESP_WRITE | RESP_FAST | RESP_NO_MULTI,
+	FLAGS = RESP_WRITE | RESP_FAST | RESP_NO_MULTI | RESP_BOTH_DBS,
 	ACL = RESP_ACL_KEYSPACE | RESP_ACL_WRITE | RESP_ACL_FAST | RESP_ACL_DANGEROUS,
-};
-
-/* What the call becomes when its keys are known. */
-static const struct resp_command swap_command = {
-	.name = "swapdb",
-	.arity = -1,
-	.key_first = 1,
-	.key_last = -1,
-	.key_step = 1,
-	.flags = FLAGS | RESP_BOTH_DBS,
-	.acl = ACL,
-	.apply = swap_apply,
 };
 
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "swapdb", .arity = 3, .flags = FLAGS, .acl = ACL, .start = swapdb_start },
+	{ .name = "swapdb", .arity = 3, .flags = FLAGS, .acl = ACL, .start = swapdb_start,
+	  .apply = swap_apply },
 };
 // clang-format on
 
