@@ -85,16 +85,13 @@ static void put_memory(struct info *info)
 static void put_persistence(struct info *info)
 {
 	const struct resp_facts *facts = &info->sum->facts;
-	uint64_t behind = facts->records_acknowledged > facts->records_durable
-	                          ? facts->records_acknowledged - facts->records_durable
-	                          : 0;
 
 	PUT(info,
 	    "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:%llu\r\n"
 	    "rdb_bgsave_in_progress:0\r\nrdb_last_save_time:%llu\r\n"
 	    "rdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:0\r\n"
 	    "rdb_current_bgsave_time_sec:-1\r\n",
-	    (ull)behind, (ull)facts->last_commit_ms / 1000);
+	    (ull)info->sum->stats.changes, (ull)facts->last_commit_ms / 1000);
 	PUT(info,
 	    "aof_enabled:%d\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n"
 	    "aof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n"

@@ -59,12 +59,6 @@ static void wait_run(struct resp_call *call)
 		resp_reply_i64(call, 0);
 }
 
-/* The names of databases are part of their keys. */
-static void swapdb_run(struct resp_call *call)
-{
-	resp_reply_error(call, "ERR SWAPDB is not supported by this server");
-}
-
 enum {
 	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH,
 };
@@ -81,9 +75,6 @@ static const struct resp_command commands[] = {
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = reset_run },
 	{ .name = "select", .arity = 2, .flags = RESP_FAST | RESP_LOADING | RESP_STALE,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = select_run },
-	{ .name = "swapdb", .arity = 3, .flags = RESP_WRITE | RESP_FAST,
-	  .acl = RESP_ACL_KEYSPACE | RESP_ACL_WRITE | RESP_ACL_FAST | RESP_ACL_DANGEROUS,
-	  .run = swapdb_run },
 	{ .name = "wait", .arity = 3, .flags = RESP_NOSCRIPT,
 	  .acl = RESP_ACL_SLOW | RESP_ACL_CONNECTION, .run = wait_run },
 };

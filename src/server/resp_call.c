@@ -64,6 +64,7 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->blob = false;
 	call->in_exec = false;
 	call->discarded = false;
+	call->changed = false;
 	call->streams = false;
 	call->kv_flags = 0;
 	call->value.size = 0;
@@ -352,6 +353,7 @@ static void count_call(struct resp_call *call)
 	server->stats.commands++;
 	server->stats.hits += call->hit;
 	server->stats.misses += call->miss;
+	server->stats.changes += call->changed;
 	if (call->failed)
 		server->stats.errors++;
 	if (server->observe != NULL)
@@ -498,6 +500,7 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 			edit->action = KV_KEEP;
 		call->again = true;
 	}
+	call->changed = edit != NULL && edit->action != KV_KEEP;
 }
 
 static void visit_submit(struct resp_call *call, struct bytes key)
@@ -575,8 +578,10 @@ static void call_visited(struct req *req)
 		resp_call_restart_reply(call);
 		resp_reply_status(call, status);
 	} else if (call->kv_op == KV_PUT) {
+		call->changed = true;
 		resp_reply_ok(call);
 	} else if (call->kv_op == KV_DELETE) {
+		call->changed = req->result > 0;
 		resp_reply_i64(call, (int64_t)req->result);
 	}
 	resp_call_done(call);

@@ -153,6 +153,19 @@ static bool want_argument(struct resp_txn *txn, uint32_t index, uint8_t db)
 	return resp_call_key_in(txn->call, index, db, &key) && want_key(txn, key);
 }
 
+/* All arguments are keys, in two databases. */
+static bool want_both(struct resp_txn *txn)
+{
+	struct resp_call *call = txn->call;
+
+	for (uint32_t i = 1; i < call->argc; i++) {
+		if (!want_argument(txn, i, call->db) || !want_argument(txn, i, call->target_db))
+			return false;
+	}
+	txn->load_next = STAILQ_FIRST(&txn->entries);
+	return true;
+}
+
 static bool want_keys(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
@@ -160,6 +173,8 @@ static bool want_keys(struct resp_txn *txn)
 	int last = command->key_last < 0 ? (int)call->argc + command->key_last : command->key_last;
 
 	txn->load_next = STAILQ_FIRST(&txn->entries);
+	if (command->flags & RESP_BOTH_DBS)
+		return want_both(txn);
 	if (command->key_first == 0)
 		return true;
 	if (command->flags & RESP_DB_ARGUMENT) {

@@ -97,11 +97,13 @@ enum {
 	RESP_NO_MULTI = 1 << 14,
 	RESP_MOVABLE_KEYS = 1 << 15,
 	/* Below: not shown to clients. */
-	RESP_UNQUEUED = 1 << 16,    /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
-	RESP_META = 1 << 17,        /* apply looks at no value: they are not read */
-	RESP_LOADS = 1 << 18,       /* visit may need a second step: for a long reply, for a blob */
-	RESP_BLIND = 1 << 22,       /* apply only writes: its keys are not looked at before */
-	RESP_STREAMS = 1 << 23,     /* a blob is not loaded for visit, but sent as it is read */
+	RESP_UNQUEUED = 1 << 16, /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
+	RESP_META = 1 << 17,     /* apply looks at no value: they are not read */
+	RESP_LOADS = 1 << 18,    /* visit may need a second step: for a long reply, for a blob */
+	RESP_BLIND = 1 << 22,    /* apply only writes: its keys are not looked at before */
+	RESP_STREAMS = 1 << 23,  /* a blob is not loaded for visit, but sent as it is read */
+	RESP_BOTH_DBS =
+	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
 };
@@ -158,6 +160,7 @@ extern const struct resp_table resp_string_table; /* resp_string.c */
 extern const struct resp_table resp_bit_table;    /* resp_bit.c */
 extern const struct resp_table resp_lcs_table;    /* resp_lcs.c */
 extern const struct resp_table resp_own_table;    /* resp_own.c */
+extern const struct resp_table resp_swap_table;   /* resp_swap.c */
 extern const struct resp_table resp_key_table;    /* resp_key.c */
 extern const struct resp_table resp_multi_table;  /* resp_multi.c */
 extern const struct resp_table resp_scan_table;   /* resp_scan.c */
@@ -226,6 +229,7 @@ struct resp_call {
 	struct resp_out reply;
 	struct resp_txn *txn;         /* NULL: not in a transaction */
 	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
+	bool changed;                 /* visit, commit: something was written */
 	bool streams;                 /* a blob is to be read when it is its turn to reply */
 	bool large;                   /* some argument is in server->large */
 	_Alignas(16) uint8_t state[RESP_STATE_SIZE];
@@ -320,6 +324,7 @@ struct resp_stats {
 	uint64_t connections_received, connections_refused, commands, errors, hits, misses;
 	uint64_t bytes_in, bytes_out, protocol_errors, conflicts, output_closed, idle_closed;
 	uint64_t expired;
+	uint64_t changes; /* keys written or deleted by commands */
 };
 
 struct resp_server_options {

@@ -239,7 +239,7 @@ static bool step_once(struct resp_txn *txn)
 			txn->step = STEP_EXECUTE;
 		return txn->loading == 0;
 	case STEP_EXECUTE:
-		if (txn->call->command->start == NULL) {
+		if (txn->call->command->apply != NULL || txn->call->command->start == NULL) {
 			txn_command_execute(txn);
 			txn->step = STEP_COMMAND;
 			break;

@@ -83,6 +83,7 @@ struct resp_txn {
 	struct txn_entry *writing;   /* the next whose blob is to be written */
 	uint64_t write_offset;
 	struct kv_commit commit;
+	uint32_t changed_count; /* keys that the commit writes */
 	struct txn_fetch fetches[TXN_FETCHES];
 };
 

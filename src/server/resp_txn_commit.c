@@ -71,6 +71,7 @@ static void txn_committed(struct req *req)
 		txn->status = req->status;
 	} else {
 		/* The blobs are the store's now. */
+		txn->server->stats.changes += txn->changed_count;
 		STAILQ_FOREACH (entry, &txn->entries, link) {
 			entry->handle = 0;
 		}
@@ -139,6 +140,7 @@ bool txn_commit_submit(struct resp_txn *txn)
 	STAILQ_FOREACH (entry, &txn->entries, link) {
 		write_fill(&at, entry);
 	}
+	txn->changed_count = changed;
 	txn->commit = (struct kv_commit){ .writes = writes, .count = (uint32_t)(at - writes) };
 	req_push(&txn->call->req, struct txn_frame, txn_committed);
 	kv_submit(txn->server->kv, &txn->call->req, &cmd);
