@@ -30,27 +30,56 @@ struct resp_task {
 	uint32_t count;
 };
 
-static uint32_t limit_connections(const struct server *server)
+static uint32_t limit_connections(const struct host *host)
 {
-	uint64_t room =
-	        server->parts.connections / CONNECTION_SHARE / sizeof(struct resp_connection);
-	uint64_t asked = conf_number(server->conf, CONF_RESP_CLIENTS_MAX);
+	uint64_t room = host->parts.connections / CONNECTION_SHARE / sizeof(struct resp_connection);
+	uint64_t asked = conf_number(host->conf, CONF_RESP_CLIENTS_MAX);
 
 	return (uint32_t)(asked < room ? asked : room);
 }
 
-static uint32_t limit_calls(const struct server *server)
+static uint32_t limit_calls(const struct host *host)
 {
-	return (uint32_t)(server->parts.connections / CONNECTION_SHARE / sizeof(struct resp_call));
+	return (uint32_t)(host->parts.connections / CONNECTION_SHARE / sizeof(struct resp_call));
+}
+
+static void tell_process(const struct host *host, struct resp_facts *facts)
+{
+	facts->memory_resident = atomic_load(&host->memory_resident);
+	facts->memory_peak = atomic_load(&host->memory_peak);
+	facts->memory_total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	facts->cpu_user_us = atomic_load(&host->cpu_user_us);
+	facts->cpu_system_us = atomic_load(&host->cpu_system_us);
+}
+
+static void tell_store(struct host_worker *w, struct resp_facts *facts)
+{
+	const struct store *store = w->host->store.store;
+	const struct blk_geometry *geometry = &w->host->store.blks[0]->geometry;
+	uint64_t segment_size = (uint64_t)store->super.segment_blocks * BLOCK_SIZE;
+	struct store_worker_stats stats;
+
+	for (unsigned i = 0; i < KV_SPACES; i++)
+		facts->relaxed |= store->options.durability[i] == KV_RELAXED;
+	facts->store_size = geometry->block_count * geometry->block_size;
+	if (!w->has_engine)
+		return;
+	store_worker_stats(store, w->store_index, &stats);
+	facts->records_durable = stats.lsn_durable;
+	facts->records_acknowledged = facts->relaxed ? stats.lsn : stats.lsn_durable;
+	facts->commits = stats.frames;
+	facts->commit_bytes = stats.bytes;
+	facts->store_used = stats.segments_used * segment_size;
+	facts->read_only = stats.failed;
 }
 
 /* In the turn of worker `owner`: its part of what INFO tells. */
 static void tell_facts(void *owner, struct resp_facts *facts)
 {
-	struct server_worker *w = owner;
+	struct host_worker *w = owner;
 
-	server_store_facts(w, facts);
-	server_process_facts(w->server, facts);
+	tell_store(w, facts);
+	tell_process(w->host, facts);
 }
 
 static void shut_down(void *owner)
@@ -61,10 +90,10 @@ static void shut_down(void *owner)
 
 static const struct resp_admin_hooks hooks = { .facts = tell_facts, .shutdown = shut_down };
 
-static enum cli_exit open_admin(struct server_worker *w, const struct resp_task *task)
+static enum status open_admin(struct host_worker *w, const struct resp_task *task)
 {
 	struct resp_face *face = w->faces[task->index];
-	const char *password = conf_text(w->server->conf, CONF_RESP_PASSWORD);
+	const char *password = conf_text(w->host->conf, CONF_RESP_PASSWORD);
 	const struct resp_admin_options options = {
 		.password = bytes_of(password, strlen(password)),
 		.secret = task->secret,
@@ -79,24 +108,24 @@ static enum cli_exit open_admin(struct server_worker *w, const struct resp_task 
 	char error[256] = "";
 
 	if (resp_admin_open(&face->server, &options, error) != STATUS_OK) {
-		cli_error("resp: %s", error[0] == '\0' ? "no memory" : error);
-		return CLI_ENVIRONMENT;
+		return host_fail(w->host, STATUS_NO_SPACE, "resp: %s",
+		                 error[0] == '\0' ? "no memory" : error);
 	}
 	face->administered = true;
-	return CLI_DONE;
+	return STATUS_OK;
 }
 
-static enum cli_exit open_here(struct server_worker *w, void *arg)
+static enum status open_here(struct host_worker *w, void *arg)
 {
 	const struct resp_server_options options = {
 		.worker = &w->worker,
 		.kv = w->kv,
 		.bufs = &w->bufs,
 		.kv_is_local = w->kv_is_local,
-		.calls_max = limit_calls(w->server),
-		.connections_max = limit_connections(w->server),
+		.calls_max = limit_calls(w->host),
+		.connections_max = limit_connections(w->host),
 		.random_seed = w->worker.now_ns ^ w->worker.id,
-		.settings = { .memory_max = w->server->memory },
+		.settings = { .memory_max = w->host->memory },
 	};
 	struct resp_face *face = calloc(1, sizeof(*face));
 	struct resp_task *task = arg;
@@ -104,8 +133,8 @@ static enum cli_exit open_here(struct server_worker *w, void *arg)
 	assert(w->kv != NULL);
 	if (face == NULL || resp_server_open(&face->server, &options) != STATUS_OK) {
 		free(face);
-		cli_error("resp: no memory for %u connections", options.connections_max);
-		return CLI_ENVIRONMENT;
+		return host_fail(w->host, STATUS_NO_SPACE, "resp: no memory for %u connections",
+		                 options.connections_max);
 	}
 	w->faces[task->index] = face;
 	assert(task->count < RESP_SERVERS_MAX);
@@ -114,54 +143,52 @@ static enum cli_exit open_here(struct server_worker *w, void *arg)
 }
 
 /* On one of their workers; the others' have no connection yet, so nothing looks. */
-static enum cli_exit join(struct server_worker *w, void *arg)
+static enum status join(struct host_worker *w, void *arg)
 {
 	struct resp_task *task = arg;
 
 	(void)w;
 	resp_admin_join(task->servers, task->count);
-	return CLI_DONE;
+	return STATUS_OK;
 }
 
-static enum cli_exit resp_open(struct server *server, unsigned index)
+static enum status resp_open(struct host *host, unsigned index)
 {
-	const struct server_listen listen = {
+	const struct host_listen listen = {
 		.setting = CONF_RESP_LISTEN,
 		.face = "resp",
 		.index = index,
 		.handler = &resp_listener_handler,
-		.authenticated = conf_text(server->conf, CONF_RESP_PASSWORD)[0] != '\0',
+		.authenticated = conf_text(host->conf, CONF_RESP_PASSWORD)[0] != '\0',
 	};
 	struct resp_task task = { .index = index };
 	struct conf_address address;
-	enum cli_exit exit = CLI_DONE;
+	enum status status = STATUS_OK;
 	ssize_t size;
 
-	conf_address(server->conf, CONF_RESP_LISTEN, &address);
+	conf_address(host->conf, CONF_RESP_LISTEN, &address);
 	if (address.kind == CONF_OFF)
-		return CLI_DONE;
+		return STATUS_OK;
 	task.port = address.port;
 	size = readlink("/proc/self/exe", task.executable, sizeof(task.executable) - 1);
 	task.executable[size < 0 ? 0 : size] = '\0';
-	if (getrandom(task.secret, sizeof(task.secret), 0) != sizeof(task.secret)) {
-		cli_error("this machine gives no random bytes");
-		return CLI_ENVIRONMENT;
+	if (getrandom(task.secret, sizeof(task.secret), 0) != sizeof(task.secret))
+		return host_fail(host, STATUS_UNAVAILABLE, "this machine gives no random bytes");
+	for (unsigned i = 0; i < host->count; i++)
+		task.workers += (host->workers[i].worker.roles & ROLE_NETWORK) != 0;
+	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
+		if (host->workers[i].worker.roles & ROLE_NETWORK)
+			status = host_call(&host->workers[i], open_here, &task);
 	}
-	for (unsigned i = 0; i < server->count; i++)
-		task.workers += (server->workers[i].worker.roles & ROLE_NETWORK) != 0;
-	for (unsigned i = 0; i < server->count && exit == CLI_DONE; i++) {
-		if (server->workers[i].worker.roles & ROLE_NETWORK)
-			exit = server_call(&server->workers[i], open_here, &task);
-	}
-	if (exit != CLI_DONE)
-		return exit;
-	for (unsigned i = 0; i < server->count; i++) {
-		if (server->workers[i].faces[index] != NULL) {
-			exit = server_call(&server->workers[i], join, &task);
+	if (status != STATUS_OK)
+		return status;
+	for (unsigned i = 0; i < host->count; i++) {
+		if (host->workers[i].faces[index] != NULL) {
+			status = host_call(&host->workers[i], join, &task);
 			break;
 		}
 	}
-	return exit == CLI_DONE ? server_listen(server, &listen) : exit;
+	return status == STATUS_OK ? host_listen(host, &listen) : status;
 }
 
 static void resp_drain(void *state)

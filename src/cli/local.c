@@ -17,7 +17,7 @@ enum { DRAIN_TRIES = 3000 }; /* milliseconds */
 static struct {
 	struct conf conf;
 	struct topology machine;
-	struct server server;
+	struct host host;
 	char directory[32], address[64];
 } local;
 
@@ -49,22 +49,28 @@ static void stop(void)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
-	if (local.server.store.recovered)
-		server_drain(&local.server);
-	for (unsigned i = 0; i < DRAIN_TRIES && local.server.store.recovered; i++) {
-		if (server_is_drained(&local.server))
+	if (local.host.store.recovered)
+		host_drain(&local.host);
+	for (unsigned i = 0; i < DRAIN_TRIES && local.host.store.recovered; i++) {
+		if (host_is_drained(&local.host))
 			break;
 		nanosleep(&pause, NULL);
 	}
-	server_stop(&local.server);
-	server_close(&local.server);
+	host_stop(&local.host);
+	host_close(&local.host);
 	rmdir(local.directory);
 }
 
 enum cli_exit local_open(const char *path, struct client_options *options)
 {
-	const struct server_options with = {
-		.conf = &local.conf, .topology = &local.machine, .path = path, .quiet = true
+	const struct host_options with = {
+		.conf = &local.conf,
+		.topology = &local.machine,
+		.path = path,
+		.quiet = true,
+		.faces = server_faces,
+		.face_count = SERVER_FACES,
+		.log_write = server_write_line,
 	};
 	enum cli_exit exit = CLI_DONE;
 	sigset_t before;
@@ -78,8 +84,8 @@ enum cli_exit local_open(const char *path, struct client_options *options)
 	if (exit != CLI_DONE)
 		return exit;
 	pthread_sigmask(SIG_BLOCK, NULL, &before);
-	signals_install(&local.server);
-	exit = server_open(&local.server, &with);
+	signals_install(&local.host);
+	exit = server_explain(&local.host, host_open(&local.host, &with));
 	pthread_sigmask(SIG_SETMASK, &before,
 	                NULL); /* Ctrl-C ends the command; the next recovers */
 	if (exit != CLI_DONE) {

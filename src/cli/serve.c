@@ -18,6 +18,8 @@ enum { KEY_HELP_CONFIG = 256, KEY_INSECURE, KEY_SALVAGE };
 enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
+const struct face *const server_faces[SERVER_FACES] = { &face_resp };
+
 struct serve {
 	struct cli_conf conf;
 	const char *path;
@@ -61,6 +63,27 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
+void server_write_line(const char *line, size_t size)
+{
+	fwrite(line, 1, size, stderr);
+}
+
+enum cli_exit server_explain(const struct host *host, enum status status)
+{
+	if (status == STATUS_OK)
+		return CLI_DONE;
+	cli_error("%s", host->error);
+	switch (status) {
+	case STATUS_INVALID:
+		return CLI_USAGE;
+	case STATUS_CORRUPT:
+	case STATUS_UNSUPPORTED:
+		return CLI_STORE;
+	default:
+		return CLI_ENVIRONMENT;
+	}
+}
+
 /* A descriptor per connection; what the hard limit gives is what there is. */
 static void raise_limits(void)
 {
@@ -94,82 +117,82 @@ static int wait_signal(unsigned timeout_ms, pid_t *sender)
 }
 
 /* The main thread's life: prints what workers log, until somebody wants the end. */
-static void wait_for_the_end(struct server *server)
+static void wait_for_the_end(struct host *host)
 {
 	pid_t sender = 0;
 
 	for (unsigned i = 0;; i++) {
 		if (i % LOOK_EVERY == 0)
-			server_look(server);
+			host_look(host);
 		switch (wait_signal(WAIT_MS, &sender)) {
 		case SIGTERM:
 		case SIGINT:
-			server_log(server, LOG_INFO,
-			           "draining, sender=%d: a second signal stops at once", sender);
+			host_log(host, LOG_INFO,
+			         "draining, sender=%d: a second signal stops at once", sender);
 			return;
 		case SIGUSR1:
-			signals_dump(server, UINT32_MAX);
+			signals_dump(host, UINT32_MAX);
 			break;
 		default: /* SIGHUP: a terminal that closes does not stop a server */
-			server_drain_logs(server);
+			host_drain_logs(host);
 			break;
 		}
 	}
 }
 
 /* False: it is not drained by then, or somebody is in a hurry. */
-static bool wait_drained(struct server *server, uint64_t wait_ns)
+static bool wait_drained(struct host *host, uint64_t wait_ns)
 {
 	struct clock *clock = clock_system();
 	uint64_t until_ns = clock->now_ns(clock) + wait_ns;
 
-	while (!server_is_drained(server) && clock->now_ns(clock) < until_ns) {
+	while (!host_is_drained(host) && clock->now_ns(clock) < until_ns) {
 		pid_t sender;
 		int number = wait_signal(10, &sender);
 
-		server_drain_logs(server);
+		host_drain_logs(host);
 		if (number == SIGTERM || number == SIGINT)
 			break;
 	}
-	return server_is_drained(server);
+	return host_is_drained(host);
 }
 
-static void drain(struct server *server)
+static void drain(struct host *host)
 {
 	notify("STOPPING=1");
-	server_drain(server);
-	if (wait_drained(server, conf_number(server->conf, CONF_SERVE_DRAIN)))
+	host_drain(host);
+	if (wait_drained(host, conf_number(host->conf, CONF_SERVE_DRAIN)))
 		return;
-	server_log(server, LOG_WARN, "dropping the connections that have not ended");
-	server_kill(server);
-	if (!wait_drained(server, KILL_WAIT_NS)) {
+	host_log(host, LOG_WARN, "dropping the connections that have not ended");
+	host_kill(host);
+	if (!wait_drained(host, KILL_WAIT_NS)) {
 		/* Some request never ends: a device that hangs. The next start recovers. */
-		server_log(server, LOG_ERROR, "requests under way do not end: leaving them");
+		host_log(host, LOG_ERROR, "requests under way do not end: leaving them");
 		_exit(CLI_ENVIRONMENT);
 	}
 }
 
-static enum cli_exit run(struct server *server, const struct server_options *with)
+static enum cli_exit run(struct host *host, const struct host_options *with)
 {
-	enum cli_exit exit = server_open(server, with);
+	enum cli_exit exit = server_explain(host, host_open(host, with));
 	char size[CLI_SIZE_MAX];
 
 	if (exit == CLI_DONE) {
-		server_log(server, LOG_INFO, "serving %s, workers=%u transport=%s memory=\"%s\"",
-		           with->path, server->count, io_name(server->workers[0].io),
-		           cli_size(server->memory, size));
+		host_log(host, LOG_INFO, "serving %s, workers=%u transport=%s memory=\"%s\"",
+		         with->path, host->count, io_name(host->workers[0].io),
+		         cli_size(host->memory, size));
 		notify("READY=1");
-		wait_for_the_end(server);
-		drain(server);
+		wait_for_the_end(host);
+		drain(host);
 	}
 	/* What failed after the store was opened still leaves it clean. */
-	if (exit != CLI_DONE && server->store.recovered) {
-		server_drain(server);
-		wait_drained(server, KILL_WAIT_NS);
+	if (exit != CLI_DONE && host->store.recovered) {
+		host_drain(host);
+		wait_drained(host, KILL_WAIT_NS);
 	}
-	server_stop(server);
+	host_stop(host);
 	if (exit == CLI_DONE)
-		server_log(server, LOG_INFO, "stopped");
+		host_log(host, LOG_INFO, "stopped");
 	return exit;
 }
 
@@ -190,9 +213,13 @@ enum cli_exit serve_main(int argc, char **argv)
 	};
 	static struct topology machine;
 	static struct conf conf;
-	static struct server server;
+	static struct host host;
 	struct serve serve = { .path = NULL };
-	struct server_options with = { .conf = &conf, .topology = &machine };
+	struct host_options with = { .conf = &conf,
+		                     .topology = &machine,
+		                     .faces = server_faces,
+		                     .face_count = SERVER_FACES,
+		                     .log_write = server_write_line };
 	enum cli_exit exit;
 
 	cli_parse(&argp, argc, argv, &serve);
@@ -208,11 +235,11 @@ enum cli_exit serve_main(int argc, char **argv)
 		return CLI_ENVIRONMENT;
 	}
 	raise_limits();
-	signals_install(&server);
+	signals_install(&host);
 	with.path = serve.path != NULL ? serve.path : conf_text(&conf, CONF_STORAGE_PATH);
 	with.insecure = serve.insecure;
 	with.salvage = serve.salvage;
-	exit = run(&server, &with);
-	server_close(&server);
+	exit = run(&host, &with);
+	host_close(&host);
 	return exit;
 }

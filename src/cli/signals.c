@@ -15,17 +15,17 @@ enum {
 	FRAMES_MAX = 48,
 };
 
-static const struct server *dumped;
+static const struct host *dumped;
 
 static void write_stderr(const char *text, size_t size)
 {
 	(void)!write(STDERR_FILENO, text, size);
 }
 
-void signals_dump(const struct server *server, unsigned limit)
+void signals_dump(const struct host *host, unsigned limit)
 {
-	for (unsigned i = 0; i < server->count; i++)
-		trace_dump(&server->workers[i].trace, limit, write_stderr);
+	for (unsigned i = 0; i < host->count; i++)
+		trace_dump(&host->workers[i].trace, limit, write_stderr);
 }
 
 static void write_text(const char *text)
@@ -61,7 +61,7 @@ static void fatal(int number)
 	raise(number);
 }
 
-void signals_install(struct server *server)
+void signals_install(struct host *host)
 {
 	static const int fatals[] = { SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
 	struct sigaction action = { .sa_handler = fatal, .sa_flags = SA_RESETHAND | SA_NODEFER };
@@ -69,7 +69,7 @@ void signals_install(struct server *server)
 	void *warm[1];
 	int error;
 
-	dumped = server;
+	dumped = host;
 	symbols_open();
 	backtrace(warm, 1); /* the first call loads a library: not in a handler */
 	for (size_t i = 0; i < array_count(fatals); i++)

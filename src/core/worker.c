@@ -211,10 +211,21 @@ static bool inbox_has_work(const struct worker *w)
 	return false;
 }
 
+static bool actors_have_work(const struct worker *w)
+{
+	for (unsigned i = 0; i < w->actor_count; i++) {
+		const struct actor *actor = w->actors[i];
+
+		if (actor->ops->has_work != NULL && actor->ops->has_work(actor))
+			return true;
+	}
+	return false;
+}
+
 bool worker_has_work(const struct worker *w)
 {
-	return w->unfinished || !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) || w->outbox_mask != 0 ||
-	       inbox_has_work(w);
+	return w->unfinished || !STAILQ_EMPTY(&w->completed) || !STAILQ_EMPTY(&w->arrived) ||
+	       w->outbox_mask != 0 || inbox_has_work(w) || actors_have_work(w);
 }
 
 /* Rings the sleeper's doorbell and waits, in one system call. */
@@ -271,6 +282,15 @@ void worker_run(struct worker *w, const atomic_bool *stop)
 		}
 		worker_sleep(w, stop);
 	}
+}
+
+void worker_ring(struct worker *w)
+{
+	/* Pairs with the fence in worker_sleep(): we see the flag or it sees the work. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&w->sleeping, memory_order_relaxed) &&
+	    atomic_exchange_explicit(&w->sleeping, false, memory_order_relaxed))
+		worker_wake(w);
 }
 
 void worker_wake(struct worker *w)

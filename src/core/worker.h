@@ -46,6 +46,8 @@ struct actor_ops {
 	 * completes is delivered in the next turn. NULL: nothing.
 	 */
 	void (*settle)(struct actor *actor);
+	/* Whether another thread has left it work: asked before a sleep. NULL: none can. */
+	bool (*has_work)(const struct actor *actor);
 };
 
 struct actor {
@@ -114,6 +116,12 @@ bool worker_has_work(const struct worker *w);
  * long as recent spins paid. The calling thread becomes the worker.
  */
 void worker_run(struct worker *w, const atomic_bool *stop);
+
+/*
+ * For any thread that has put something where an actor's has_work() finds it: wakes the worker, if
+ * it sleeps. What it does not see in time it sees before it sleeps.
+ */
+void worker_ring(struct worker *w);
 
 /* Makes a sleeping worker look again; for any thread (stop flags, signals). */
 void worker_wake(struct worker *w);

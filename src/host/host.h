@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host is all that runs in a process: workers on their cores, their transports, the store, and
+ * the faces through which requests come. Both the server and the library are one.
+ */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/buf.h"
+#include "core/conf.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "core/metrics.h"
+#include "core/plan.h"
+#include "core/trace.h"
+#include "proto/kv.h"
+#include "proto/stream.h"
+#include "transport/io.h"
+
+enum {
+	HOST_LISTENERS_MAX = 8, /* of a worker: one per face */
+	HOST_RING_SIZE = 512,   /* requests on the way from a worker to another; more wait there */
+	HOST_PORTS_TRIED = 100, /* from a default port that is taken */
+	HOST_FACES_MAX = 8,
+	HOST_ERROR_SIZE = 512, /* bytes of a message for people, terminator included */
+};
+
+struct kv_shard;
+struct host;
+struct host_worker;
+
+/* Something that the main thread wants done in a worker's turn. */
+typedef enum status host_task_fn(struct host_worker *w, void *arg);
+
+/*
+ * Memory: the host's. Thread: opened and closed by the main thread while its own does not run;
+ * in between its own, but for the atomics and what core/log.h and core/metrics.h allow.
+ */
+struct host_worker {
+	struct worker worker;
+	struct actor control; /* drains when asked to, runs tasks */
+	struct host *host;
+	struct io *io;
+	struct bufs bufs;
+	struct kv *kv;          /* the whole store, as this worker sees it */
+	unsigned store_index;   /* of its engine, if it has one */
+	struct kv_shard *shard; /* that kv, when others have a part of it */
+	bool kv_is_local;       /* all of it is this worker's own */
+	struct listener *listeners[HOST_LISTENERS_MAX];
+	unsigned listener_count;
+	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
+	uint16_t cpu;
+	bool has_engine;
+	bool bufs_opened, started, draining, killed;
+	pthread_t thread;
+	host_task_fn *task; /* of the main thread, while task_posted */
+	void *task_arg;
+	enum status task_status;
+	atomic_bool task_posted;
+	atomic_bool drained;
+	struct trace trace;
+	struct log log;
+	char name[16];
+};
+
+/* A way in, such as a protocol that clients speak. */
+struct face {
+	const char *name;
+	/*
+	 * Opens it on every worker that takes such requests, and listens; nothing when it is
+	 * configured off. After an error it has said why, with host_fail().
+	 */
+	enum status (*open)(struct host *host, unsigned index); /* main thread */
+	void (*drain)(void *face);            /* its worker's thread: take nothing new */
+	void (*kill)(void *face);             /* its worker's thread: drop what is left */
+	bool (*is_drained)(const void *face); /* its worker's thread */
+	void (*close)(void *face);            /* main thread, after the worker's has ended */
+};
+
+struct host_options {
+	const struct conf *conf;
+	const struct topology *topology;
+	const char *path;                /* of the store */
+	const struct face *const *faces; /* what may come in */
+	unsigned face_count;
+	log_write_fn *log_write; /* where lines for people go; NULL: nowhere */
+	bool insecure;           /* strangers may come without a password */
+	bool salvage;            /* go on behind damage */
+	bool must_exist;         /* make no store where there is none */
+	bool quiet;              /* no line per address */
+};
+
+/* Memory and thread: the main thread's, host_store.c's alone. */
+struct host_store {
+	struct store *store;
+	struct blk *blks[PLAN_WORKERS_MAX];
+	struct host_worker *workers[PLAN_WORKERS_MAX]; /* those with an engine */
+	unsigned count;
+	struct opening *opening; /* what recovery works with */
+	int lock;                /* descriptor; -1: none */
+	bool recovered, stopped;
+};
+
+struct host {
+	struct host_options options;
+	const struct conf *conf;
+	struct plan plan;
+	uint64_t memory;
+	struct memory_parts parts; /* of each worker */
+	struct metrics metrics;
+	struct host_store store;
+	unsigned count;
+	struct host_worker *workers;
+	struct ring *rings;
+	struct req **ring_slots;
+	/* Of the process, as the main thread last saw it. */
+	_Atomic uint64_t memory_resident, memory_peak, cpu_user_us, cpu_system_us;
+	atomic_bool draining, killing, stop;
+	char error[HOST_ERROR_SIZE]; /* for people: why it could not be opened */
+};
+
+/*
+ * Opens everything and lets it run. host_stop() and host_close() are the caller's to call whatever
+ * the status; host->error says to people why:
+ *
+ *   INVALID               the configuration is wrong
+ *   BUSY                  another process has the store
+ *   NOT_FOUND             there is no store, and options->must_exist
+ *   CORRUPT, UNSUPPORTED  the store is damaged; was made by a newer weir
+ *   others                what the machine refused
+ */
+enum status host_open(struct host *host, const struct host_options *options);
+void host_close(struct host *host); /* after host_stop() */
+
+void host_drain(struct host *host); /* asks for it; host_is_drained() says when */
+void host_kill(struct host *host);  /* after host_drain(): drops what has not ended */
+bool host_is_drained(struct host *host);
+void host_look(struct host *host); /* at the process, for facts; now and then */
+void host_stop(struct host *host); /* ends and joins all threads */
+
+/* Runs task(w, arg) in a turn of w, or at once while w has no thread, and waits for it. */
+enum status host_call(struct host_worker *w, host_task_fn *task, void *arg);
+
+/* Lines that workers have written, to options->log_write. */
+void host_drain_logs(struct host *host);
+
+/* A line of the main thread, to options->log_write, unless conf says that less is logged. */
+void host_log(const struct host *host, enum log_level level, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* Keeps why opening fails, unless something is kept already. Returns `status`, not OK. */
+enum status host_fail(struct host *host, enum status status, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* host_listen.c. For faces: listens at the address that `setting` has, on every worker that has
+ * faces[index]. */
+struct host_listen {
+	enum conf_id setting;
+	const char *face;
+	unsigned index;
+	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
+	bool authenticated;                     /* strangers are asked who they are */
+};
+enum status host_listen(struct host *host, const struct host_listen *listen);
+
+/*
+ * host_store.c: the store below all faces. Opened before any thread runs; recovery starts them,
+ * the first storage worker's before the others'.
+ */
+enum status host_store_open(struct host *host);
+enum status host_store_recover(struct host *host);
+void host_store_stop(struct host *host);  /* no requests any more; writes that it was clean */
+void host_store_close(struct host *host); /* after all threads have ended */
+
+enum status host_start_worker(struct host_worker *w); /* started already: nothing */
+
+#endif
