@@ -99,7 +99,8 @@ uint64_t store_harness_sweep(const struct store_binding *binding,
 /*
  * A program: "seed=N" runs that seed with a trace of what was wrong; "seconds=N" runs seed after
  * seed from the given one and prints figures; workers=, clients=, keys=, lives=, steps=, trials=,
- * vary=, value_max=, expiry=, disk= (MiB), torn=, garbage=, trace=1; "sweep=STRIDE" fails every so manieth operation.
+ * vary=, value_max=, expiry=, disk= (MiB), torn=, garbage=, trace=1; "sweep=STRIDE" fails every so
+ * manieth operation.
  * Returns an exit code.
  */
 int store_harness_main(const struct store_binding *binding, int argc, char **argv);

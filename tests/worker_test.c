@@ -120,7 +120,7 @@ static unsigned actor_ran(struct actor *actor)
 	return 0;
 }
 
-static const struct actor_ops actor_ops = { "probe", actor_ran, actor_settled };
+static const struct actor_ops actor_ops = { "probe", actor_ran, actor_settled, NULL };
 
 static void arrived(struct req *req)
 {

@@ -15,7 +15,7 @@ static const uint64_t index_min = 2 * MIB, cache_min = 1 * MIB;
 static const struct limits {
 	uint64_t min, max;
 } buffers = { 4 * MIB, 128 * MIB }, receives = { 512 * KIB, 32 * MIB },
-  connections = { 1 * MIB, 128 * MIB },
+  connections = { 512 * KIB, 128 * MIB },
   /* 6 frames of the log, 2 MiB of a checkpoint, 1 of the cleaner, 3 while recovery runs. */
         engine_log = { 12 * MIB, 128 * MIB };
 

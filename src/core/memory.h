@@ -24,7 +24,7 @@ struct memory_shape {
  *    itself      2 MiB     -                          stack, rings, recorders
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
  *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
- *    connections 1 MiB     1/8 of S / W     128 MiB   connections, calls, replies not sent yet
+ *    connections 512 KiB   1/8 of S / W     128 MiB   connections, calls, replies not sent yet
  *   each engine
  *    log         12 MiB    1/16 of S / E    128 MiB   buffers: frames, checkpoints, the cleaner
  *    index       2 MiB     2/3 of the rest            pages of the index
