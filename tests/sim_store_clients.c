@@ -295,7 +295,7 @@ static void finish_update(struct client *client, enum status status, uint64_t re
 	client->busy = false;
 }
 
-static void finish_scan(struct client *client, enum status status)
+static void finish_scan(struct client *client, enum status status, uint64_t count)
 {
 	struct kv_model *model = client->all->model;
 
@@ -306,7 +306,7 @@ static void finish_scan(struct client *client, enum status status)
 		seen(client, client->scan_first, client->numbers[0], 0);
 	for (unsigned key = client->scan_first; key <= client->scan_last; key++)
 		seen(client, key, client->scanned[key], 0);
-	if (client->all->options.expiry == 0)
+	if (client->all->options.expiry == 0 && count <= KV_SCAN_MOMENT)
 		kv_model_whole(model, client->scanned, client->scan_first, client->scan_last);
 }
 
@@ -429,7 +429,7 @@ static void client_done(struct req *req)
 		client->busy = false;
 		break;
 	case DO_SCAN:
-		finish_scan(client, status);
+		finish_scan(client, status, result);
 		break;
 	case DO_BLOB:
 		blob_written(client, status, result);

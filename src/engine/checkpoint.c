@@ -553,14 +553,18 @@ void checkpoint_consider(struct shard *shard)
 	struct checkpoint *c = shard->checkpoint;
 	uint64_t needed;
 
-	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK)
+	if (c->phase != PHASE_IDLE)
 		return;
-	if (!c->wanted && !is_due(shard))
+	if (shard->log.failed != STATUS_OK) {
+		checkpoint_refused(shard, STATUS_IO);
+		return;
+	}
+	if (!c->wanted && !(shard->open && is_due(shard)))
 		return;
 	c->wanted = true;
 	if (shard->exclusive != NULL)
 		return; /* the index lacks records that are in the log */
-	if (blob_is_running(shard) &&
+	if (blob_is_freeing(shard) && !shard->space_low &&
 	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */
@@ -589,6 +593,18 @@ void checkpoint_notify(struct shard *shard, struct req *req, bool final)
 	c->final = final;
 	c->notify = req;
 	c->wanted = true; /* one that begins now: what runs may have begun before */
+}
+
+void checkpoint_refused(struct shard *shard, enum status status)
+{
+	struct checkpoint *c = shard->checkpoint;
+	struct req *notify = c->notify;
+
+	if (notify == NULL || c->phase != PHASE_IDLE)
+		return;
+	c->notify = NULL;
+	c->wanted = false;
+	req_complete(notify, status, 0);
 }
 
 void checkpoint_restore(struct shard *shard, const struct root *root)

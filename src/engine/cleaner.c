@@ -44,7 +44,7 @@ struct clean_frame {
 
 bool cleaner_is_running(const struct shard *shard)
 {
-	return shard->cleaner->victim != UINT32_MAX || shard->cleaner->reading;
+	return shard->cleaner->reading;
 }
 
 static uint64_t segment_size(const struct shard *shard)
