@@ -295,7 +295,7 @@ static void finish_update(struct client *client, enum status status, uint64_t re
 	client->busy = false;
 }
 
-static void finish_scan(struct client *client, enum status status)
+static void finish_scan(struct client *client, enum status status, uint64_t count)
 {
 	struct kv_model *model = client->all->model;
 
@@ -307,7 +307,8 @@ static void finish_scan(struct client *client, enum status status)
 	for (unsigned key = client->scan_first; key <= client->scan_last; key++)
 		seen(client, key, client->scanned[key], 0);
 	/* Over several workers a scan is a moment of each. */
-	if (client->all->options.expiry == 0 && client->all->worker_count == 1)
+	if (client->all->options.expiry == 0 && client->all->worker_count == 1 &&
+	    count <= KV_SCAN_MOMENT)
 		kv_model_whole(model, client->scanned, client->scan_first, client->scan_last);
 }
 
@@ -430,7 +431,7 @@ static void client_done(struct req *req)
 		client->busy = false;
 		break;
 	case DO_SCAN:
-		finish_scan(client, status);
+		finish_scan(client, status, result);
 		break;
 	case DO_BLOB:
 		blob_written(client, status, result);

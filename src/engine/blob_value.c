@@ -167,9 +167,18 @@ void blob_turn(struct shard *shard)
 	}
 }
 
-bool blob_is_running(const struct shard *shard)
+bool blob_is_freeing(const struct shard *shard)
 {
 	return shard->blobs->freeing || shard->blobs->free_tail != shard->blobs->free_head;
+}
+
+bool blob_is_running(const struct shard *shard)
+{
+	for (unsigned i = 0; i < IOS_MAX; i++) {
+		if (shard->blobs->ios[i].busy)
+			return true;
+	}
+	return shard->blobs->freeing;
 }
 
 /* Whole values in memory. */

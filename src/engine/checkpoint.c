@@ -583,11 +583,8 @@ static bool is_due(const struct shard *shard)
 /* Nothing of this shard is on its way to or from the device. */
 static bool is_quiet(const struct shard *shard)
 {
-	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
-		if (supply_is_running(shard, (enum segment_kind)kind))
-			return false;
-	}
-	return !cleaner_is_running(shard) && !expiry_is_running(shard) && shard->log.in_flight == 0;
+	return !supply_is_running(shard) && !cleaner_is_running(shard) &&
+	       !expiry_is_running(shard) && shard->log.in_flight == 0;
 }
 
 /* Who closes the store may take the memory away afterwards. */
@@ -612,14 +609,18 @@ void checkpoint_consider(struct shard *shard)
 	}
 	if (c->ended)
 		end_quietly(c);
-	if (c->phase != PHASE_IDLE || shard->log.failed != STATUS_OK || c->ended)
+	if (c->phase != PHASE_IDLE || c->ended)
 		return;
-	if (!c->wanted && !is_due(shard))
+	if (shard->log.failed != STATUS_OK) {
+		checkpoint_refused(shard, STATUS_IO);
+		return;
+	}
+	if (!c->wanted && !(shard->open && is_due(shard)))
 		return;
 	c->wanted = true;
 	if (shard->exclusive != NULL && op_of(shard->exclusive)->cmd.op != KV_RESOLVE)
 		return; /* the index lacks records that are in the log */
-	if (blob_is_running(shard) && shard->exclusive == NULL &&
+	if (blob_is_freeing(shard) && shard->exclusive == NULL && !shard->space_low &&
 	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */
@@ -648,6 +649,18 @@ void checkpoint_notify(struct shard *shard, struct req *req, bool final)
 	c->final = final;
 	c->notify = req;
 	c->wanted = true; /* one that begins now: what runs may have begun before */
+}
+
+void checkpoint_refused(struct shard *shard, enum status status)
+{
+	struct checkpoint *c = shard->checkpoint;
+	struct req *notify = c->notify;
+
+	if (notify == NULL || c->phase != PHASE_IDLE)
+		return;
+	c->notify = NULL;
+	c->wanted = false;
+	req_complete(notify, status, 0);
 }
 
 void checkpoint_restore(struct shard *shard, const struct root *root)

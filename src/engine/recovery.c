@@ -45,10 +45,26 @@ static void drop_memory(struct recovery *r)
 	r->big = r->page = r->memory = NULL;
 }
 
+/* Shards that run already end what they have begun: the caller takes their memory away. */
+static bool quiesce(struct recovery *r, enum status status)
+{
+	if (status == STATUS_OK || r->phase == PHASE_FAIL || r->phase == PHASE_CLOSE)
+		return false;
+	r->end = status;
+	r->phase = PHASE_FAIL;
+	for (unsigned s = 0; s < r->store->shard_count; s++) {
+		if (r->store->shards[s] != NULL && r->store->shards[s]->started)
+			recovery_start_shard(r, s, START_NOT);
+	}
+	return r->starts_running > 0;
+}
+
 void recovery_finish(struct recovery *r, enum status status)
 {
 	struct store *store = r->store;
 
+	if (quiesce(r, status))
+		return;
 	store->phase = status == STATUS_OK ? STORE_OPEN : STORE_FAILED;
 	store->recovered.ended_ns = r->workers[0].worker->now_ns;
 	drop_memory(r);
@@ -114,7 +130,7 @@ static void start_returned(struct req *req)
 		r->status = call->status;
 	if (--r->starts_running > 0)
 		return;
-	if (r->status != STATUS_OK) {
+	if (r->status != STATUS_OK && r->phase != PHASE_FAIL) {
 		recovery_fail(r, r->status, "writing the first checkpoint: %s",
 		              status_text(r->status));
 		return;
@@ -132,7 +148,7 @@ static void start_checkpointed(struct req *req)
 	struct recovery_start_call *call = req_pop(req, struct start_frame)->call;
 
 	call->status = req->status;
-	call->shard->inert = !call->stay;
+	call->shard->inert = call->how != START_STAY;
 	worker_send(call->recovery->workers[0].worker, req, start_returned);
 }
 
@@ -140,26 +156,29 @@ static void start_arrived(struct req *req)
 {
 	struct recovery_start_call *call = container_of(req, struct recovery_start_call, req);
 
-	if (call->open) {
+	if (call->how == START_OPEN) {
 		shard_opened(call->shard);
 		worker_send(call->recovery->workers[0].worker, req, start_returned);
 		return;
 	}
+	req_push(req, struct start_frame, start_checkpointed)->call = call;
+	if (call->how == START_NOT) {
+		shard_quiesce(call->shard, req, STATUS_OK);
+		return;
+	}
 	call->shard->inert = false;
 	shard_start(call->shard);
-	req_push(req, struct start_frame, start_checkpointed)->call = call;
 	checkpoint_notify(call->shard, req, /* final= */ false);
 }
 
-void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool open)
+void recovery_start_shard(struct recovery *r, unsigned index, enum recovery_start_how how)
 {
 	struct recovery_start_call *call = &r->starts[index];
 
 	*call = (struct recovery_start_call){
 		.recovery = r,
 		.shard = r->store->shards[index],
-		.stay = stay,
-		.open = open,
+		.how = (uint8_t)how,
 	};
 	r->starts_running++;
 	bufs_hand_over(call->shard->bufs); /* until now this worker took from them */
@@ -325,7 +344,7 @@ static void start_step(struct recovery *r)
 	super->epoch++;
 	super->clean = false;
 	for (unsigned s = 0; s < r->worker_count; s++)
-		recovery_start_shard(r, s, /* stay= */ true, /* open= */ false);
+		recovery_start_shard(r, s, START_STAY);
 }
 
 /* Two of the four copies; the other two still hold the epoch before. */
@@ -340,7 +359,7 @@ static void super_write_step(struct recovery *r)
 	} else {
 		r->phase = PHASE_OPEN;
 		for (unsigned s = 0; s < r->worker_count; s++)
-			recovery_start_shard(r, s, /* stay= */ true, /* open= */ true);
+			recovery_start_shard(r, s, START_OPEN);
 	}
 }
 
@@ -398,6 +417,9 @@ static void step(struct recovery *r)
 		break;
 	case PHASE_OPEN:
 		recovery_finish(r, STATUS_OK);
+		break;
+	case PHASE_FAIL:
+		recovery_finish(r, r->end);
 		break;
 	}
 }

@@ -55,6 +55,18 @@ void recovery_roots_step(struct recovery *r)
 	body_read(r);
 }
 
+/* No stream has the segment, as far as is known. */
+static void disown(struct recovery *r, uint32_t number)
+{
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard_segment *segment = &r->store->shards[s]->segments[number];
+
+		segment->state = SEGMENT_NONE;
+		segment->kind = SEGMENT_FREE;
+		segment->live = 0;
+	}
+}
+
 /*
  * Checkpoints of several streams are of several times: what one had in its last, and gave back when
  * that was on disk, another may have taken since. The later life counts.
@@ -68,11 +80,7 @@ static bool is_given_back(struct recovery *r, const struct body_segment *listed)
 	if (segment->header.generation > listed->generation)
 		return true;
 	segment->live = false;
-	for (unsigned s = 0; s < r->worker_count; s++) {
-		struct shard *shard = r->store->shards[s];
-
-		shard->segments[listed->segment] = (struct shard_segment){ .generation = 0 };
-	}
+	disown(r, listed->segment);
 	return false;
 }
 
@@ -203,6 +211,7 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 	if (segment_header_decode(data, number, &header) != STATUS_OK)
 		return;
 	r->last_header = number + 1 > r->last_header ? number + 1 : r->last_header;
+	r->run_seen = header.run > r->run_seen ? header.run : r->run_seen;
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard *shard = r->store->shards[s];
 
@@ -213,8 +222,7 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 		if (segment->live || header.generation < segment->header.generation)
 			return;          /* damaged, or older: what is read there will say so */
 		segment->listed = false; /* given back by that checkpoint, and used again */
-		for (unsigned s = 0; s < r->worker_count; s++)
-			r->store->shards[s]->segments[number] = (struct shard_segment){ .live = 0 };
+		disown(r, number);
 	}
 	segment->header = header;
 	segment->found = true;
@@ -284,6 +292,37 @@ static void trees_read(struct recovery *r)
 		              r->cursor);
 }
 
+/* Whether the log goes on in this segment behind the root of its stream. */
+static bool is_log_tail(const struct recovery *r, const struct shard *shard, uint32_t number)
+{
+	const struct recovery_segment *segment = &r->segments[number];
+	const struct root *root = &r->roots[shard->index];
+
+	return number == root->log_segment ||
+	       (segment->found && segment->header.kind == SEGMENT_LOG &&
+	        segment->header.run == r->run && segment->header.stream == shard->index &&
+	        segment->first_lsn > root->lsn);
+}
+
+/*
+ * What was dead when the last checkpoint was made, and is not needed to replay what followed, is
+ * free now, not when the store is open: else every open that is cut short costs segments.
+ */
+static void drop_if_dead(struct recovery *r, struct shard *shard, uint32_t number)
+{
+	struct shard_segment *segment = &shard->segments[number];
+	bool ended = r->store->super.clean || r->roots[shard->index].clean;
+
+	if (segment->state == SEGMENT_NONE || segment->live > 0)
+		return;
+	if (!ended && segment->kind == SEGMENT_BLOB)
+		return; /* a record behind the root may name what is in it */
+	if (!ended && segment->kind == SEGMENT_LOG && is_log_tail(r, shard, number))
+		return;
+	segment->state = SEGMENT_NONE;
+	segment->kind = SEGMENT_FREE;
+}
+
 static void trees_begin(struct recovery *r)
 {
 	struct store *store = r->store;
@@ -292,11 +331,17 @@ static void trees_begin(struct recovery *r)
 
 	if (r->last_header > touched)
 		touched = r->last_header;
+	/* What an open that was cut short has written is not taken for ours; the set stays the
+	 * other. */
+	while (store->super.run <= r->run_seen)
+		store->super.run += 2;
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard *shard = store->shards[s];
 
 		shard->counting = !recovery_is_redistributed(r);
 		for (uint32_t i = 0; i < shard->segment_count; i++) {
+			if (shard->counting)
+				drop_if_dead(r, shard, i);
 			if (shard->segments[i].state == SEGMENT_NONE)
 				continue;
 			space_hold(&store->space, i);

@@ -29,8 +29,7 @@ bool recovery_wait_for_page(struct recovery *r, uint32_t partition, enum btree_r
 	}
 	r->resume = r->phase;
 	r->phase = PHASE_MAKE_ROOM;
-	recovery_start_shard(r, store_owner(r->store, partition), /* stay= */ false,
-	                     /* open= */ false);
+	recovery_start_shard(r, store_owner(r->store, partition), START_BRIEFLY);
 	return true;
 }
 

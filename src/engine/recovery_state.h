@@ -31,6 +31,14 @@ enum recovery_phase {
 	PHASE_SUPER_WRITE,
 	PHASE_OPEN,
 	PHASE_CLOSE,
+	PHASE_FAIL,
+};
+
+enum recovery_start_how {
+	START_BRIEFLY, /* a checkpoint, then it is inert again */
+	START_STAY,    /* a checkpoint, and it goes on running */
+	START_OPEN,    /* the superblock names this run: what is dead may be given back */
+	START_NOT,     /* the store does not open: it ends what it has begun */
 };
 
 struct recovery_read {
@@ -80,8 +88,9 @@ struct recovery {
 	struct recovery_segment *segments;
 	uint64_t *trees; /* root page of each partition */
 	uint64_t *tree_counts;
-	uint32_t run, streams;  /* of the last run */
-	unsigned batch;         /* reads that were submitted together */
+	uint32_t run, streams; /* of the last run */
+	uint32_t run_seen; /* the highest that a segment was made in: an open that was cut short */
+	unsigned batch;    /* reads that were submitted together */
 	uint32_t replay_offset; /* in big, of the frame that is replayed */
 	uint32_t cursor;        /* stream, segment or partition that is next, by phase */
 	uint32_t last_header;
@@ -104,10 +113,10 @@ struct recovery {
 		struct shard *shard;
 		struct req req;
 		enum status status;
-		bool stay; /* it goes on running; else it is inert again */
-		bool open; /* the superblock names this run: what is dead may be given back */
+		uint8_t how; /* enum recovery_start_how */
 	} starts[STREAMS_MAX];
 	unsigned starts_running;
+	enum status end; /* with which the open fails when the shards are idle */
 	/* Count. */
 	struct btree_cursor walk;
 	bool walking;
@@ -127,8 +136,8 @@ void recovery_finish(struct recovery *r, enum status status);
 /* The phase goes on when all reads that were submitted together have ended. */
 void recovery_read(struct recovery *r, unsigned slot, uint8_t *data, uint64_t block,
                    uint32_t blocks);
-/* On its own worker: a checkpoint; then it stays running, or is inert again. */
-void recovery_start_shard(struct recovery *r, unsigned index, bool stay, bool open);
+/* On its own worker; the phase goes on when all that were asked have answered. */
+void recovery_start_shard(struct recovery *r, unsigned index, enum recovery_start_how how);
 /* The logs have been replayed: count what lives where if need be, then start. */
 void recovery_count_begin(struct recovery *r);
 void recovery_start_begin(struct recovery *r);

@@ -195,6 +195,7 @@ static void load_submit(struct load *load, uint32_t block, uint32_t blocks)
 	load->iov = (struct iovec){ load->buf->data, (size_t)blocks << BLOCK_SHIFT };
 	req_init(&load->req, shard->worker);
 	req_push(&load->req, struct load_frame, load_read)->load = load;
+	shard->loads_running++;
 	blk_submit(shard->blk, &load->req, &cmd);
 }
 
@@ -331,6 +332,7 @@ static void load_read(struct req *done)
 	enum status status = done->status;
 	struct req *first = STAILQ_FIRST(&load->waiters);
 
+	shard->loads_running--;
 	LIST_REMOVE(load, link);
 	if (status == STATUS_OK && load->page)
 		status = btree_load(&shard->partitions[load->partition].tree, load->buf->data,
@@ -669,8 +671,19 @@ static void shard_settle(struct actor *actor)
 {
 	struct shard *shard = container_of(actor, struct shard, actor);
 
+	if (shard->quiet != NULL && shard_is_idle(shard)) {
+		struct req *quiet = shard->quiet;
+
+		shard->quiet = NULL;
+		shard->inert = true;
+		req_complete(quiet, shard->quiet_status, 0);
+	}
 	if (shard->inert)
 		return;
+	if (shard->quiet != NULL) {
+		log_settle(&shard->log);
+		return;
+	}
 	log_settle(&shard->log);
 	checkpoint_consider(shard);
 	cleaner_consider(shard);
@@ -719,7 +732,7 @@ static void shard_tick(struct timer *timer)
 
 	supply_tick(shard);
 	cleaner_tick(shard);
-	if (!shard->inert && !shard->closing)
+	if (shard->open && !shard->closing)
 		expiry_tick(shard);
 	timer_arm(&shard->worker->timers, timer, shard->worker->now_ns + SHARD_TICK_NS, shard_tick);
 }
@@ -770,6 +783,22 @@ void shard_start(struct shard *shard)
 	worker_add_actor(shard->worker, &shard->actor);
 	timer_arm(&shard->worker->timers, &shard->tick, shard->worker->now_ns + SHARD_TICK_NS,
 	          shard_tick);
+}
+
+bool shard_is_idle(const struct shard *shard)
+{
+	return shard->loads_running == 0 && shard->log.in_flight == 0 &&
+	       !supply_is_running(shard) && !checkpoint_is_running(shard) &&
+	       !cleaner_is_running(shard) && !expiry_is_running(shard) && !blob_is_running(shard);
+}
+
+void shard_quiesce(struct shard *shard, struct req *req, enum status status)
+{
+	assert(shard->started && shard->quiet == NULL);
+	req->state = REQ_RUNNING;
+	shard->closing = true;
+	shard->quiet = req;
+	shard->quiet_status = status;
 }
 
 void shard_opened(struct shard *shard)

@@ -191,6 +191,9 @@ struct shard {
 	bool counting;               /* live bytes are known; not while a store is redistributed */
 	bool started, inert;         /* inert: recovery works on it, its turns do nothing */
 	bool open, closing;
+	struct req *quiet; /* completed when it is idle: see shard_quiesce() */
+	enum status quiet_status;
+	unsigned loads_running;
 	struct shard_stats stats;
 };
 
@@ -213,6 +216,10 @@ void shard_init(struct shard *shard);
 /* On its worker: takes part in its turns from now on. */
 void shard_start(struct shard *shard);
 void shard_opened(struct shard *shard); /* the store is open: segments may be given back */
+/* Nothing of it is on its way to or from the device, or to another worker. */
+bool shard_is_idle(const struct shard *shard);
+/* Begins nothing any more, and completes `req` with `status` as soon as it is idle. */
+void shard_quiesce(struct shard *shard, struct req *req, enum status status);
 struct op *op_of(struct req *req);
 /* Locks a key that nobody has locked; op_waits() has said so. */
 void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key);
@@ -316,6 +323,9 @@ void blob_forget_frees(struct shard *shard);
 enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit);
 void blob_unload(struct req *req);
 void blob_turn(struct shard *shard); /* at the end of every turn */
+/* Extents wait to be freed. */
+bool blob_is_freeing(const struct shard *shard);
+/* A read or a write of an extent, or of a record that names some, is under way. */
 bool blob_is_running(const struct shard *shard);
 void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
 
@@ -338,6 +348,11 @@ void checkpoint_want(struct shard *shard); /* as soon as possible */
  */
 void checkpoint_notify(struct shard *shard, struct req *req, bool final);
 void checkpoint_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
+/*
+ * None can be made now: no segment was to be had, or the log has failed. Who waits for it is told
+ * so; else it is tried again.
+ */
+void checkpoint_refused(struct shard *shard, enum status status);
 /* After recovery: the root that is on disk. */
 void checkpoint_restore(struct shard *shard, const struct root *root);
 bool checkpoint_is_running(const struct shard *shard);
@@ -347,7 +362,7 @@ struct supply;
 enum status supply_open(struct shard *shard) __attribute__((warn_unused_result));
 void supply_close(struct shard *shard);
 void supply_want(struct shard *shard, enum segment_kind kind, bool urgent);
-bool supply_is_running(const struct shard *shard, enum segment_kind kind);
+bool supply_is_running(const struct shard *shard);
 /* Gives a segment back that nothing refers to. False: no call is free, ask again later. */
 bool supply_release(struct shard *shard, uint32_t segment);
 /* A checkpoint holds everything up to this frame: what is dead before it is given back. */

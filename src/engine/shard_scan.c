@@ -10,7 +10,7 @@
 #include "engine/store.h"
 
 enum {
-	SCAN_PAGE_MAX = 256, /* entries of a page */
+	SCAN_PAGE_MAX = KV_SCAN_MOMENT,
 	SCAN_KEYS_SIZE = 96 << 10,
 	SCAN_READ_AHEAD = 32,
 };

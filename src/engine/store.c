@@ -168,25 +168,32 @@ struct kv *store_kv(struct store *store, unsigned worker_index)
 	return &store->shards[worker_index]->kv;
 }
 
+struct stop_frame {
+	struct frame frame;
+	struct shard *shard;
+};
+
+/* Who closes the store may take the memory away afterwards: nothing of it is in use then. */
+static void stop_checkpointed(struct req *req)
+{
+	struct shard *shard = req_pop(req, struct stop_frame)->shard;
+
+	shard_quiesce(shard, req, req->status);
+}
+
 void store_stop(struct store *store, unsigned worker_index, struct req *req)
 {
 	struct shard *shard = store->shards[worker_index];
 
 	assert(req->worker == shard->worker);
 	shard->closing = true;
+	req_push(req, struct stop_frame, stop_checkpointed)->shard = shard;
 	checkpoint_notify(shard, req, true);
 }
 
 bool store_is_idle(const struct store *store, unsigned worker_index)
 {
-	const struct shard *shard = store->shards[worker_index];
-
-	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
-		if (supply_is_running(shard, (enum segment_kind)kind))
-			return false;
-	}
-	return !checkpoint_is_running(shard) && !cleaner_is_running(shard) &&
-	       !expiry_is_running(shard) && !blob_is_running(shard);
+	return shard_is_idle(store->shards[worker_index]);
 }
 
 void store_free(struct store *store)

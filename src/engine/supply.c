@@ -98,15 +98,23 @@ static void line_ended(struct supply_line *line)
 	line->running = false;
 }
 
-/* The file system is full, or the device refuses writes: the log will find out which. */
-static void refuse(struct supply_line *line)
+/* There is no segment to be had now: asked again with the next tick. */
+static void refused(struct supply_line *line, enum status status)
 {
 	struct shard *shard = line->supply->shard;
 
 	shard->space_low = true;
 	shard->supply->refused = true;
-	supply_release(shard, line->call.segment);
 	line_ended(line);
+	if (line->kind == SEGMENT_INDEX)
+		checkpoint_refused(shard, status);
+}
+
+/* The file system is full, or the device refuses writes: the log will find out which. */
+static void refuse(struct supply_line *line, enum status status)
+{
+	supply_release(line->supply->shard, line->call.segment);
+	refused(line, status);
 }
 
 static void part_filled(struct req *req)
@@ -114,7 +122,7 @@ static void part_filled(struct req *req)
 	struct supply_line *line = req_pop(req, struct supply_frame)->line;
 
 	if (req->status != STATUS_OK) { /* no room on the file system, or a broken device */
-		refuse(line);
+		refuse(line, req->status);
 		return;
 	}
 	line_fill(line);
@@ -151,7 +159,7 @@ static void header_written(struct req *req)
 	struct supply_line *line = req_pop(req, struct supply_frame)->line;
 
 	if (req->status != STATUS_OK) {
-		refuse(line);
+		refuse(line, req->status);
 		return;
 	}
 	line_ended(line);
@@ -180,9 +188,7 @@ static void allocated(struct space_call *call)
 
 	shard->space_left = call->left;
 	if (call->status != STATUS_OK) {
-		shard->space_low = true;
-		line->supply->refused = true;
-		line_ended(line);
+		refused(line, call->status);
 		return;
 	}
 	shard->space_low = call->left <= shard->space->reserve_count;
@@ -215,9 +221,19 @@ void supply_want(struct shard *shard, enum segment_kind kind, bool urgent)
 	space_call(shard->space, &line->call, shard->worker);
 }
 
-bool supply_is_running(const struct shard *shard, enum segment_kind kind)
+bool supply_is_running(const struct shard *shard)
 {
-	return shard->supply->lines[kind].running;
+	const struct supply *supply = shard->supply;
+
+	for (uint32_t i = 0; i < RELEASES_MAX; i++) {
+		if (supply->releases[i].busy)
+			return true;
+	}
+	for (unsigned kind = 0; kind < SEGMENT_KINDS; kind++) {
+		if (supply->lines[kind].running)
+			return true;
+	}
+	return false;
 }
 
 static void released(struct space_call *call)

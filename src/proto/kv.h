@@ -13,6 +13,7 @@ enum {
 	KV_INLINE_MAX = 32 << 10, /* bytes of a value that a command may carry; larger: a blob */
 	KV_COMMIT_WRITES_MAX = 65536,
 	KV_SPACES = 256,
+	KV_SCAN_MOMENT = 256, /* entries; fewer if their keys have more than 96 KiB */
 };
 #define KV_VALUE_MAX (512ull << 20) /* bytes, as a blob */
 
@@ -51,9 +52,9 @@ enum kv_space {
  *     expiry of the key that is replaced stays.
  * (2) With KV_IF_VERSION, when the key's version is not `version` (0: the key is absent);
  *     result: the version that is there.
- * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; a moment of each page of
- *     256 entries, over several workers a moment of each worker in each of its pages. Fewer than
- *     `limit` were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
+ * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; up to KV_SCAN_MOMENT
+ *     entries at a time are of one moment, over several workers of one of each. Fewer than `limit`
+ *     were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
  *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
  *     took it. Every piece but the last is a multiple of 4 KiB.
