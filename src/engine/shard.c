@@ -284,12 +284,14 @@ static void load_wake(struct load *load, enum status status)
 	}
 }
 
+/* `lsn`: must be durable before anybody is told of it, who reads it from the cache too. */
 static void remember_record(struct shard *shard, uint64_t hash, const struct record *record,
-                            uint64_t location)
+                            uint64_t location, uint64_t lsn)
 {
 	struct record_cache_entry entry = {
 		.version = record->version,
 		.expires_ms = record->expires_ms,
+		.lsn = lsn,
 		.location = location,
 		.flags = (uint8_t)location,
 	};
@@ -322,7 +324,7 @@ static void cache_read_ahead(struct load *load)
 	               record.key, &named, &miss) != BTREE_OK ||
 	    named != load->address)
 		return;
-	remember_record(shard, hash, &record, load->address);
+	remember_record(shard, hash, &record, load->address, 0);
 }
 
 static void load_read(struct req *done)
@@ -476,7 +478,7 @@ enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool va
 	                        .key = key,
 	                        .value = found->entry.value,
 	                },
-	                found->location);
+	                found->location, found->lsn);
 	found_expire(shard, found);
 	return OP_DONE;
 }
