@@ -65,8 +65,8 @@ static void tell_store(struct host_worker *w, struct resp_facts *facts)
 	if (!w->has_engine)
 		return;
 	store_worker_stats(store, w->store_index, &stats);
-	facts->records_durable = stats.lsn_durable;
-	facts->records_acknowledged = facts->relaxed ? stats.lsn : stats.lsn_durable;
+	facts->records_durable = stats.records_durable;
+	facts->records_acknowledged = facts->relaxed ? stats.records : stats.records_durable;
 	facts->commits = stats.frames;
 	facts->commit_bytes = stats.bytes;
 	facts->store_used = stats.segments_used * segment_size;

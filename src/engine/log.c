@@ -169,7 +169,6 @@ static void close_frame(struct log *log)
 	log->open = NULL;
 	log->next_block += blocks;
 	log->stats.frames++;
-	log->stats.records += frame->record_count;
 	log->stats.bytes += (uint64_t)blocks << BLOCK_SHIFT;
 }
 
@@ -215,6 +214,7 @@ uint64_t log_append(struct log *log, const struct record *record)
 	crc = record_encode(record, log->current.seed, offset, frame->buf->data + frame->used);
 	frame->records_crc = crc32c(frame->records_crc, &crc, sizeof(crc));
 	frame->record_count++;
+	log->stats.records++;
 	frame->used += (uint32_t)size;
 	return location;
 }
@@ -306,6 +306,7 @@ static void frame_written(struct req *req)
 			if (frame->state != FRAME_ENDED || frame->lsn != log->lsn_durable + 1)
 				break;
 			frame->state = FRAME_FREE;
+			log->stats.records_durable += frame->record_count;
 			log->lsn_durable++;
 			complete_waiters(frame, STATUS_OK);
 		}

@@ -43,7 +43,8 @@ struct log_segment {
 };
 
 struct log_stats {
-	uint64_t frames, records, bytes; /* closed; bytes with padding */
+	uint64_t frames, bytes;            /* closed; bytes with padding */
+	uint64_t records, records_durable; /* appended; of them on disk */
 	uint64_t stalls;                 /* reservations that had to wait */
 };
 

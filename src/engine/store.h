@@ -103,7 +103,8 @@ void store_free(struct store *store);
 struct shard_stats;
 struct store_worker_stats {
 	uint64_t lsn, lsn_durable;       /* of the log: handed out; on disk */
-	uint64_t frames, records, bytes; /* written to the log */
+	uint64_t frames, bytes;            /* written to the log */
+	uint64_t records, records_durable; /* appended to it; on disk */
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes, corrupt;
