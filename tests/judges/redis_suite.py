@@ -18,6 +18,8 @@ UNITS = {  # tests that redis-server 7.0.15 passes; `protocol` first, as long as
     "protocol": 19, "keyspace": 52, "scan": 17, "expire": 58, "multi": 53, "type/string": 74,
     "type/incr": 23, "bitops": 45, "bitfield": 16,
 }
+# "trim on SET with big value" is about jemalloc: the suite runs it where INFO names that allocator.
+JEMALLOC_ONLY = {"type/string": 1}
 FLAGS = ["--clients", "1", "--durable", "--tags", "-slow -needs:debug", "--ignore-encoding",
          "--ignore-digest", "--timeout", "120"]
 
@@ -84,19 +86,21 @@ def main():
     tap = Tap()
     for unit in options.units or UNITS:
         if options.port:
-            judge(tap, tree, options.port, unit, skipped)
+            judge(tap, tree, options.port, unit, (skipped, options.server))
             continue
         with judged(options.server) as server:  # a new one: what one unit leaves is not the next's
-            judge(tap, tree, server.port, unit, skipped)
+            judge(tap, tree, server.port, unit, (skipped, options.server))
     tap.plan()
 
 
-def judge(tap, tree, port, unit, skipped):
+def judge(tap, tree, port, unit, how):
+    skipped, kind = how
+    whole = UNITS[unit] - (JEMALLOC_ONLY.get(unit, 0) if kind == "weir" else 0)
     text = run_unit(tree, port, unit, skipped)
     passed, left_out = (len(re.findall(rf"^\[{tag}\]", text, re.M)) for tag in ("ok", "skip"))
     wrong = sorted(set(re.findall(r"^\[(?:err|exception)\].*(?:\n(?!\[).+)?", text, re.M)))
-    good = not wrong and passed + left_out == UNITS[unit]
-    tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of {UNITS[unit]}",
+    good = not wrong and passed + left_out == whole
+    tap.case(good, f"{unit}: {passed} ok, {len(wrong)} err, {left_out} left out, of {whole}",
              "\n".join(wrong) or text[-1500:])
 
 
