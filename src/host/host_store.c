@@ -197,6 +197,11 @@ static void set_durability(const struct host *host, struct store_options *option
 		if (databases.cores[i] < 16)
 			set_database(options, databases.cores[i], KV_RELAXED);
 	}
+	for (unsigned i = 0; i < 64; i++) {
+		if (host->options.relaxed_spaces & 1ull << i)
+			options->durability[KV_SPACE_APP + i] = KV_RELAXED;
+	}
+	options->durability[HOST_SPACE_MARKS] = KV_DURABLE;
 }
 
 static void set_options(const struct host *host, struct store_options *options)
