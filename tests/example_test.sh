@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # example_test.sh BUILD FLAGS CC [ARG...]: the library as programs outside the tree meet it. The
 # header alone in C11 and C++17, what the libraries show, the examples built with pkg-config.
+# shellcheck disable=SC2317,SC2046 # functions that check() calls; lists of words
 set -u
 build=$1
 flags=$2

@@ -15,81 +15,7 @@
 
 #include <cmocka.h>
 
-#include "weir.h"
-
-/* A directory for one test, and a small store in it. */
-struct place {
-	char path[32];
-	struct weir *weir;
-};
-
-static const char *const two_workers[] = { "workers.count=2" };
-
-static struct weir_options small_options(void)
-{
-	struct weir_options options;
-
-	weir_options_init(&options);
-	options.memory = 64 << 20;
-	options.store_size = 256 << 20;
-	options.settings = two_workers;
-	options.setting_count = 1;
-	return options;
-}
-
-static void reopen_with(struct place *place, const struct weir_options *options)
-{
-	char error[WEIR_ERROR_SIZE];
-	enum weir_status status = weir_open(place->path, options, &place->weir, error);
-
-	if (status != WEIR_OK)
-		print_error("%s\n", error);
-	assert_int_equal(status, WEIR_OK);
-}
-
-static void reopen(struct place *place)
-{
-	struct weir_options options = small_options();
-
-	reopen_with(place, &options);
-}
-
-static void place_make(struct place *place)
-{
-	strcpy(place->path, "/tmp/weir_lib.XXXXXX");
-	assert_non_null(mkdtemp(place->path));
-	place->weir = NULL;
-}
-
-static void place_remove(struct place *place)
-{
-	char file[64];
-
-	snprintf(file, sizeof(file), "%s/store", place->path);
-	unlink(file);
-	rmdir(place->path);
-}
-
-static int set_up(void **state)
-{
-	struct place *place = malloc(sizeof(*place));
-
-	place_make(place);
-	reopen(place);
-	*state = place;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct place *place = *state;
-
-	if (place->weir != NULL)
-		weir_close(place->weir);
-	place_remove(place);
-	free(place);
-	return 0;
-}
+#include "lib_place.h"
 
 static void expect(struct weir *weir, const char *key, const char *text)
 {
@@ -238,7 +164,7 @@ static void values_may_be_large(void **state)
 	assert_int_equal(weir_scan(place->weir, &all, count_large, &sum), WEIR_OK);
 	assert_int_equal(sum, expected);
 	weir_close(place->weir);
-	reopen(place);
+	place_open(place, NULL);
 	for (unsigned i = 0; i < 5; i++) {
 		snprintf(key, sizeof(key), "large%u", i);
 		expect_large(place->weir, key, sizes[i], i);
@@ -524,14 +450,14 @@ static void gather(struct weir_request *request)
 static void limits_and_ends_are_told(void **state)
 {
 	struct place *place = *state;
-	struct weir_options options = small_options();
+	struct weir_options options = place_options();
 	struct weir_request *requests = calloc(64, sizeof(*requests));
 	struct gathered gathered = { .ok = 0 };
 	unsigned accepted = 0, busy = 0;
 
 	weir_close(place->weir);
 	options.requests_max = 8;
-	reopen_with(place, &options);
+	place_open(place, &options);
 	for (unsigned i = 0; i < 64; i++) {
 		enum weir_status status;
 
@@ -559,180 +485,6 @@ static void limits_and_ends_are_told(void **state)
 	free(requests);
 }
 
-/* Application workers. */
-
-enum { MESSAGES = 1000, KEYS = 10, APPEND = 1, READ = 2 };
-
-/* Of each instance: one message of a key at a time is read, changed and written. */
-struct counter {
-	unsigned handled;
-	unsigned sums[KEYS]; /* what was written last, by key */
-};
-
-static void answer(struct weir_request *request)
-{
-	struct weir_message *message = request->context;
-
-	message->out_size = request->out_size;
-	weir_reply(message, request->status);
-}
-
-static void count_up(struct weir_worker *worker, void *memory, struct weir_message *message)
-{
-	struct counter *counter = memory;
-	unsigned number = (unsigned)((const char *)message->key.data)[0] - '0';
-	const struct weir_key key = { message->key.data, message->key.size, 5 };
-	struct weir_value room = { .data = message->out, .size_max = message->out_max };
-	enum weir_status status;
-
-	assert_true(weir_worker_index(worker) < 64);
-	counter->handled++;
-	if (message->type == READ) {
-		status = weir_worker_get(worker, &message->request, key, room, answer);
-	} else {
-		counter->sums[number]++;
-		message->result = counter->sums[number];
-		status = weir_worker_put(worker, &message->request, key,
-		                         (struct weir_bytes){ &message->result, sizeof(unsigned) },
-		                         answer);
-	}
-	if (status != WEIR_OK)
-		weir_reply(message, status);
-}
-
-struct mail {
-	struct weir_message message;
-	atomic_uint *left;
-	sem_t *ended;
-	unsigned expected;
-	bool right;
-};
-
-static void replied(struct weir_message *message)
-{
-	struct mail *mail = message->context;
-
-	mail->right = message->status == WEIR_OK && message->result == mail->expected;
-	if (atomic_fetch_sub(mail->left, 1) == 1)
-		sem_post(mail->ended);
-}
-
-static void handlers_keep_state_and_order(void **state)
-{
-	struct weir *weir = ((struct place *)*state)->weir;
-	const struct weir_app_options options = { .handler = count_up,
-		                                  .state_size = sizeof(struct counter),
-		                                  .count = 3 };
-	static const char *const keys[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
-	struct mail *mails = calloc(MESSAGES, sizeof(*mails));
-	atomic_uint left = MESSAGES;
-	unsigned handled = 0, sum = 0;
-	struct weir_app *app;
-	sem_t ended;
-
-	sem_init(&ended, 0, 0);
-	assert_int_equal(weir_app_start(weir, &options, &app), WEIR_OK);
-	assert_int_equal(weir_app_count(app), 3);
-	for (unsigned i = 0; i < MESSAGES; i++) {
-		mails[i].message.type = APPEND;
-		mails[i].message.key = weir_key(0, keys[i % KEYS]);
-		mails[i].message.done = replied;
-		mails[i].message.context = &mails[i];
-		mails[i].left = &left;
-		mails[i].ended = &ended;
-		mails[i].expected =
-		        i / KEYS + 1; /* of one key they come in the order they were sent */
-		assert_int_equal(weir_send(app, &mails[i].message), WEIR_OK);
-		assert_true(i == 0 || mails[i].message.id > mails[i - 1].message.id);
-	}
-	sem_wait(&ended);
-	for (unsigned i = 0; i < MESSAGES; i++)
-		assert_true(mails[i].right);
-	for (unsigned i = 0; i < KEYS; i++) {
-		struct weir_message *message = &mails[i].message;
-
-		message->type = READ;
-		message->out = &sum;
-		message->out_max = sizeof(sum);
-		assert_int_equal(weir_call(app, message), WEIR_OK);
-		assert_int_equal(message->out_size, sizeof(sum));
-		assert_int_equal(sum, MESSAGES / KEYS);
-	}
-	for (unsigned i = 0; i < 3; i++)
-		handled += ((struct counter *)weir_app_state(app, i))->handled;
-	assert_int_equal(handled, MESSAGES + KEYS);
-	assert_int_equal(weir_send_to(app, 3, &mails[0].message), WEIR_INVALID);
-	weir_app_stop(app);
-	sem_destroy(&ended);
-	free(mails);
-}
-
-static atomic_bool released;
-
-/* Reads again and again, and never blocks, until it is released. */
-static void look_again(struct weir_request *request)
-{
-	struct weir_message *message = request->context;
-	struct weir_worker *worker = weir_request_worker(request);
-	const struct weir_value room = { .data = NULL };
-
-	if (released || request->status != WEIR_NOT_FOUND)
-		weir_reply(message, request->status);
-	else if (weir_worker_get(worker, request, weir_key(0, "absent"), room, look_again) !=
-	         WEIR_OK)
-		weir_reply(message, WEIR_IO);
-}
-
-static void keep(struct weir_worker *worker, void *memory, struct weir_message *message)
-{
-	const struct weir_value room = { .data = NULL };
-
-	(void)memory;
-	assert_int_equal(
-	        weir_worker_get(worker, &message->request, weir_key(0, "absent"), room, look_again),
-	        WEIR_OK);
-}
-
-static void *release_soon(void *arg)
-{
-	(void)arg;
-	usleep(20000);
-	released = true;
-	return NULL;
-}
-
-/* And the end waits for what handlers still do. */
-static void inboxes_are_bounded(void **state)
-{
-	struct place *place = *state;
-	const struct weir_app_options options = { .handler = keep, .count = 1, .inbox_max = 2 };
-	static struct mail mails[3];
-	atomic_uint left = 2;
-	struct weir_app *app;
-	pthread_t thread;
-	sem_t ended;
-
-	released = false;
-	sem_init(&ended, 0, 0);
-	assert_int_equal(weir_app_start(place->weir, &options, &app), WEIR_OK);
-	for (unsigned i = 0; i < 3; i++) {
-		mails[i] = (struct mail){ .left = &left, .ended = &ended };
-		mails[i].message.done = replied;
-		mails[i].message.context = &mails[i];
-		assert_int_equal(weir_send(app, &mails[i].message), i < 2 ? WEIR_OK : WEIR_BUSY);
-	}
-	assert_int_equal(weir_call(app, &mails[2].message), WEIR_BUSY);
-	assert_int_equal(pthread_create(&thread, NULL, release_soon, NULL), 0);
-	weir_stop(place->weir);
-	assert_int_equal(left, 0);
-	assert_int_equal(mails[0].message.status, WEIR_NOT_FOUND);
-	assert_int_equal(mails[1].message.status, WEIR_NOT_FOUND);
-	assert_int_equal(weir_send(app, &mails[2].message), WEIR_CLOSED);
-	pthread_join(thread, NULL);
-	weir_app_stop(app);
-	sem_destroy(&ended);
-}
-
 /* Ends, clean and not. */
 
 static void closed_stores_open_again(void **state)
@@ -746,7 +498,7 @@ static void closed_stores_open_again(void **state)
 		assert_int_equal(weir_put(place->weir, weir_key(0, key), weir_text("lived")),
 		                 WEIR_OK);
 		weir_close(place->weir);
-		reopen(place);
+		place_open(place, NULL);
 		for (unsigned j = 0; j <= i; j++) {
 			snprintf(key, sizeof(key), "life%u", j);
 			expect(place->weir, key, "lived");
@@ -757,7 +509,7 @@ static void closed_stores_open_again(void **state)
 /* Runs until it is killed: writes, and says what was acknowledged. */
 static void be_killed(const char *path, int out, bool relaxed)
 {
-	struct weir_options options = small_options();
+	struct weir_options options = place_options();
 	struct weir *weir;
 
 	options.relaxed_spaces = relaxed ? 1 : 0;
@@ -780,7 +532,7 @@ static void be_killed(const char *path, int out, bool relaxed)
 
 static void killed_stores_lose_nothing(const char *path, uint32_t until, bool relaxed)
 {
-	struct weir_options options = small_options();
+	struct weir_options options = place_options();
 	struct weir *weir;
 	uint32_t told = 0;
 	int pipes[2], how;
@@ -830,7 +582,7 @@ static void what_was_acknowledged_survives_a_kill(void **state)
 static void what_cannot_be_opened_says_why(void **state)
 {
 	struct place *place = *state;
-	struct weir_options options = small_options();
+	struct weir_options options = place_options();
 	static const char *const wrong[] = { "no.such=1" };
 	char error[WEIR_ERROR_SIZE], path[64];
 	struct weir *weir;
@@ -846,16 +598,16 @@ static void what_cannot_be_opened_says_why(void **state)
 	options.memory = 1 << 20;
 	assert_int_equal(weir_open(place->path, &options, &weir, error), WEIR_INVALID);
 	assert_non_null(strstr(error, "memory"));
-	options = small_options();
+	options = place_options();
 	options.settings = wrong;
 	assert_int_equal(weir_open(place->path, &options, &weir, error), WEIR_INVALID);
 	assert_non_null(strstr(error, "no.such"));
-	options = small_options();
+	options = place_options();
 	options.must_exist = true;
 	snprintf(path, sizeof(path), "%s/none", place->path);
 	assert_int_equal(weir_open(path, &options, &weir, error), WEIR_NOT_FOUND);
 	assert_int_not_equal(access(path, F_OK), 0);
-	options = small_options();
+	options = place_options();
 	assert_int_equal(weir_open("/proc/none/here", &options, &weir, error), WEIR_NOT_FOUND);
 	fd = open(path, O_RDWR | O_CREAT, 0600);
 	assert_int_equal(ftruncate(fd, 64 << 20), 0);
@@ -873,7 +625,7 @@ static void storage_workers_share_the_keys(void **state)
 {
 	struct place *place = *state;
 	static const char *const settings[] = { "workers.storage=2" };
-	struct weir_options options = small_options();
+	struct weir_options options = place_options();
 	uint64_t count;
 	char key[16];
 
@@ -883,7 +635,7 @@ static void storage_workers_share_the_keys(void **state)
 	place_make(place);
 	options.memory = 128 << 20;
 	options.settings = settings;
-	reopen_with(place, &options);
+	place_open(place, &options);
 	for (unsigned i = 0; i < 200; i++) {
 		snprintf(key, sizeof(key), "%u", i);
 		assert_int_equal(weir_put(place->weir, weir_key(0, key), weir_text(key)), WEIR_OK);
@@ -899,7 +651,7 @@ static void storage_workers_share_the_keys(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, place_set_up, place_tear_down)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_acknowledged_survives_a_kill),
 		TEST(keys_come_and_go),
@@ -911,8 +663,6 @@ int main(void)
 		TEST(threads_share_a_store),
 		TEST(thousands_are_under_way),
 		TEST(limits_and_ends_are_told),
-		TEST(handlers_keep_state_and_order),
-		TEST(inboxes_are_bounded),
 		TEST(closed_stores_open_again),
 		TEST(what_cannot_be_opened_says_why),
 		TEST(storage_workers_share_the_keys),
