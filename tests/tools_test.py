@@ -16,6 +16,8 @@ PLANTED = [
     ("src/layer/a.c", '#include "engine/log.h"\n', "layer/ may not include engine/"),
     ("src/base/a.c", '#include "core/req.h"\n', "base/ may not include core/"),
     ("src/lib/a.c", '#include "transport/io.h"\n', "lib/ may not include transport/"),
+    ("src/host/a.c", '#include "server/glob.h"\n', "host/ may not include server/"),
+    ("src/host/b.c", '#include <time.h>\n#include "transport/io.h"\n', None),
     ("src/engine/a.c", "#include <liburing.h>\n", "<liburing.h> is for transport/"),
     ("src/proto/a.c", "#include <assert.h>\n", "<assert.h> is for no file"),
     ("src/core/a.c", "#include <hwloc.h>\n", "<hwloc.h> is for core/topology."),

@@ -448,6 +448,18 @@ bool host_is_drained(struct host *host)
 	return true;
 }
 
+void host_end(struct host *host)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	host_drain(host);
+	host_kill(host);
+	while (!host_is_drained(host)) {
+		host_drain_logs(host);
+		nanosleep(&pause, NULL);
+	}
+}
+
 void host_stop(struct host *host)
 {
 	if (host_is_drained(host))

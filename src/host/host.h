@@ -25,7 +25,8 @@ enum {
 	HOST_RING_SIZE = 512,   /* requests on the way from a worker to another; more wait there */
 	HOST_PORTS_TRIED = 100, /* from a default port that is taken */
 	HOST_FACES_MAX = 8,
-	HOST_ERROR_SIZE = 512, /* bytes of a message for people, terminator included */
+	HOST_SPACE_MARKS = 255, /* records that are always durable, of the library alone */
+	HOST_ERROR_SIZE = 512,  /* bytes of a message for people, terminator included */
 };
 
 struct kv_shard;
@@ -87,6 +88,7 @@ struct host_options {
 	const struct face *const *faces; /* what may come in */
 	unsigned face_count;
 	log_write_fn *log_write; /* where lines for people go; NULL: nowhere */
+	uint64_t relaxed_spaces; /* bit i: KV_SPACE_APP + i is relaxed, whatever the default */
 	bool insecure;           /* strangers may come without a password */
 	bool salvage;            /* go on behind damage */
 	bool must_exist;         /* make no store where there is none */
@@ -138,6 +140,7 @@ void host_close(struct host *host); /* after host_stop() */
 void host_drain(struct host *host); /* asks for it; host_is_drained() says when */
 void host_kill(struct host *host);  /* after host_drain(): drops what has not ended */
 bool host_is_drained(struct host *host);
+void host_end(struct host *host);  /* drains, drops what has not ended, and waits */
 void host_look(struct host *host); /* at the process, for facts; now and then */
 void host_stop(struct host *host); /* ends and joins all threads */
 

@@ -19,7 +19,7 @@
 #include "host/host.h"
 #include "layer/kv_shard.h"
 
-enum { PATH_SIZE = 4096 };
+enum { PATH_SIZE = 4096, SEGMENTS_MIN = 64, SEGMENT_SIZE_MIN = 1 << 20 };
 #define STORE_SIZE_MIN (64ull << 20)
 
 /* A request of the main thread's that some worker runs. */
@@ -197,6 +197,26 @@ static void set_durability(const struct host *host, struct store_options *option
 		if (databases.cores[i] < 16)
 			set_database(options, databases.cores[i], KV_RELAXED);
 	}
+	for (unsigned i = 0; i < 64; i++) {
+		if (host->options.relaxed_spaces & 1ull << i)
+			options->durability[KV_SPACE_APP + i] = KV_RELAXED;
+	}
+	options->durability[HOST_SPACE_MARKS] = KV_DURABLE;
+}
+
+/* What is configured; else, on a small device, so much that there are enough segments to work with.
+ */
+static uint64_t segment_size(const struct host *host)
+{
+	const struct blk_geometry *geometry = &host->store.blks[0]->geometry;
+	uint64_t size = conf_number(host->conf, CONF_STORAGE_SEGMENT);
+	uint64_t device_size = geometry->block_count * geometry->block_size;
+
+	if (conf_is_set(host->conf, CONF_STORAGE_SEGMENT))
+		return size;
+	while (size > SEGMENT_SIZE_MIN && device_size / size < SEGMENTS_MIN)
+		size /= 2;
+	return size;
 }
 
 static void set_options(const struct host *host, struct store_options *options)
@@ -209,8 +229,7 @@ static void set_options(const struct host *host, struct store_options *options)
 	options->cache_memory_size = host->parts.cache;
 	options->salvage = host->options.salvage;
 	options->partition_count = (uint32_t)conf_number(conf, CONF_STORAGE_PARTITIONS);
-	options->segment_blocks =
-	        (uint32_t)(conf_number(conf, CONF_STORAGE_SEGMENT) >> BLOCK_SHIFT);
+	options->segment_blocks = (uint32_t)(segment_size(host) >> BLOCK_SHIFT);
 	options->checkpoint_log_max = conf_number(conf, CONF_STORAGE_CHECKPOINT_LOG);
 	options->checkpoint_records = conf_number(conf, CONF_STORAGE_CHECKPOINT_RECORDS);
 	set_durability(host, options);
