@@ -4,6 +4,7 @@
  * Inside of the engine only; the way in is shard->kv, opened by engine/store.h.
  *
  *   shard.c         queue, batches, lookups, loads of pages and records
+ *   shard_start.c   made, started, stopped
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
  *   shard_txn.c     PREPARE, RESOLVE: this engine's part of a COMMIT over several
  *   shard_scan.c    SCAN, CLEAR, COUNT
@@ -212,6 +213,10 @@ static inline bool shard_owns(const struct shard *shard, uint32_t partition)
 }
 
 /* shard.c */
+extern const struct actor_ops shard_actor_ops;
+extern const struct kv_ops shard_kv_ops;
+
+/* shard_start.c */
 void shard_init(struct shard *shard);
 /* On its worker: takes part in its turns from now on. */
 void shard_start(struct shard *shard);

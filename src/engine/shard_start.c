@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a shard around its commands: made, started, told that the store is open, stopped. */
+#include "base/assert.h"
+#include "base/macros.h"
+#include "engine/shard.h"
+#include "engine/store.h"
+
+/* The next frame is asked for, or room is made, by what stalled: only time passes here. */
+static void shard_tick(struct timer *timer)
+{
+	struct shard *shard = container_of(timer, struct shard, tick);
+
+	supply_tick(shard);
+	cleaner_tick(shard);
+	if (shard->open && !shard->closing)
+		expiry_tick(shard);
+	timer_arm(&shard->worker->timers, timer, shard->worker->now_ns + SHARD_TICK_NS, shard_tick);
+}
+
+static void log_switched(struct log *log, uint32_t sealed_segment)
+{
+	struct shard *shard = container_of(log, struct shard, log);
+
+	if (sealed_segment != UINT32_MAX) {
+		shard->segments[sealed_segment].state = SEGMENT_SEALED;
+		shard->segments[sealed_segment].dead_lsn = log->lsn_next;
+	}
+	shard->log_urgent = false;
+}
+
+static void log_advanced(struct log *log)
+{
+	(void)log; /* the completion itself brings a turn, and with it the queue */
+}
+
+void shard_init(struct shard *shard)
+{
+	shard->actor.ops = &shard_actor_ops;
+	shard->kv = (struct kv){
+		.ops = &shard_kv_ops,
+		.worker = shard->worker,
+		.traits = {
+			.partitions = shard->partition_count,
+			.sorted = true,
+			.durable = true,
+			.transactional = true,
+		},
+		.frames_size = align_up(sizeof(struct op), 16),
+	};
+	shard->log.switched = log_switched;
+	shard->log.advanced = log_advanced;
+	shard->checkpoint_log_max = shard->store->options.checkpoint_log_max;
+	shard->version_next = 1;
+	shard->counting = true;
+	log_start(&shard->log, 1);
+}
+
+void shard_start(struct shard *shard)
+{
+	if (shard->started)
+		return;
+	shard->started = true;
+	worker_add_actor(shard->worker, &shard->actor);
+	timer_arm(&shard->worker->timers, &shard->tick, shard->worker->now_ns + SHARD_TICK_NS,
+	          shard_tick);
+}
+
+bool shard_is_idle(const struct shard *shard)
+{
+	return shard->loads_running == 0 && shard->log.in_flight == 0 &&
+	       !supply_is_running(shard) && !checkpoint_is_running(shard) &&
+	       !cleaner_is_running(shard) && !expiry_is_running(shard) && !blob_is_running(shard);
+}
+
+void shard_quiesce(struct shard *shard, struct req *req, enum status status)
+{
+	assert(shard->started && shard->quiet == NULL);
+	req->state = REQ_RUNNING;
+	shard->closing = true;
+	shard->quiet = req;
+	shard->quiet_status = status;
+}
+
+void shard_opened(struct shard *shard)
+{
+	shard->open = true;
+	supply_release_up_to(shard, 0);
+}
