@@ -37,7 +37,6 @@ struct checkpoint {
 	struct shard *shard;
 	uint8_t phase; /* enum checkpoint_phase */
 	bool wanted, final, failed;
-	bool ended;         /* the final one is on disk: no other begins */
 	struct req *notify; /* completed when no checkpoint is wanted any more */
 	struct {
 		uint32_t segment, next_block;
@@ -451,10 +450,6 @@ static void finish(struct checkpoint *c)
 			supply_release_up_to(shard, c->root.lsn);
 	}
 	if (notify != NULL && (c->failed || !c->wanted)) {
-		if (c->final && !c->failed) {
-			c->ended = true;
-			return;
-		}
 		c->notify = NULL;
 		req_complete(notify, c->failed ? STATUS_IO : STATUS_OK, 0);
 	}
@@ -580,24 +575,6 @@ static bool is_due(const struct shard *shard)
 	return pages.pages_dirty > pages.pages_max / 2;
 }
 
-/* Nothing of this shard is on its way to or from the device. */
-static bool is_quiet(const struct shard *shard)
-{
-	return !supply_is_running(shard) && !cleaner_is_running(shard) &&
-	       !expiry_is_running(shard) && shard->log.in_flight == 0;
-}
-
-/* Who closes the store may take the memory away afterwards. */
-static void end_quietly(struct checkpoint *c)
-{
-	struct req *notify = c->notify;
-
-	if (notify == NULL || !is_quiet(c->shard))
-		return;
-	c->notify = NULL;
-	req_complete(notify, STATUS_OK, 0);
-}
-
 void checkpoint_consider(struct shard *shard)
 {
 	struct checkpoint *c = shard->checkpoint;
@@ -607,9 +584,7 @@ void checkpoint_consider(struct shard *shard)
 		c->failed = shard->log.failed != STATUS_OK;
 		advance(c);
 	}
-	if (c->ended)
-		end_quietly(c);
-	if (c->phase != PHASE_IDLE || c->ended)
+	if (c->phase != PHASE_IDLE)
 		return;
 	if (shard->log.failed != STATUS_OK) {
 		checkpoint_refused(shard, STATUS_IO);
