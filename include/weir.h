@@ -89,11 +89,11 @@ struct weir_key weir_key(uint32_t space, const char *text);
 
 /* Make one with weir_options_init(), then change what you want to. */
 struct weir_options {
-	size_t size;             /* of this struct: weir_options_init() sets it */
-	uint64_t memory;         /* bytes that it may take, all together; 0: a default */
-	uint64_t store_size;     /* bytes that a new store may grow to; 0: its file system's */
-	unsigned workers;        /* that each do everything; 0: by the machine's cores */
-	unsigned requests_max;   /* requests and messages under way at a time; 0: 65536 */
+	size_t size;           /* of this struct: weir_options_init() sets it */
+	uint64_t memory;       /* bytes that it may take, all together; 0: a default */
+	uint64_t store_size;   /* bytes that a new store may grow to; 0: its file system's */
+	unsigned workers;      /* that each do everything; 0: by the machine's cores */
+	unsigned requests_max; /* under way at a time, until their done() has returned; 0: 65536 */
 	uint64_t relaxed_spaces; /* bit i: what is acknowledged in space i is on disk only soon */
 	bool pin;                /* bind each worker to a core; the caller's threads stay free */
 	bool must_exist;         /* make no store where there is none */
