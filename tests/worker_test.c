@@ -120,7 +120,9 @@ static unsigned actor_ran(struct actor *actor)
 	return 0;
 }
 
-static const struct actor_ops actor_ops = { "probe", actor_ran, actor_settled, NULL };
+static const struct actor_ops actor_ops = { .name = "probe",
+	                                    .run = actor_ran,
+	                                    .settle = actor_settled };
 
 static void arrived(struct req *req)
 {
@@ -252,6 +254,48 @@ static void test_does_not_sleep_on_work(void **state)
 	assert_false(atomic_load(&workers[0].sleeping));
 }
 
+/* Work that another thread leaves with an actor. */
+struct box {
+	struct actor actor;
+	bool full;
+};
+
+static unsigned box_run(struct actor *actor)
+{
+	struct box *box = container_of(actor, struct box, actor);
+	unsigned count = box->full;
+
+	box->full = false;
+	return count;
+}
+
+static bool box_has_work(const struct actor *actor)
+{
+	return container_of(actor, struct box, actor)->full;
+}
+
+static void test_work_from_outside_ends_a_sleep(void **state)
+{
+	static const struct actor_ops ops = { .name = "box",
+		                              .run = box_run,
+		                              .has_work = box_has_work };
+	struct box box = { .actor = { &ops } };
+
+	(void)state;
+	worker_add_actor(&workers[0], &box.actor);
+	assert_false(worker_has_work(&workers[0]));
+	box.full = true;
+	assert_true(worker_has_work(&workers[0]));
+	worker_ring(&workers[0]);
+	assert_int_equal(probes[0].wakes, 0); /* it is awake */
+	atomic_store(&workers[0].sleeping, true);
+	worker_ring(&workers[0]);
+	worker_ring(&workers[0]);
+	assert_int_equal(probes[0].wakes, 1); /* once */
+	assert_int_equal(worker_turn(&workers[0]), 1);
+	assert_false(worker_has_work(&workers[0]));
+}
+
 static unsigned chain_left;
 
 static void chain(struct req *req)
@@ -309,6 +353,7 @@ int main(void)
 		cmocka_unit_test_setup(test_one_wake_per_peer_and_turn, setup),
 		cmocka_unit_test_setup(test_there_and_back, setup),
 		cmocka_unit_test_setup(test_does_not_sleep_on_work, setup),
+		cmocka_unit_test_setup(test_work_from_outside_ends_a_sleep, setup),
 		cmocka_unit_test_setup(test_a_turn_ends, setup),
 		cmocka_unit_test_setup(test_ring, setup),
 	};
