@@ -52,7 +52,7 @@ enum weir_status {
 	WEIR_EXISTS = 2,      /* what is there is not a store */
 	WEIR_CONFLICT = 3,    /* the version is another one by now */
 	WEIR_INVALID = 4,     /* an argument or setting is wrong */
-	WEIR_UNSUPPORTED = 5, /* made by a newer weir; or not with this many storage workers */
+	WEIR_UNSUPPORTED = 5, /* made by a newer weir */
 	WEIR_NO_SPACE = 6,    /* of the device, or memory */
 	WEIR_TOO_LARGE = 7,   /* does not fit what the caller gave, or a limit */
 	WEIR_READ_ONLY = 8,   /* the device has failed; nothing is written until it is reopened */

@@ -620,9 +620,30 @@ static void what_cannot_be_opened_says_why(void **state)
 	assert_int_equal(weir_open(path, &options, &weir, NULL), WEIR_INVALID);
 }
 
-/* Keys spread over two engines: each of them is found, and all of them are synced. */
+struct ordered {
+	char last[16];
+	unsigned count;
+};
+
+static bool in_order(void *context, const struct weir_entry *entry)
+{
+	struct ordered *ordered = context;
+	char *last = ordered->last;
+
+	assert_true(entry->key.size < sizeof(ordered->last));
+	assert_true(strlen(last) == 0 || strncmp(last, entry->key.data, entry->key.size) < 0);
+	memcpy(last, entry->key.data, entry->key.size);
+	last[entry->key.size] = '\0';
+	ordered->count++;
+	return true;
+}
+
+/* Keys spread over two engines: found, scanned in order, written together, synced. */
 static void storage_workers_share_the_keys(void **state)
 {
+	const struct weir_range all = { .space = 0 };
+	struct weir_batch *batch;
+	struct ordered ordered = { .count = 0 };
 	struct place *place = *state;
 	static const char *const settings[] = { "workers.storage=2" };
 	struct weir_options options = place_options();
@@ -636,13 +657,22 @@ static void storage_workers_share_the_keys(void **state)
 	options.memory = 128 << 20;
 	options.settings = settings;
 	place_open(place, &options);
-	for (unsigned i = 0; i < 200; i++) {
+	assert_int_equal(weir_batch_open(&batch, 200, 4096), WEIR_OK);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(key, sizeof(key), "%u", i);
+		assert_int_equal(weir_batch_put(batch, weir_key(0, key), weir_text(key)), WEIR_OK);
+	}
+	assert_int_equal(weir_commit(place->weir, batch), WEIR_OK);
+	weir_batch_close(batch);
+	for (unsigned i = 100; i < 200; i++) {
 		snprintf(key, sizeof(key), "%u", i);
 		assert_int_equal(weir_put(place->weir, weir_key(0, key), weir_text(key)), WEIR_OK);
 	}
 	assert_int_equal(weir_sync(place->weir), WEIR_OK);
 	assert_int_equal(weir_count(place->weir, 0, &count), WEIR_OK);
 	assert_int_equal(count, 200);
+	assert_int_equal(weir_scan(place->weir, &all, in_order, &ordered), WEIR_OK);
+	assert_int_equal(ordered.count, 200);
 	for (unsigned i = 0; i < 200; i++) {
 		snprintf(key, sizeof(key), "%u", i);
 		expect(place->weir, key, key);
