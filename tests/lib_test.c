@@ -349,6 +349,20 @@ static void threads_share_a_store(void **state)
 	assert_int_equal(sum, THREADS * PER_THREAD);
 }
 
+/* Where io_uring is refused. */
+static void threads_share_a_store_without_uring(void **state)
+{
+	struct place *place = *state;
+	static const char *const settings[] = { "workers.count=1", "transport.kind=plain" };
+	struct weir_options options = place_options();
+
+	weir_close(place->weir);
+	options.settings = settings;
+	options.setting_count = 2;
+	place_open(place, &options);
+	threads_share_a_store(state);
+}
+
 /* Requests. */
 
 enum { FLYING = 4000 };
@@ -691,6 +705,7 @@ int main(void)
 		TEST(scans_are_in_order),
 		TEST(batches_are_all_or_nothing),
 		TEST(threads_share_a_store),
+		TEST(threads_share_a_store_without_uring),
 		TEST(thousands_are_under_way),
 		TEST(limits_and_ends_are_told),
 		TEST(closed_stores_open_again),
