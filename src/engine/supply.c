@@ -326,14 +326,27 @@ void supply_turn(struct shard *shard)
 	supply->scanning = false;
 }
 
+/* Whether there are segments that only wait for a checkpoint. */
+static bool has_dead(const struct shard *shard)
+{
+	for (uint32_t i = 0; i < shard->segment_count; i++) {
+		if (is_releasable(shard, i, UINT64_MAX - 1))
+			return true;
+	}
+	return false;
+}
+
 void supply_tick(struct shard *shard)
 {
 	shard->supply->refused = false;
 	if (shard->quiet != NULL || shard->inert)
 		return;
 	blob_unpark(shard);
-	if (shard->space_low) /* another shard may have given some back */
-		(void)tell_space(shard, SPACE_LOOK, 0);
+	if (!shard->space_low)
+		return;
+	(void)tell_space(shard, SPACE_LOOK, 0); /* another shard may have given some back */
+	if (shard->open && !checkpoint_is_running(shard) && has_dead(shard))
+		checkpoint_want(shard);
 }
 
 enum status supply_open(struct shard *shard)
