@@ -167,7 +167,7 @@ static bool did_nothing(enum status status)
 
 void kv_model_decide(struct kv_model *model, const struct kv_model_decision *decision)
 {
-	struct write *write = find(model, decision->number), *other;
+	struct write *write = find(model, decision->number);
 
 	assert(write != NULL && write->what.undecided); /* else: the visit ran twice */
 	if (decision->keeps)
@@ -176,13 +176,20 @@ void kv_model_decide(struct kv_model *model, const struct kv_model_decision *dec
 	write->what.deletes = decision->deletes;
 	write->what.expires_ms = decision->expires_ms;
 	write->before = decision->before;
-	if (decision->before == 0)
+}
+
+/* Two updates that both did something never saw the same. */
+static void check_before(struct kv_model *model, const struct write *write)
+{
+	const struct write *other;
+
+	if (write->before == 0)
 		return;
 	TAILQ_FOREACH (other, &model->keys[write->what.key].writes, link) {
-		if (other != write && other->before == decision->before)
+		if (other != write && other->before == write->before && other->fate == FATE_ACKED)
 			wrong(model, &model->stats.lost,
 			      "key %u: updates %" PRIu64 " and %" PRIu64 " both saw %" PRIu64,
-			      write->what.key, other->number, write->number, decision->before);
+			      write->what.key, other->number, write->number, write->before);
 	}
 }
 
@@ -226,6 +233,7 @@ void kv_model_end(struct kv_model *model, uint64_t number, enum status status, u
 		if (write->fate != FATE_ACKED)
 			write->ended = model->now;
 		write->fate = FATE_ACKED;
+		check_before(model, write);
 		learn_version(model, write, version);
 	} else if (did_nothing(status)) {
 		if (write->fate == FATE_ACKED)

@@ -658,6 +658,16 @@ static bool take_u32(const char *argument, const char *name, uint32_t *value)
 	return true;
 }
 
+static bool take_size(const char *argument, uint64_t *size)
+{
+	uint32_t mib;
+
+	if (!take_u32(argument, "disk_mib", &mib))
+		return false;
+	*size = (uint64_t)mib << 20;
+	return true;
+}
+
 /* False: no such argument. */
 static bool take_argument(const char *argument, struct store_harness_options *o, uint32_t *seconds)
 {
@@ -681,7 +691,7 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 	       take_u32(argument, "lives", &o->lives) || take_u32(argument, "steps", &o->steps) ||
 	       take_u32(argument, "trials", &o->trials) ||
 	       take_u32(argument, "value_max", &o->value_max) ||
-	       take_u32(argument, "expiry", &o->expiry) ||
+	       take_u32(argument, "expiry", &o->expiry) || take_size(argument, &o->disk_size) ||
 	       take_u32(argument, "torn", &o->disk.faults.cut_torn) ||
 	       take_u32(argument, "garbage", &o->disk.faults.cut_garbage);
 }

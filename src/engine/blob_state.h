@@ -69,7 +69,6 @@ static inline uint8_t *blob_extents(struct blob_handle *h)
 void blob_pin(struct shard *shard, uint32_t segment, int by);
 void blob_pin_extents(struct shard *shard, struct blob_handle *h, int by);
 enum op_result blob_park(struct blobs *blobs, struct req *req);
-void blob_unpark(struct blobs *blobs);
 /* Writes all of it; op->result counts the bytes that were handed out. OP_DONE: they are on disk. */
 enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct bytes data);
 /* Reads [offset, offset + size); op->result counts what was handed out. */

@@ -282,7 +282,7 @@ void blob_unload(struct req *req)
 		return;
 	load_handle_drop(blobs);
 	blobs->loader = NULL;
-	blob_unpark(blobs);
+	blob_unpark(blobs->shard);
 }
 
 enum op_result blob_store_large(struct req *req, const struct kv_edit *edit)

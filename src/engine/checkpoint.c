@@ -603,7 +603,7 @@ void checkpoint_consider(struct shard *shard)
 	         (body_size_max(shard) >> BLOCK_SHIFT) + 2;
 	if (stock_blocks(c) < needed) {
 		if (c->stock_count < STOCK_MAX)
-			supply_want(shard, SEGMENT_INDEX, true);
+			supply_want(shard, SEGMENT_INDEX, SPACE_ROOT);
 		return;
 	}
 	begin(c);

@@ -212,10 +212,8 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 		return load_leaf(cleaner, partition);
 	if (result != BTREE_OK || current != location)
 		return MOVED;
-	if (log_reserve(&shard->log, size) != STATUS_OK) {
-		shard->log_urgent = true;
+	if (log_reserve(&shard->log, size) != STATUS_OK)
 		return MOVE_LATER;
-	}
 	moved = log_next_location(&shard->log, size, (uint8_t)location);
 	result = btree_replace(tree, record->key, location, moved, &cleaner->miss);
 	if (result == BTREE_FULL)

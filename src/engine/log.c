@@ -60,6 +60,7 @@ void log_set_next(struct log *log, uint32_t segment, uint64_t generation)
 {
 	assert(log->next.generation == 0);
 	assert(generation != 0);
+	log->starved = false;
 	log->next = (struct log_segment){
 		.generation = generation,
 		.segment = segment,
@@ -87,6 +88,7 @@ static enum status open_frame(struct log *log, size_t size)
 		bool had = log->current.generation != 0;
 
 		if (log->next.generation == 0) {
+			log->starved = true;
 			log->stats.stalls++;
 			return STATUS_BUSY;
 		}

@@ -45,7 +45,7 @@ struct log_segment {
 struct log_stats {
 	uint64_t frames, bytes;            /* closed; bytes with padding */
 	uint64_t records, records_durable; /* appended; of them on disk */
-	uint64_t stalls;                 /* reservations that had to wait */
+	uint64_t stalls;                   /* reservations that had to wait */
 };
 
 /* Memory: the shard's. Thread: its worker's. */
@@ -57,6 +57,7 @@ struct log {
 	struct log_segment current, next; /* `next` is ready: its header is durable */
 	uint32_t next_block;              /* in current: where the next frame starts */
 	bool hurried; /* current was not zero-filled: left as soon as next is there */
+	bool starved; /* a reservation waits for a segment */
 	struct log_frame frames[LOG_FRAMES]; /* by lsn % LOG_FRAMES */
 	struct log_frame *open;              /* NULL: none */
 	uint64_t lsn_next;                   /* of the next frame to be opened */

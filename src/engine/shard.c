@@ -85,8 +85,10 @@ static bool takes_turns(const struct kv_cmd *cmd)
 	       cmd->op == KV_UPDATE || cmd->op == KV_BLOB_OPEN;
 }
 
-static void busy_enter(struct shard *shard, struct op *op)
+void op_lock(struct op *op)
 {
+	struct shard *shard = op->shard;
+
 	if (op->busy || !takes_turns(&op->cmd))
 		return;
 	shard_lock(shard, &op->lock, op->lock.hash, op->cmd.key);
@@ -206,7 +208,7 @@ enum op_result op_load_page(struct req *req, uint32_t partition, const struct bt
 	struct location l = location_unpack(miss->address);
 	struct load *load;
 
-	busy_enter(shard, op);
+	op_lock(op);
 	LIST_FOREACH(load, &shard->loads[miss->address % SHARD_BUSY_BUCKETS], link)
 	{
 		if (load->address == miss->address && load->page) {
@@ -242,7 +244,7 @@ enum op_result op_load_record(struct req *req, uint64_t location)
 	struct location l = location_unpack(location);
 	struct load *load;
 
-	busy_enter(shard, op);
+	op_lock(op);
 	loaded_drop(shard, op);
 	load = load_get(shard, req, location, l.size + 2 * BLOCK_SIZE);
 	if (load != NULL)

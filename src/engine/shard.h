@@ -156,8 +156,8 @@ struct shard {
 	uint32_t segment_count, segment_blocks;
 	struct space *space;
 	uint32_t space_left; /* segments, when the space last answered */
-	bool log_urgent;     /* the log may use the reserve: a delete or the cleaner waits */
 	bool space_low;      /* it refused: only deletes and what makes room may write */
+	bool space_none;     /* and not even for those, nor will a checkpoint give any back */
 	uint64_t version_next;
 	uint64_t hint;         /* where the index has what was put last */
 	uint64_t uncached_lsn; /* writes up to here may be missing in the cache */
@@ -231,6 +231,8 @@ void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struc
 void shard_unlock(struct shard *shard, struct key_lock *lock);
 bool shard_is_locked(struct shard *shard, uint64_t hash, struct bytes key);
 enum op_result op_finish(struct req *req, enum status status, uint64_t result);
+/* Its key is its own until op_finish(); nobody else has it. */
+void op_lock(struct op *op);
 /* A command that waits for another on the same key; true: it does now. */
 bool op_waits(struct req *req, struct bytes key, uint64_t hash);
 /* Parks the op until the record or page is in memory; then it is run again from its step. */
@@ -332,6 +334,7 @@ void blob_turn(struct shard *shard); /* at the end of every turn */
 bool blob_is_freeing(const struct shard *shard);
 /* A read or a write of an extent, or of a record that names some, is under way. */
 bool blob_is_running(const struct shard *shard);
+void blob_unpark(struct shard *shard); /* what waits for room or memory tries again */
 void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
 
 /* expiry.c: the index key of an expiry; `out` has BTREE_KEY_MAX bytes. */
@@ -366,7 +369,7 @@ bool checkpoint_is_running(const struct shard *shard);
 struct supply;
 enum status supply_open(struct shard *shard) __attribute__((warn_unused_result));
 void supply_close(struct shard *shard);
-void supply_want(struct shard *shard, enum segment_kind kind, bool urgent);
+void supply_want(struct shard *shard, enum segment_kind kind, enum space_need need);
 bool supply_is_running(const struct shard *shard);
 /* Gives a segment back that nothing refers to. False: no call is free, ask again later. */
 bool supply_release(struct shard *shard, uint32_t segment);

@@ -92,10 +92,12 @@ enum op_result blob_park(struct blobs *blobs, struct req *req)
 	return OP_PARKED;
 }
 
-void blob_unpark(struct blobs *blobs)
+void blob_unpark(struct shard *shard)
 {
-	STAILQ_CONCAT(&blobs->parked, &blobs->shard->queue);
-	STAILQ_CONCAT(&blobs->shard->queue, &blobs->parked);
+	struct blobs *blobs = shard->blobs;
+
+	STAILQ_CONCAT(&blobs->parked, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &blobs->parked);
 }
 
 void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation)
@@ -106,7 +108,7 @@ void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generati
 	assert(blobs->segment == UINT32_MAX);
 	blobs->segment = segment;
 	blobs->next_block = 1;
-	blob_unpark(blobs);
+	blob_unpark(blobs->shard);
 }
 
 /* Checks what was read, and hands over the part that was asked for. */
@@ -140,7 +142,7 @@ static void io_ended(struct req *req)
 		h->waiter = NULL;
 		shard_requeue(shard, waiter);
 	}
-	blob_unpark(io->blobs);
+	blob_unpark(shard);
 }
 
 static void io_submit(struct blob_io *io, enum blk_op op, struct blob_extent extent)
@@ -173,7 +175,7 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 	struct blob_io *io = io_get(blobs);
 
 	if (blobs->segment == UINT32_MAX) {
-		supply_want(shard, SEGMENT_BLOB, /* urgent= */ false);
+		supply_want(shard, SEGMENT_BLOB, SPACE_DATA);
 		return 0;
 	}
 	room = shard->segment_blocks - blobs->next_block;
@@ -214,11 +216,14 @@ enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct byt
 	while (op->result < data.size && h->status == STATUS_OK) {
 		size_t took;
 
-		if (h->extent_count == BLOB_EXTENTS_MAX || op->shard->log.failed != STATUS_OK ||
-		    op->shard->space_low) {
-			h->status = op->shard->space_low ? STATUS_NO_SPACE : STATUS_TOO_LARGE;
+		if (op->shard->log.failed != STATUS_OK)
+			h->status = STATUS_READ_ONLY;
+		else if (h->extent_count == BLOB_EXTENTS_MAX)
+			h->status = STATUS_TOO_LARGE;
+		else if (op->shard->space_low)
+			h->status = STATUS_NO_SPACE;
+		if (h->status != STATUS_OK)
 			break;
-		}
 		took = extent_write(blobs, h, data.data + op->result, data.size - op->result);
 		if (took == 0)
 			return blob_park(blobs, req);

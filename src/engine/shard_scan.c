@@ -395,6 +395,8 @@ enum op_result op_clear(struct req *req)
 
 	if (op->step == 0) {
 		status = log_reserve(&shard->log, record_size(record.key.size, 0, false));
+		if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
+			status = STATUS_NO_SPACE;
 		if (status == STATUS_BUSY)
 			return OP_AGAIN;
 		if (status != STATUS_OK)

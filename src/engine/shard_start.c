@@ -25,7 +25,6 @@ static void log_switched(struct log *log, uint32_t sealed_segment)
 		shard->segments[sealed_segment].state = SEGMENT_SEALED;
 		shard->segments[sealed_segment].dead_lsn = log->lsn_next;
 	}
-	shard->log_urgent = false;
 }
 
 static void log_advanced(struct log *log)

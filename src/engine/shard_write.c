@@ -37,9 +37,9 @@ static enum op_result op_reserve(struct req *req, size_t size)
 
 	if (status == STATUS_OK)
 		return OP_DONE;
-	if (status == STATUS_BUSY)
+	if (status == STATUS_BUSY && !(shard->space_none && shard->log.starved))
 		return OP_AGAIN;
-	op_finish(req, status, 0);
+	op_finish(req, status == STATUS_BUSY ? STATUS_NO_SPACE : status, 0);
 	return OP_PARKED;
 }
 
@@ -344,6 +344,7 @@ enum op_result op_update(struct req *req)
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
 	if (edit.value.size > KV_INLINE_MAX) {
 		op->step = STEP_LARGE;
+		op_lock(op); /* the visit has decided on what is there now */
 		return blob_store_large(req, &edit);
 	}
 	assert(edit.kind < 16);

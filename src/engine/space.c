@@ -7,14 +7,15 @@
 #include "base/macros.h"
 
 enum status space_open(struct space *space, struct worker *home, uint32_t segment_count,
-                       unsigned stream_count)
+                       unsigned stream_count, uint32_t checkpoint_count)
 {
 	assert(segment_count > 0 && segment_count <= SEGMENTS_MAX);
 	*space = (struct space){
 		.home = home,
 		.segment_count = segment_count,
 		/* A checkpoint, a log segment and a cleaner's target for each stream. */
-		.reserve_count = 3 * stream_count,
+		.reserve_count = (2 + checkpoint_count) * stream_count,
+		.root_count = checkpoint_count * stream_count,
 	};
 	space->refs = calloc(segment_count, sizeof(*space->refs));
 	space->free = calloc(segment_count, sizeof(*space->free));
@@ -63,8 +64,11 @@ uint32_t space_left(const struct space *space)
 static void allocate(struct space *space, struct space_call *call)
 {
 	uint32_t left = space_left(space);
+	uint32_t kept = call->need == SPACE_DATA  ? space->reserve_count
+	                : call->need == SPACE_LOG ? space->root_count
+	                                          : 0;
 
-	if (left == 0 || (!call->urgent && left <= space->reserve_count)) {
+	if (left <= kept) {
 		call->status = STATUS_NO_SPACE;
 		return;
 	}
@@ -91,6 +95,8 @@ static void call_arrived(struct req *req)
 
 	if (call->op == SPACE_ALLOCATE) {
 		allocate(space, call);
+	} else if (call->op == SPACE_LOOK) {
+		call->status = STATUS_OK;
 	} else {
 		assert(space->refs[call->segment] > 0);
 		if (--space->refs[call->segment] == 0)

@@ -9,12 +9,19 @@
 #include "core/worker.h"
 #include "engine/format.h"
 
-enum space_op { SPACE_ALLOCATE, SPACE_RELEASE };
+enum space_op { SPACE_ALLOCATE, SPACE_RELEASE, SPACE_LOOK };
+
+/* What a segment is for: a deeper one may use more of the reserve. */
+enum space_need {
+	SPACE_DATA, /* new data: none of it */
+	SPACE_LOG,  /* a delete or the cleaner: all but what checkpoints need */
+	SPACE_ROOT, /* a checkpoint: all; it is what gives space back */
+};
 
 /*
  * A message to the space and its answer. Memory: the caller's, its own until `done`.
  * ALLOCATE: segment and generation; NO_SPACE: none for this purpose. RELEASE: of a segment that the
- * caller no longer refers to; when no shard does, it is free.
+ * caller no longer refers to; when no shard does, it is free. LOOK: just what is left.
  */
 struct space_call;
 typedef void space_done_fn(struct space_call *call);
@@ -24,10 +31,10 @@ struct space_call {
 	struct space *space;
 	space_done_fn *done; /* on the caller's worker */
 	struct worker *caller;
-	uint8_t op;  /* enum space_op */
-	bool urgent; /* for a checkpoint, the cleaner or a delete: may use the reserve */
-	bool busy;   /* under way */
-	bool fresh;  /* ALLOCATE: the segment was never written */
+	uint8_t op;   /* enum space_op */
+	uint8_t need; /* enum space_need */
+	bool busy;    /* under way */
+	bool fresh;   /* ALLOCATE: the segment was never written */
 	enum status status;
 	uint32_t slot; /* the caller's */
 	uint32_t left; /* the answer's: segments that anyone could still get */
@@ -42,12 +49,15 @@ struct space {
 	uint32_t free_count;
 	uint32_t touched; /* segments from this one on were never used */
 	uint32_t segment_count;
-	uint32_t reserve_count; /* kept for urgent callers */
+	uint32_t reserve_count; /* kept from SPACE_DATA */
+	uint32_t root_count;    /* of those, kept from SPACE_LOG */
 	uint64_t generation_next;
 };
 
+/* checkpoint_count: segments that the largest checkpoint of a stream takes. */
 enum status space_open(struct space *space, struct worker *home, uint32_t segment_count,
-                       unsigned stream_count) __attribute__((warn_unused_result));
+                       unsigned stream_count, uint32_t checkpoint_count)
+        __attribute__((warn_unused_result));
 void space_close(struct space *space);
 
 /* At recovery, before any call: one more shard refers to the segment. */

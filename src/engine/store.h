@@ -102,7 +102,7 @@ void store_free(struct store *store);
 
 struct shard_stats;
 struct store_worker_stats {
-	uint64_t lsn, lsn_durable;       /* of the log: handed out; on disk */
+	uint64_t lsn, lsn_durable;         /* of the log: handed out; on disk */
 	uint64_t frames, bytes;            /* written to the log */
 	uint64_t records, records_durable; /* appended to it; on disk */
 	uint64_t commands[KV_OP_COUNT];

@@ -21,7 +21,7 @@ struct supply_line {
 	struct iovec iov;
 	uint32_t filled; /* blocks, the header's included */
 	uint8_t kind;
-	bool running, wanted, urgent;
+	bool running;
 };
 
 struct supply {
@@ -108,6 +108,15 @@ static void refused(struct supply_line *line, enum status status)
 	line_ended(line);
 	if (line->kind == SEGMENT_INDEX)
 		checkpoint_refused(shard, status);
+	if (line->kind == SEGMENT_BLOB)
+		blob_unpark(shard);
+	if (shard->log.stats.records != shard->records_checkpointed)
+		checkpoint_want(shard); /* what is dead since the last is given back */
+	else if (line->kind == SEGMENT_LOG && line->call.need == SPACE_LOG &&
+	         !checkpoint_is_running(shard))
+		shard->space_none = true;
+	if (line->kind == SEGMENT_INDEX)
+		shard->space_none = true;
 }
 
 /* The file system is full, or the device refuses writes: the log will find out which. */
@@ -157,12 +166,14 @@ static void hand_over(struct supply_line *line)
 static void header_written(struct req *req)
 {
 	struct supply_line *line = req_pop(req, struct supply_frame)->line;
+	struct shard *shard = line->supply->shard;
 
 	if (req->status != STATUS_OK) {
 		refuse(line, req->status);
 		return;
 	}
 	line_ended(line);
+	shard->space_none = false;
 	hand_over(line);
 }
 
@@ -205,7 +216,7 @@ static void allocated(struct space_call *call)
 		line_header(line);
 }
 
-void supply_want(struct shard *shard, enum segment_kind kind, bool urgent)
+void supply_want(struct shard *shard, enum segment_kind kind, enum space_need need)
 {
 	struct supply_line *line = &shard->supply->lines[kind];
 
@@ -216,7 +227,7 @@ void supply_want(struct shard *shard, enum segment_kind kind, bool urgent)
 		return; /* asked again with the next tick */
 	line->running = true;
 	line->call.op = SPACE_ALLOCATE;
-	line->call.urgent = urgent;
+	line->call.need = (uint8_t)need;
 	line->call.done = allocated;
 	space_call(shard->space, &line->call, shard->worker);
 }
@@ -242,21 +253,19 @@ static void released(struct space_call *call)
 
 	supply->shard->space_left = call->left;
 	supply->shard->space_low = call->left <= supply->shard->space->reserve_count;
+	if (!supply->shard->space_low)
+		supply->shard->space_none = false;
 }
 
-bool supply_release(struct shard *shard, uint32_t segment)
+/* False: no call is free, ask again later. */
+static bool tell_space(struct shard *shard, enum space_op op, uint32_t segment)
 {
-	struct supply *supply = shard->supply;
-
-	assert(shard->segments[segment].live == 0);
 	for (uint32_t i = 0; i < RELEASES_MAX; i++) {
-		struct space_call *call = &supply->releases[i];
+		struct space_call *call = &shard->supply->releases[i];
 
 		if (call->busy)
 			continue;
-		shard->segments[segment].state = SEGMENT_NONE;
-		shard->segments[segment].kind = SEGMENT_FREE;
-		call->op = SPACE_RELEASE;
+		call->op = (uint8_t)op;
 		call->segment = segment;
 		call->slot = i;
 		call->done = released;
@@ -264,6 +273,16 @@ bool supply_release(struct shard *shard, uint32_t segment)
 		return true;
 	}
 	return false;
+}
+
+bool supply_release(struct shard *shard, uint32_t segment)
+{
+	assert(shard->segments[segment].live == 0);
+	if (!tell_space(shard, SPACE_RELEASE, segment))
+		return false;
+	shard->segments[segment].state = SEGMENT_NONE;
+	shard->segments[segment].kind = SEGMENT_FREE;
+	return true;
 }
 
 static bool is_releasable(const struct shard *shard, uint32_t segment, uint64_t lsn)
@@ -295,7 +314,8 @@ void supply_turn(struct shard *shard)
 	/* The log wants one segment ahead of the one it fills. */
 	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK &&
 	    wants_log_segment(shard))
-		supply_want(shard, SEGMENT_LOG, shard->log_urgent);
+		supply_want(shard, SEGMENT_LOG,
+		            shard->log.starved && shard->space_low ? SPACE_LOG : SPACE_DATA);
 	if (!supply->scanning || shard->read_pins > 0)
 		return;
 	for (; supply->scan < shard->segment_count; supply->scan++) {
@@ -306,9 +326,27 @@ void supply_turn(struct shard *shard)
 	supply->scanning = false;
 }
 
+/* Whether there are segments that only wait for a checkpoint. */
+static bool has_dead(const struct shard *shard)
+{
+	for (uint32_t i = 0; i < shard->segment_count; i++) {
+		if (is_releasable(shard, i, UINT64_MAX - 1))
+			return true;
+	}
+	return false;
+}
+
 void supply_tick(struct shard *shard)
 {
 	shard->supply->refused = false;
+	if (shard->quiet != NULL || shard->inert)
+		return;
+	blob_unpark(shard);
+	if (!shard->space_low)
+		return;
+	(void)tell_space(shard, SPACE_LOOK, 0); /* another shard may have given some back */
+	if (shard->open && !checkpoint_is_running(shard) && has_dead(shard))
+		checkpoint_want(shard);
 }
 
 enum status supply_open(struct shard *shard)
