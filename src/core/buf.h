@@ -28,10 +28,10 @@ enum {
 struct buf {
 	LIST_ENTRY(buf) link; /* in its class's free list */
 	struct bufs *bufs;
-	uint8_t *data;  /* aligned to BUF_ALIGN */
-	uint32_t size;  /* bytes there are */
-	uint32_t used;  /* bytes with content, from data[0]: the holder's to set */
-	uint16_t refs;  /* 0: free */
+	uint8_t *data; /* aligned to BUF_ALIGN */
+	uint32_t size; /* bytes there are */
+	uint32_t used; /* bytes with content, from data[0]: the holder's to set */
+	uint16_t refs; /* 0: free */
 	uint16_t slab;
 };
 LIST_HEAD(buf_list, buf);
@@ -44,8 +44,8 @@ struct bufs {
 	uint32_t slab_count;
 	uint32_t slab_free_count;
 	struct buf_list free[BUF_CLASSES];
-	uint32_t free_count[BUF_CLASSES]; /* buffers in free[] */
-	const void *owner;                /* the one thread's mark; NULL: not used yet */
+	uint32_t free_count[BUF_CLASSES];  /* buffers in free[] */
+	const void *owner;                 /* the one thread's mark; NULL: not used yet */
 	uint64_t used_size, used_size_max; /* bytes handed out; its high-water mark */
 	uint64_t refused;                  /* times that none was left */
 	uint16_t node;                     /* NUMA node of the memory */

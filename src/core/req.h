@@ -42,7 +42,7 @@ struct req {
 	uint64_t deadline_ns; /* on the worker's clock; 0: none */
 	uint64_t result;      /* bytes, entries or version: each command says which */
 	enum status status;
-	bool canceled;        /* req_cancel(): ends at the next hop */
+	bool canceled;      /* req_cancel(): ends at the next hop */
 	uint8_t state;      /* enum req_state */
 	uint16_t frame_top; /* offset of the newest frame */
 	uint16_t frame_end; /* offset past it; 0: no frame */

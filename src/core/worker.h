@@ -75,17 +75,17 @@ struct worker {
 	unsigned transport_count;
 	struct transport *sleeper; /* the one of the transports that can sleep, or NULL */
 
-	struct ring *inbox[WORKER_PEERS_MAX];   /* inbox[p]: from worker p; NULL: no such edge */
-	struct worker *peers[WORKER_PEERS_MAX]; /* by id: the other workers; NULL: none */
-	unsigned peer_limit;                    /* past the highest id of a peer */
+	struct ring *inbox[WORKER_PEERS_MAX];     /* inbox[p]: from worker p; NULL: no such edge */
+	struct worker *peers[WORKER_PEERS_MAX];   /* by id: the other workers; NULL: none */
+	unsigned peer_limit;                      /* past the highest id of a peer */
 	struct req_list outbox[WORKER_PEERS_MAX]; /* what did not fit their ring yet */
 	uint64_t outbox_mask;                     /* peers whose outbox is not empty */
 	uint64_t wake_mask;                       /* peers sent to in this turn */
 	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
 	struct worker_stats stats;
-	struct trace *trace; /* flight recorder; NULL: none */
-	struct log *log;     /* its lines to the operator; NULL: none */
+	struct trace *trace;  /* flight recorder; NULL: none */
+	struct log *log;      /* its lines to the operator; NULL: none */
 	atomic_bool sleeping; /* set before the last look at the rings, cleared after the sleep */
 };
 

@@ -31,11 +31,11 @@ struct blk_geometry {
 	uint32_t align;        /* bytes, of each segment's address and length */
 	uint32_t transfer_max; /* blocks in one command */
 	uint32_t ops;          /* bit (1 << enum blk_op) for each supported */
-	uint32_t atomic_unit;     /* bytes that a power cut leaves old or new; 0: none promised */
-	uint32_t discard_unit;    /* blocks; 0: no discard */
-	bool volatile_cache;      /* writes need BLK_FUA or a later BLK_FLUSH to be durable */
-	bool fua_is_flush;        /* BLK_FUA costs a whole flush here: flush once for many writes */
-	bool discard_zeroes;      /* discarded blocks read as zeroes */
+	uint32_t atomic_unit;  /* bytes that a power cut leaves old or new; 0: none promised */
+	uint32_t discard_unit; /* blocks; 0: no discard */
+	bool volatile_cache;   /* writes need BLK_FUA or a later BLK_FLUSH to be durable */
+	bool fua_is_flush;     /* BLK_FUA costs a whole flush here: flush once for many writes */
+	bool discard_zeroes;   /* discarded blocks read as zeroes */
 };
 
 struct blk;

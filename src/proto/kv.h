@@ -137,11 +137,11 @@ typedef void kv_visit_fn(void *visitor, const struct kv_entry *entry, struct kv_
 struct kv_write {
 	struct bytes key;
 	struct bytes value;
-	uint64_t version;    /* with KV_IF_VERSION */
+	uint64_t version; /* with KV_IF_VERSION */
 	uint64_t expires_ms;
-	uint32_t flags;      /* KV_IF_VERSION, KV_KEEP_EXPIRY, KV_FROM_BLOB (handle in version) */
+	uint32_t flags; /* KV_IF_VERSION, KV_KEEP_EXPIRY, KV_FROM_BLOB (handle in version) */
 	uint8_t kind;
-	uint8_t op;          /* KV_PUT, KV_DELETE; KV_GET: only checks the version */
+	uint8_t op; /* KV_PUT, KV_DELETE; KV_GET: only checks the version */
 };
 
 struct kv_commit {
@@ -168,7 +168,7 @@ struct kv_cmd {
 	};
 	uint64_t expires_ms; /* PUT: 0: never */
 	uint64_t handle;     /* of a blob */
-	kv_visit_fn *visit; /* may be NULL for GET */
+	kv_visit_fn *visit;  /* may be NULL for GET */
 	union {
 		void *visitor;
 		uint8_t *out;                   /* BLOB_READ */

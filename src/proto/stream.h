@@ -48,8 +48,8 @@ struct stream {
 	const struct stream_ops *ops;
 	struct worker *worker; /* the only one that may touch it */
 	const struct stream_handler *handler;
-	void *owner;           /* the handler's */
-	bool local;            /* a unix socket or loopback peer */
+	void *owner; /* the handler's */
+	bool local;  /* a unix socket or loopback peer */
 	bool sending, ended, closed;
 	char peer[64]; /* "127.0.0.1:53122" or "unix:PATH", for people */
 };

@@ -75,7 +75,7 @@ struct resp_txn {
 	bool watch_checked; /* a commit has had the watched keys in it */
 	uint8_t db_first;   /* the connection's when the run started */
 	struct resp_queued *queued, *queued_first; /* the next command; where a run starts */
-	const struct resp_command *command; /* the call's own */
+	const struct resp_command *command;        /* the call's own */
 	uint32_t command_index;
 	uint64_t reply_first; /* bytes of reply, past those ready to be sent, where a run starts */
 	unsigned loading;
