@@ -34,6 +34,8 @@ struct scan {
 	struct scan_entry entries[SCAN_PAGE_MAX];
 	uint8_t keys[SCAN_KEYS_SIZE];
 	uint32_t cursor_count;
+	uint32_t heap_count;
+	uint16_t heap[PARTITIONS_MAX]; /* cursors in the range; the next key is the first one's */
 	struct btree_cursor cursors[]; /* of the partitions it goes over */
 };
 
@@ -129,30 +131,55 @@ static bool scan_in_range(const struct scan *scan, struct bytes key)
 	       (scan->end_size == 0 || bytes_compare(key, bytes_of(scan->end, scan->end_size)) < 0);
 }
 
-/* The cursor whose key comes first in the direction; NULL: all are past the range. */
-static struct btree_cursor *scan_first(struct scan *scan, bool reverse)
+static bool scan_comes_first(const struct scan *scan, uint16_t a, uint16_t b, bool reverse)
 {
-	struct btree_cursor *best = NULL;
+	int order = bytes_compare(btree_cursor_key(&scan->cursors[a]),
+	                          btree_cursor_key(&scan->cursors[b]));
 
-	for (uint32_t i = 0; i < scan->cursor_count; i++) {
-		struct btree_cursor *cursor = &scan->cursors[i];
-		int order;
+	return reverse ? order > 0 : order < 0;
+}
 
-		if (!cursor->at_entry)
-			continue;
-		if (!scan_in_range(scan, btree_cursor_key(cursor))) {
-			cursor->at_entry = false;
-			continue;
+static void scan_sift(struct scan *scan, uint32_t i, bool reverse)
+{
+	for (;;) {
+		uint32_t first = i;
+		uint16_t moved = scan->heap[i];
+
+		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2; child++) {
+			if (child < scan->heap_count &&
+			    scan_comes_first(scan, scan->heap[child], scan->heap[first], reverse))
+				first = child;
 		}
-		if (best == NULL) {
-			best = cursor;
-			continue;
-		}
-		order = bytes_compare(btree_cursor_key(cursor), btree_cursor_key(best));
-		if (reverse ? order > 0 : order < 0)
-			best = cursor;
+		if (first == i)
+			return;
+		scan->heap[i] = scan->heap[first];
+		scan->heap[first] = moved;
+		i = first;
 	}
-	return best;
+}
+
+/* The cursors that are in the range, in a heap by their keys. */
+static void scan_gather(struct scan *scan, bool reverse)
+{
+	scan->heap_count = 0;
+	for (uint32_t i = 0; i < scan->cursor_count; i++) {
+		const struct btree_cursor *cursor = &scan->cursors[i];
+
+		if (cursor->at_entry && scan_in_range(scan, btree_cursor_key(cursor)))
+			scan->heap[scan->heap_count++] = (uint16_t)i;
+	}
+	for (uint32_t i = scan->heap_count / 2; i-- > 0;)
+		scan_sift(scan, i, reverse);
+}
+
+/* The first cursor of the heap has moved on: `left` is whether it is past its last entry. */
+static void scan_moved(struct scan *scan, bool left, bool reverse)
+{
+	const struct btree_cursor *cursor = &scan->cursors[scan->heap[0]];
+
+	if (left || !scan_in_range(scan, btree_cursor_key(cursor)))
+		scan->heap[0] = scan->heap[--scan->heap_count];
+	scan_sift(scan, 0, reverse);
 }
 
 static uint32_t scan_partition_of(const struct op *op, const struct btree_cursor *cursor)
@@ -168,7 +195,6 @@ static enum op_result scan_collect(struct req *req)
 	struct scan *scan = scan_of(op);
 	bool reverse = op->cmd.flags & KV_REVERSE;
 	uint32_t wanted = op->cmd.limit - scan->visited;
-	struct btree_cursor *cursor;
 	enum op_result result;
 
 	scan->count = scan->next = scan->keys_used = scan->ahead = 0;
@@ -176,16 +202,18 @@ static enum op_result scan_collect(struct req *req)
 	result = scan_seek(req, scan);
 	if (result != OP_DONE)
 		return result;
+	scan_gather(scan, reverse);
 	while (scan->count < wanted && scan->count < SCAN_PAGE_MAX) {
 		struct scan_entry *entry = &scan->entries[scan->count];
+		struct btree_cursor *cursor;
 		struct btree_miss miss;
 		struct bytes key;
 
-		cursor = scan_first(scan, reverse);
-		if (cursor == NULL) {
+		if (scan->heap_count == 0) {
 			scan->exhausted = true;
 			break;
 		}
+		cursor = &scan->cursors[scan->heap[0]];
 		key = btree_cursor_key(cursor);
 		if (scan->keys_used + key.size > SCAN_KEYS_SIZE)
 			break;
@@ -196,9 +224,10 @@ static enum op_result scan_collect(struct req *req)
 		scan->keys_used += (uint32_t)key.size;
 		switch (btree_next(cursor, reverse, &miss)) {
 		case BTREE_OK:
+			scan_moved(scan, /* left= */ false, reverse);
 			break;
 		case BTREE_ABSENT:
-			cursor->at_entry = false;
+			scan_moved(scan, /* left= */ true, reverse);
 			break;
 		default:
 			return op_load_page(req, scan_partition_of(op, cursor), &miss);
