@@ -20,6 +20,8 @@ enum {
 	CHECKPOINT_RECORDS_FEW = 10, /* of every second life: checkpoints meet everything else */
 };
 
+uint32_t engine_bugs;
+
 struct engine_store;
 
 struct engine_worker {
@@ -87,6 +89,7 @@ static void *engine_open(const struct store_env *env)
 	assert(engine != NULL);
 	engine->env = *env;
 	store_options_init(&options);
+	options.bugs = engine_bugs;
 	options.create = true;
 	options.partition_count = PARTITIONS;
 	options.segment_blocks = SEGMENT_BLOCKS;

@@ -8,4 +8,7 @@
 /* With segments of 256 KiB and little memory, so that a short run meets every path. */
 const struct store_binding *engine_binding(void);
 
+/* Of stores that are opened from now on: enum store_bug. */
+extern uint32_t engine_bugs;
+
 #endif

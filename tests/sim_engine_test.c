@@ -38,7 +38,7 @@ static void run_seeds(const struct store_harness_options *base, unsigned seeds)
 static void test_one_worker(void **state)
 {
 	(void)state;
-	run_seeds(&base_options, 10);
+	run_seeds(&base_options, 20);
 }
 
 static void test_three_workers(void **state)
@@ -49,7 +49,7 @@ static void test_three_workers(void **state)
 	options.workers = 3;
 	options.clients = 12;
 	options.disk_size = 32 << 20;
-	run_seeds(&options, 5);
+	run_seeds(&options, 8);
 }
 
 /* Every open has another number of workers, also those that end in the middle of recovery. */
@@ -62,18 +62,93 @@ static void test_another_number(void **state)
 	options.vary = 1;
 	options.clients = 12;
 	options.disk_size = 32 << 20;
-	run_seeds(&options, 5);
+	run_seeds(&options, 8);
 	options.value_max = 100000;
 	options.disk_size = 96 << 20;
 	run_seeds(&options, 2);
 }
 
+/* Many keys and little cache: what was written last is not always remembered. */
+static void test_many_keys(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.keys = 2000;
+	options.clients = 48;
+	options.steps = 4000;
+	options.trials = 3000;
+	run_seeds(&options, 2);
+	options.workers = 3;
+	run_seeds(&options, 2);
+}
+
+static void test_expiry(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.expiry = 200000;
+	run_seeds(&options, 8);
+}
+
+static void test_blobs(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.value_max = 40000;
+	options.keys = 200;
+	run_seeds(&options, 8);
+	options.workers = 3;
+	run_seeds(&options, 8);
+}
+
+/* Writes are refused most of the time, and the power is cut all the same. */
+static void test_full(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.disk_size = 8 << 20;
+	options.keys = 1000;
+	options.value_max = 60000;
+	options.clients = 24;
+	options.steps = 4000;
+	options.trials = 3000;
+	run_seeds(&options, 8);
+}
+
+static void sweep(unsigned workers, unsigned stride)
+{
+	struct store_harness_options options = base_options;
+	struct store_harness_result r = { 0 };
+
+	options.seed = workers;
+	options.workers = workers;
+	options.steps = 600;
+	options.trials = 0;
+	options.keys = 200;
+	options.value_max = 40000;
+	assert_true(store_harness_sweep(engine_binding(), &options, stride, &r) > 10);
+	assert_true(r.faults > 10);
+}
+
+/* Reads, writes and flushes fail, once and for ever. */
+static void test_faults(void **state)
+{
+	(void)state;
+	sweep(1, 15);
+	sweep(3, 15);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_worker),
-		cmocka_unit_test(test_three_workers),
-		cmocka_unit_test(test_another_number),
+		cmocka_unit_test(test_one_worker), cmocka_unit_test(test_three_workers),
+		cmocka_unit_test(test_many_keys),  cmocka_unit_test(test_expiry),
+		cmocka_unit_test(test_blobs),      cmocka_unit_test(test_full),
+		cmocka_unit_test(test_faults),     cmocka_unit_test(test_another_number),
 	};
 
 	const char *seed = getenv("SIM_SEED");

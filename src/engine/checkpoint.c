@@ -518,7 +518,7 @@ static void pages_written(struct checkpoint *c)
 {
 	static const struct blk_cmd flush = { .op = BLK_FLUSH };
 
-	if (c->shard->blk->geometry.volatile_cache) {
+	if (c->shard->blk->geometry.volatile_cache && !shard_has_bug(c->shard, BUG_EARLY_ROOT)) {
 		c->phase = PHASE_FLUSH;
 		submit_step(c, &flush);
 	} else {

@@ -264,6 +264,8 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 	case RECORD_MOVED:
 		return replay_put(shard, record, location, &r->miss);
 	case RECORD_DELETE:
+		if (shard_has_bug(shard, BUG_FORGOTTEN_DELETE))
+			return BTREE_OK;
 		return replay_delete(shard, record, &r->miss);
 	default:
 		return BTREE_OK; /* of no meaning to the index */

@@ -18,6 +18,11 @@ bool shard_is_relaxed(const struct shard *shard, struct bytes key)
 	return shard->store->options.durability[key.data[0]] == KV_RELAXED;
 }
 
+bool shard_has_bug(const struct shard *shard, uint32_t bug)
+{
+	return (shard->store->options.bugs & bug) != 0;
+}
+
 void shard_credit(struct shard *shard, uint64_t location)
 {
 	struct location l = location_unpack(location);
@@ -149,7 +154,8 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 	}
 	req_pop(req, struct op);
 	req->state = REQ_RUNNING;
-	if (status == STATUS_OK && lsn > shard->log.lsn_durable) {
+	if (status == STATUS_OK && lsn > shard->log.lsn_durable &&
+	    !shard_has_bug(shard, BUG_EARLY_ACK)) {
 		req->result = result;
 		log_wait(&shard->log, lsn, req);
 	} else {

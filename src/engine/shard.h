@@ -260,6 +260,7 @@ static inline uint64_t shard_lba(const struct shard *shard, uint32_t segment, ui
 	return SEGMENT_FIRST_BLOCK + (uint64_t)segment * shard->segment_blocks + block;
 }
 bool shard_is_relaxed(const struct shard *shard, struct bytes key);
+bool shard_has_bug(const struct shard *shard, uint32_t bug); /* enum store_bug */
 
 /*
  * shard_write.c. What the step of an op says: the change itself, then its entry among the expiries;

@@ -15,6 +15,15 @@
 
 struct shard;
 
+/* Bugs that tests of the tests put in, to see that they are found. */
+enum store_bug {
+	BUG_EARLY_ACK = 1 << 0,        /* completes before the frame is on disk */
+	BUG_ONE_GENERATION = 1 << 1,   /* no life of a segment differs from the one before */
+	BUG_EARLY_ROOT = 1 << 2,       /* the root is written before its pages are flushed */
+	BUG_FORGOTTEN_DELETE = 1 << 3, /* replay leaves out deletes */
+	BUG_EARLY_RELEASE = 1 << 4,    /* a segment is given back before the checkpoint */
+};
+
 struct store_options {
 	bool create;      /* make a store where there is none: the device reads as zeroes */
 	bool salvage;     /* go on behind damage in the log; what it held is lost, and counted */
@@ -26,6 +35,7 @@ struct store_options {
 	uint64_t checkpoint_log_max; /* bytes of log between checkpoints */
 	uint64_t checkpoint_records; /* records between checkpoints: what replays in time */
 	enum kv_durability durability[KV_SPACES];
+	uint32_t bugs; /* enum store_bug; 0 but in tests */
 };
 
 /* What each storage worker brings; all blk are endpoints of the same device. */

@@ -202,6 +202,8 @@ static void allocated(struct space_call *call)
 		refused(line, call->status);
 		return;
 	}
+	if (shard_has_bug(shard, BUG_ONE_GENERATION))
+		call->generation = 1;
 	shard->space_low = call->left <= shard->space->reserve_count;
 	if (call->segment >= shard->touched)
 		shard->touched = call->segment + 1;
@@ -316,6 +318,8 @@ void supply_turn(struct shard *shard)
 	    wants_log_segment(shard))
 		supply_want(shard, SEGMENT_LOG,
 		            shard->log.starved && shard->space_low ? SPACE_LOG : SPACE_DATA);
+	if (shard_has_bug(shard, BUG_EARLY_RELEASE) && shard->open)
+		supply_release_up_to(shard, UINT64_MAX - 1);
 	if (!supply->scanning || shard->read_pins > 0)
 		return;
 	for (; supply->scan < shard->segment_count; supply->scan++) {
