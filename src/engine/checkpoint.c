@@ -131,8 +131,14 @@ static btree_value page_allocate(void *context)
 static void page_released(void *context, btree_value address)
 {
 	struct checkpoint *c = context;
+	struct location l = location_unpack(address);
+	struct shard_segment *segment = &c->shard->segments[l.segment];
 
-	shard_debit(c->shard, address);
+	if (!c->shard->counting)
+		return;
+	assert(segment->live >= l.size);
+	segment->live -= l.size;
+	segment->dead_lsn = c->root.lsn + 1; /* this checkpoint does not refer to it */
 }
 
 static const struct btree_checkpoint_ops page_ops = {
@@ -148,7 +154,7 @@ static void body_release(struct checkpoint *c, const struct root *root)
 
 		assert(segment->live >= size);
 		segment->live -= size;
-		segment->dead_lsn = c->shard->log.lsn_next;
+		segment->dead_lsn = c->root.lsn + 1;
 	}
 }
 

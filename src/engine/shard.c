@@ -44,7 +44,13 @@ void shard_debit(struct shard *shard, uint64_t location)
 	assert(segment->live >=
 	       l.size); /* else: counted wrongly, and a live segment would be freed */
 	segment->live -= l.size;
+	/*
+	 * What made it so is in the open frame; of a RESOLVE, which is logged after it was applied,
+	 * perhaps in the next: a checkpoint that was cut before must not count.
+	 */
 	segment->dead_lsn = shard->log.lsn_next;
+	if (shard->started && shard->log.open == NULL)
+		segment->dead_lsn++;
 }
 
 static struct key_lock *lock_find(struct shard *shard, uint64_t hash, struct bytes key)
