@@ -186,7 +186,7 @@ struct shard {
 	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
 	uint64_t records_checkpointed;
 	uint64_t checkpoint_log_max; /* bytes of log after which one is due */
-	uint32_t read_pins;          /* scans and open blobs: no segment is given back meanwhile */
+	uint32_t read_pins;          /* scans: no segment is given back meanwhile */
 	uint32_t touched;            /* past the highest segment that was ours */
 	uint64_t generation_seen;    /* the highest of our segments */
 	bool counting;               /* live bytes are known; not while a store is redistributed */

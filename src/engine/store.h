@@ -74,8 +74,8 @@ void store_options_init(struct store_options *options); /* the defaults */
 
 /*
  * Opens a store for worker_count (1..STREAMS_MAX) workers. Allocates, then goes on asynchronously
- * on workers[0], whose turns must run; the others' must not before `req` has completed. `req` was
- * initialised on workers[0] and carries a frame of the caller's; it completes with
+ * on workers[0]. The turns of all workers must run: recovery asks each for its first checkpoint.
+ * `req` was initialised on workers[0] and carries a frame of the caller's; it completes with
  *
  *   OK           store_kv() may be used
  *   NOT_FOUND    no store here, and not asked to make one
