@@ -175,15 +175,17 @@ static void prefetch_leaf(const struct btree_node *leaf)
 		__builtin_prefetch(page + line * 64);
 }
 
-static struct btree_landing *landing_for(struct btree_pool *pool, struct bytes key)
+/* By the key, and by the tree: a scan looks for one key in many trees. */
+static struct btree_landing *landing_for(const struct btree *tree, struct bytes key)
 {
+	struct btree_pool *pool = tree->pool;
 	uint32_t tail;
 
 	if (key.size < sizeof(tail) || key.size > LANDING_KEY_MAX)
 		return NULL;
 	memcpy(&tail, key.data + key.size - sizeof(tail), sizeof(tail));
 	_Static_assert(LANDING_COUNT == 1 << 5, "the upper 5 bits of a product");
-	return &pool->landings[(tail * 0x9e3779b1u) >> 27];
+	return &pool->landings[((tail * 0x9e3779b1u) >> 27 ^ tree->tag) % LANDING_COUNT];
 }
 
 /* The leaf that btree_prefetch() found for the key; NULL: unknown, or no longer known. */
@@ -193,7 +195,7 @@ static struct btree_node *landed_leaf(struct btree *tree, struct bytes key)
 
 	if (tree->pool->landings_set == 0)
 		return NULL;
-	landing = landing_for(tree->pool, key);
+	landing = landing_for(tree, key);
 	if (landing == NULL || landing->tree != tree || landing->shape != tree->shape ||
 	    landing->key_size != key.size || memcmp(landing->key, key.data, key.size) != 0)
 		return NULL;
@@ -591,7 +593,7 @@ enum btree_result btree_remove_range(struct btree *tree, struct btree_range *ran
 
 void btree_prefetch(const struct btree *tree, struct bytes key)
 {
-	struct btree_landing *landing = landing_for(tree->pool, key);
+	struct btree_landing *landing = landing_for(tree, key);
 	struct btree_node *node = tree->root;
 
 	while (node->children != NULL) {

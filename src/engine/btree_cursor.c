@@ -78,6 +78,9 @@ static inline void copy_entry(struct btree_cursor *cursor, const struct btree_pa
 		copy_short(suffix + PAGE_HEAD_SIZE, entry + PAGE_VALUE_SIZE,
 		           slot->size - PAGE_HEAD_SIZE);
 	cursor->key_size = (uint16_t)(page->prefix_size + slot->size);
+	/* Entries lie in the order of their insertion: the next is elsewhere in the page. */
+	if (index + 1 < page->count)
+		__builtin_prefetch((const uint8_t *)page + slot[1].offset);
 }
 
 /* A move of the cursor has to wait for a page: it goes on from this key, in either direction. */

@@ -13,30 +13,42 @@ enum {
 	SCAN_PAGE_MAX = KV_SCAN_MOMENT,
 	SCAN_KEYS_SIZE = 96 << 10,
 	SCAN_READ_AHEAD = 32,
+	SCAN_SKIP_MAX = 64,
+	SCAN_BATCH = 16, /* cursors or entries whose memory is asked for before the first is used */
 };
 
 struct scan_entry {
 	uint64_t location;
-	uint32_t key; /* offset in scan->keys */
+	uint64_t hash; /* of the key */
+	uint32_t key;  /* offset in scan->keys */
 	uint16_t key_size;
+};
+
+/* A cursor that stands in the range; its key begins with those eight bytes after scan->skip. */
+struct scan_head {
+	uint64_t head;
+	uint16_t cursor;
 };
 
 /* In op->state. */
 struct scan {
 	uint32_t visited, count, next; /* of all; entries of the page; to be visited next */
 	uint32_t keys_used;
-	uint32_t ahead; /* entries up to here were asked for */
+	uint32_t ahead; /* entries up to here were asked for: of the disk */
+	uint32_t near;  /* and of the cache */
+	uint32_t skip;  /* bytes of `shared`, with which the key of every cursor began */
 	uint16_t from_size, end_size;
 	bool exhausted; /* nothing follows the page */
 	bool pinned;
 	uint8_t from[KV_KEY_MAX + 1]; /* where the next page starts */
 	uint8_t end[KV_KEY_MAX + 1];  /* and where the scan ends */
+	uint8_t shared[SCAN_SKIP_MAX];
 	struct scan_entry entries[SCAN_PAGE_MAX];
 	uint8_t keys[SCAN_KEYS_SIZE];
 	uint32_t cursor_count;
 	uint32_t heap_count;
-	uint16_t heap[PARTITIONS_MAX]; /* cursors in the range; the next key is the first one's */
-	struct btree_cursor cursors[]; /* of the partitions it goes over */
+	struct scan_head heap[PARTITIONS_MAX]; /* the next key is the first one's */
+	struct btree_cursor cursors[];         /* of the partitions it goes over */
 };
 
 static struct scan *scan_of(struct op *op)
@@ -110,10 +122,14 @@ static enum op_result scan_seek(struct req *req, struct scan *scan)
 	                             : bytes_of(scan->from, scan->from_size);
 	uint32_t c = 0;
 
-	for (uint32_t i = 0; i < shard->partition_count; i++) {
+	for (uint32_t i = 0, ahead = 0; i < shard->partition_count; i++) {
 		struct btree_miss miss;
 		enum btree_result result;
 
+		for (; ahead < shard->partition_count && ahead < i + SCAN_BATCH; ahead++) {
+			if (start.size > 0 && scan_has_partition(op, ahead))
+				btree_prefetch(&shard->partitions[ahead].tree, start);
+		}
 		if (!scan_has_partition(op, i))
 			continue;
 		result = btree_seek(&shard->partitions[i].tree, &scan->cursors[c], start, reverse,
@@ -131,30 +147,74 @@ static bool scan_in_range(const struct scan *scan, struct bytes key)
 	       (scan->end_size == 0 || bytes_compare(key, bytes_of(scan->end, scan->end_size)) < 0);
 }
 
-static bool scan_comes_first(const struct scan *scan, uint16_t a, uint16_t b, bool reverse)
+/*
+ * The eight bytes after those that all keys shared when the cursors were placed, as a number that
+ * is smaller for what comes first. A key without the shared bytes came after one that had them, so
+ * it comes after all that have them; where numbers are equal, the keys decide.
+ */
+static uint64_t scan_head_of(const struct scan *scan, struct bytes key, bool reverse)
 {
-	int order = bytes_compare(btree_cursor_key(&scan->cursors[a]),
-	                          btree_cursor_key(&scan->cursors[b]));
+	uint64_t head = 0;
+	size_t size;
 
+	if (key.size < scan->skip || memcmp(key.data, scan->shared, scan->skip) != 0)
+		return UINT64_MAX;
+	size = key.size - scan->skip;
+	memcpy(&head, key.data + scan->skip, size < sizeof(head) ? size : sizeof(head));
+	head = __builtin_bswap64(head);
+	return reverse ? ~head : head;
+}
+
+static bool scan_comes_first(const struct scan *scan, const struct scan_head *a,
+                             const struct scan_head *b, bool reverse)
+{
+	int order;
+
+	if (a->head != b->head)
+		return a->head < b->head;
+	order = bytes_compare(btree_cursor_key(&scan->cursors[a->cursor]),
+	                      btree_cursor_key(&scan->cursors[b->cursor]));
 	return reverse ? order > 0 : order < 0;
 }
 
 static void scan_sift(struct scan *scan, uint32_t i, bool reverse)
 {
-	for (;;) {
-		uint32_t first = i;
-		uint16_t moved = scan->heap[i];
+	struct scan_head moved = scan->heap[i];
 
-		for (uint32_t child = 2 * i + 1; child <= 2 * i + 2; child++) {
-			if (child < scan->heap_count &&
-			    scan_comes_first(scan, scan->heap[child], scan->heap[first], reverse))
-				first = child;
-		}
-		if (first == i)
-			return;
-		scan->heap[i] = scan->heap[first];
-		scan->heap[first] = moved;
-		i = first;
+	for (;;) {
+		uint32_t child = 2 * i + 1;
+
+		if (child >= scan->heap_count)
+			break;
+		if (child + 1 < scan->heap_count &&
+		    scan_comes_first(scan, &scan->heap[child + 1], &scan->heap[child], reverse))
+			child++;
+		if (!scan_comes_first(scan, &scan->heap[child], &moved, reverse))
+			break;
+		scan->heap[i] = scan->heap[child];
+		i = child;
+	}
+	scan->heap[i] = moved;
+}
+
+/* What the keys of all cursors in the heap begin with, up to a maximum. */
+static void scan_share(struct scan *scan)
+{
+	struct bytes first;
+
+	scan->skip = 0;
+	if (scan->heap_count == 0)
+		return;
+	first = btree_cursor_key(&scan->cursors[scan->heap[0].cursor]);
+	scan->skip = (uint32_t)(first.size < SCAN_SKIP_MAX ? first.size : SCAN_SKIP_MAX);
+	memcpy(scan->shared, first.data, scan->skip);
+	for (uint32_t i = 1; i < scan->heap_count; i++) {
+		struct bytes key = btree_cursor_key(&scan->cursors[scan->heap[i].cursor]);
+		uint32_t same = 0;
+
+		while (same < scan->skip && same < key.size && key.data[same] == scan->shared[same])
+			same++;
+		scan->skip = same;
 	}
 }
 
@@ -166,8 +226,12 @@ static void scan_gather(struct scan *scan, bool reverse)
 		const struct btree_cursor *cursor = &scan->cursors[i];
 
 		if (cursor->at_entry && scan_in_range(scan, btree_cursor_key(cursor)))
-			scan->heap[scan->heap_count++] = (uint16_t)i;
+			scan->heap[scan->heap_count++].cursor = (uint16_t)i;
 	}
+	scan_share(scan);
+	for (uint32_t i = 0; i < scan->heap_count; i++)
+		scan->heap[i].head = scan_head_of(
+		        scan, btree_cursor_key(&scan->cursors[scan->heap[i].cursor]), reverse);
 	for (uint32_t i = scan->heap_count / 2; i-- > 0;)
 		scan_sift(scan, i, reverse);
 }
@@ -175,10 +239,13 @@ static void scan_gather(struct scan *scan, bool reverse)
 /* The first cursor of the heap has moved on: `left` is whether it is past its last entry. */
 static void scan_moved(struct scan *scan, bool left, bool reverse)
 {
-	const struct btree_cursor *cursor = &scan->cursors[scan->heap[0]];
+	const struct btree_cursor *cursor = &scan->cursors[scan->heap[0].cursor];
 
+	assert(scan->heap_count > 0);
 	if (left || !scan_in_range(scan, btree_cursor_key(cursor)))
 		scan->heap[0] = scan->heap[--scan->heap_count];
+	else
+		scan->heap[0].head = scan_head_of(scan, btree_cursor_key(cursor), reverse);
 	scan_sift(scan, 0, reverse);
 }
 
@@ -197,7 +264,7 @@ static enum op_result scan_collect(struct req *req)
 	uint32_t wanted = op->cmd.limit - scan->visited;
 	enum op_result result;
 
-	scan->count = scan->next = scan->keys_used = scan->ahead = 0;
+	scan->count = scan->next = scan->keys_used = scan->ahead = scan->near = 0;
 	scan->exhausted = false;
 	result = scan_seek(req, scan);
 	if (result != OP_DONE)
@@ -213,7 +280,7 @@ static enum op_result scan_collect(struct req *req)
 			scan->exhausted = true;
 			break;
 		}
-		cursor = &scan->cursors[scan->heap[0]];
+		cursor = &scan->cursors[scan->heap[0].cursor];
 		key = btree_cursor_key(cursor);
 		if (scan->keys_used + key.size > SCAN_KEYS_SIZE)
 			break;
@@ -259,7 +326,7 @@ static enum status scan_record(struct op *op, const struct scan_entry *entry, st
                                struct found *found)
 {
 	struct shard *shard = op->shard;
-	const struct record_cache_entry *cached = record_cache_find(shard->cache, hash64(key), key);
+	const struct record_cache_entry *cached = record_cache_find(shard->cache, entry->hash, key);
 
 	*found = (struct found){ .entry.key = key, .location = entry->location };
 	if (cached != NULL && cached->location == entry->location) {
@@ -274,6 +341,22 @@ static enum status scan_record(struct op *op, const struct scan_entry *entry, st
 		return STATUS_OK;
 	}
 	return find_record(shard, op, found);
+}
+
+/* The next entries that are read will be in the cache mostly, and all at different places. */
+static void scan_come_near(const struct shard *shard, struct scan *scan)
+{
+	uint32_t from = scan->next;
+
+	scan->near = scan->count - from < SCAN_BATCH ? scan->count : from + SCAN_BATCH;
+	for (uint32_t i = from; i < scan->near; i++) {
+		struct scan_entry *entry = &scan->entries[i];
+
+		entry->hash = hash64(bytes_of(scan->keys + entry->key, entry->key_size));
+		record_cache_prefetch_slot(shard->cache, entry->hash);
+	}
+	for (uint32_t i = from; i < scan->near; i++)
+		record_cache_prefetch_entry(shard->cache, scan->entries[i].hash);
 }
 
 /* Visits the entries that are at hand. OP_DONE: the page is done. */
@@ -291,8 +374,11 @@ static enum op_result scan_visit(struct req *req)
 		enum status status = STATUS_OK;
 
 		found.entry.blob = flags & RECORD_BLOB;
-		if (!(op->cmd.flags & KV_KEYS_ONLY) || (flags & RECORD_EXPIRES))
+		if (!(op->cmd.flags & KV_KEYS_ONLY) || (flags & RECORD_EXPIRES)) {
+			if (scan->next >= scan->near)
+				scan_come_near(shard, scan);
 			status = scan_record(op, entry, key, &found);
+		}
 		if (status == STATUS_NOT_FOUND) {
 			if (scan->next >= scan->ahead) {
 				scan->ahead = scan->next + SCAN_READ_AHEAD;
