@@ -37,4 +37,31 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
 	return a.size < b.size ? -1 : a.size > b.size;
 }
 
+/*
+ * The first up to 8 bytes as a little-endian word, zeros behind them. Loads of whole words that may
+ * overlap: a copy of a few bytes to memory, read back as one word, would wait for the copy.
+ */
+static inline uint64_t bytes_word(struct bytes bytes)
+{
+	uint64_t word;
+	uint32_t first, last;
+	uint16_t first_two, last_two;
+
+	if (bytes.size >= 8) {
+		memcpy(&word, bytes.data, 8);
+		return word;
+	}
+	if (bytes.size >= 4) {
+		memcpy(&first, bytes.data, 4);
+		memcpy(&last, bytes.data + bytes.size - 4, 4);
+		return first | (uint64_t)last << 8 * (bytes.size - 4);
+	}
+	if (bytes.size >= 2) {
+		memcpy(&first_two, bytes.data, 2);
+		memcpy(&last_two, bytes.data + bytes.size - 2, 2);
+		return first_two | (uint64_t)last_two << 8 * (bytes.size - 2);
+	}
+	return bytes.size == 1 ? bytes.data[0] : 0;
+}
+
 #endif

@@ -154,14 +154,12 @@ static bool scan_in_range(const struct scan *scan, struct bytes key)
  */
 static uint64_t scan_head_of(const struct scan *scan, struct bytes key, bool reverse)
 {
-	uint64_t head = 0;
-	size_t size;
+	uint64_t head;
 
 	if (key.size < scan->skip || memcmp(key.data, scan->shared, scan->skip) != 0)
 		return UINT64_MAX;
-	size = key.size - scan->skip;
-	memcpy(&head, key.data + scan->skip, size < sizeof(head) ? size : sizeof(head));
-	head = __builtin_bswap64(head);
+	head = __builtin_bswap64(
+	        bytes_word(bytes_of(key.data + scan->skip, key.size - scan->skip)));
 	return reverse ? ~head : head;
 }
 

@@ -452,9 +452,7 @@ static uint64_t hash_key(struct bytes key)
 		hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
 		hash ^= hash >> 32;
 	}
-	word = 0;
-	if (key.size % 8 > 0)
-		memcpy(&word, key.data + key.size - key.size % 8, key.size % 8);
+	word = bytes_word(bytes_of(key.data + key.size - key.size % 8, key.size % 8));
 	return (hash ^ word) * 0x9e3779b97f4a7c15ull >> 32;
 }
 

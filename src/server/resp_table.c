@@ -24,9 +24,8 @@ static uint32_t command_count;
 static uint64_t pack(struct bytes name)
 {
 	const uint64_t ones = 0x0101010101010101ull;
-	uint64_t packed = 0, seven, is_upper;
+	uint64_t packed = bytes_word(name), seven, is_upper;
 
-	memcpy(&packed, name.data, name.size <= 8 ? name.size : 8);
 	/* Per byte: from 'A' on the first sum has its high bit, past 'Z' the second too. */
 	seven = packed & 0x7f * ones;
 	is_upper = (seven + (0x80 - 'A') * ones) & ~(seven + (0x80 - 'Z' - 1) * ones) & ~packed &
