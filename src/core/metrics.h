@@ -49,7 +49,7 @@ enum {
 	METRIC_TEXT_MAX = 12 << 10 /* bytes of any metric_write() */
 };
 
-/* Thread: the control thread registers before the workers start; then any thread may read. */
+/* Thread: the control thread registers before anybody reads; then any thread may read. */
 struct metrics {
 	struct metric rows[METRICS_MAX]; /* in the order of name, then labels */
 	unsigned count;
