@@ -152,6 +152,18 @@ static enum status join(struct host_worker *w, void *arg)
 	return STATUS_OK;
 }
 
+/* Nobody reads metrics before all faces are open. */
+static enum status add_metrics(struct host *host, const struct resp_task *task)
+{
+	enum status status = STATUS_OK;
+
+	for (uint32_t i = 0; i < task->count && status == STATUS_OK; i++)
+		status = resp_server_metrics(task->servers[i], &host->metrics);
+	if (status == STATUS_OK)
+		return STATUS_OK;
+	return host_fail(host, status, "resp: more metrics than there is room for");
+}
+
 static enum status resp_open(struct host *host, unsigned index)
 {
 	const struct host_listen listen = {
@@ -182,7 +194,8 @@ static enum status resp_open(struct host *host, unsigned index)
 	}
 	if (status != STATUS_OK)
 		return status;
-	for (unsigned i = 0; i < host->count; i++) {
+	status = add_metrics(host, &task);
+	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
 		if (host->workers[i].faces[index] != NULL) {
 			status = host_call(&host->workers[i], join, &task);
 			break;

@@ -622,14 +622,28 @@ static void set_start(struct resp_call *call)
 	resp_call_done(call);
 }
 
+/* Others may read them meanwhile. */
+static void zero(void *counters, size_t size)
+{
+	uint64_t *numbers = counters;
+
+	assert(size % sizeof(*numbers) == 0);
+	for (size_t i = 0; i < size / sizeof(*numbers); i++)
+		metric_set(&numbers[i], 0);
+}
+
 static void resetstat_step(struct resp_call *call, struct resp_admin *admin)
 {
 	struct resp_server *server = admin->server;
 
 	(void)call;
-	memset(&server->stats, 0, sizeof(server->stats));
-	memset(server->command_stats, 0,
-	       (resp_command_count() + 1) * sizeof(*server->command_stats));
+	zero(&server->stats, sizeof(server->stats));
+	metric_set(&server->stats.connections, server->connection_count);
+	zero(server->command_stats, resp_command_count() * sizeof(*server->command_stats));
+	for (uint32_t i = 0; i < resp_command_count(); i++) {
+		if (server->latencies[i].count > 0)
+			zero(&server->latencies[i], sizeof(server->latencies[i]));
+	}
 	memset(admin->errors, 0, sizeof(admin->errors));
 	memset(admin->commands, 0, ACL_COMMANDS_MAX * sizeof(*admin->commands));
 	memset(admin->samples, 0, sizeof(admin->samples));

@@ -350,22 +350,23 @@ static void count_call(struct resp_call *call)
 	struct resp_command_stats *stats = &server->command_stats[call->command_index];
 	uint64_t duration_ns = server->worker->now_ns - call->started_ns;
 
-	server->stats.commands++;
+	metric_add(&server->stats.commands, 1);
 	server->stats.hits += call->hit;
 	server->stats.misses += call->miss;
 	server->stats.changes += call->changed;
 	if (call->failed)
-		server->stats.errors++;
+		metric_add(&server->stats.errors, 1);
 	if (server->observe != NULL)
 		server->observe(call, duration_ns);
 	if (call->command == NULL)
 		return;
 	if (call->phase == RESP_CALL_RUNNING) {
-		stats->calls++;
+		metric_add(&stats->calls, 1);
+		metric_add(&stats->failed, call->failed);
 		stats->usec += duration_ns / 1000;
-		stats->failed += call->failed;
+		histogram_add(&server->latencies[call->command_index], duration_ns);
 	} else {
-		stats->rejected++;
+		metric_add(&stats->rejected, 1);
 	}
 }
 

@@ -258,7 +258,7 @@ static void connection_received(struct stream *stream, struct bytes data)
 	struct resp_connection *connection = stream->owner;
 
 	connection->bytes_in += data.size;
-	connection->server->stats.bytes_in += data.size;
+	metric_add(&connection->server->stats.bytes_in, data.size);
 	connection->active_ns = connection->server->worker->now_ns;
 	if (connection->flags & RESP_CONNECTION_CLOSING)
 		return;
@@ -337,7 +337,7 @@ static void connection_free(struct resp_connection *connection)
 	connection->flags = 0;
 	TAILQ_REMOVE(&server->connections, connection, link);
 	TAILQ_INSERT_HEAD(&server->connections_free, connection, link);
-	server->connection_count--;
+	metric_set(&server->stats.connections, --server->connection_count);
 }
 
 /* Whether it has gone. */
@@ -388,7 +388,7 @@ static void connection_sent(struct req *req)
 	}
 	assert(req->result == connection->out_taken - connection->out_sent);
 	connection->bytes_out += req->result;
-	connection->server->stats.bytes_out += req->result;
+	metric_add(&connection->server->stats.bytes_out, req->result);
 	connection->out_sent = connection->out_taken;
 	if (resp_out_size(out) == connection->out_sent && !connection->out_lent) {
 		resp_out_fini(out);
@@ -582,8 +582,8 @@ static bool server_accepted(struct listener *listener, struct stream *stream)
 	req_init(&connection->send_req, server->worker);
 	resp_connection_reset(connection);
 	TAILQ_INSERT_TAIL(&server->connections, connection, link);
-	server->connection_count++;
-	server->stats.connections_received++;
+	metric_set(&server->stats.connections, ++server->connection_count);
+	metric_add(&server->stats.connections_received, 1);
 	stream->handler = &connection_handler;
 	stream->owner = connection;
 	return true;

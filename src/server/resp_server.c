@@ -50,6 +50,7 @@ static void memory_free(struct resp_server *server)
 	free(server->calls);
 	free(server->connection_memory);
 	free(server->command_stats);
+	free(server->latencies);
 	free(server->scratch);
 }
 
@@ -77,9 +78,11 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 	server->connection_memory =
 	        calloc(server->connections_max, sizeof(*server->connection_memory));
 	server->command_stats = calloc(resp_command_count() + 1, sizeof(*server->command_stats));
+	server->latencies = calloc(resp_command_count() + 1, sizeof(*server->latencies));
 	server->scratch = calloc(1, RESP_LINE_MAX);
 	if (server->calls == NULL || server->connection_memory == NULL ||
-	    server->command_stats == NULL || server->scratch == NULL) {
+	    server->command_stats == NULL || server->latencies == NULL ||
+	    server->scratch == NULL) {
 		memory_free(server);
 		return STATUS_NO_SPACE;
 	}

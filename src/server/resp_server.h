@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "core/buf.h"
+#include "core/metrics.h"
 #include "core/req.h"
 #include "core/worker.h"
 #include "proto/kv.h"
@@ -316,6 +317,7 @@ struct resp_settings {
 /* CLIENT PAUSE: which calls wait. */
 enum resp_pause { RESP_PAUSE_NONE, RESP_PAUSE_WRITES, RESP_PAUSE_ALL };
 
+/* Those that resp_server_metrics() registers are changed by metric_add(): others read them. */
 struct resp_command_stats {
 	uint64_t calls, usec, rejected, failed;
 };
@@ -324,7 +326,8 @@ struct resp_stats {
 	uint64_t connections_received, connections_refused, commands, errors, hits, misses;
 	uint64_t bytes_in, bytes_out, protocol_errors, conflicts, output_closed, idle_closed;
 	uint64_t expired;
-	uint64_t changes; /* keys written or deleted by commands */
+	uint64_t changes;     /* keys written or deleted by commands */
+	uint64_t connections; /* now */
 };
 
 struct resp_server_options {
@@ -351,7 +354,8 @@ struct resp_server {
 	struct resp_settings settings;
 	struct resp_stats stats;
 	struct resp_command_stats *command_stats; /* by command index */
-	struct resp_admin *admin;                 /* NULL until resp_admin is opened */
+	struct histogram *latencies; /* by command index: from start to reply; touched when used */
+	struct resp_admin *admin;    /* NULL until resp_admin is opened */
 	/* Whether the call's user may do it; else it has replied NOAUTH or NOPERM. NULL: all may.
 	 */
 	bool (*authorize)(struct resp_call *call);
@@ -387,6 +391,10 @@ extern const struct listener_handler resp_listener_handler; /* listener->owner: 
 enum status resp_server_open(struct resp_server *server, const struct resp_server_options *options)
         __attribute__((warn_unused_result));
 void resp_server_close(struct resp_server *server); /* after its last connection has gone */
+
+/* resp_metrics.c: by operation, with face="resp". Once, before anybody reads the metrics. */
+enum status resp_server_metrics(const struct resp_server *server, struct metrics *metrics)
+        __attribute__((warn_unused_result));
 
 /* Asks all connections to end after their replies; connection_count says when they have. */
 void resp_server_drain(struct resp_server *server);
