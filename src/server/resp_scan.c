@@ -18,6 +18,7 @@ enum {
 	SCAN_STEP = 4096,   /* entries of one kv scan */
 	CURSORS_MAX = 1024, /* positions kept; the oldest is forgotten */
 	RANDOM_SAMPLE = 256,
+	WALKS_MAX = 16, /* under way in one worker, 4 MiB; the others wait for their turn */
 };
 
 _Static_assert(BATCH_SIZE > 2 * (KV_KEY_MAX + KV_INLINE_MAX + 64), "one entry always fits");
@@ -127,16 +128,43 @@ static struct walk *walk_of(struct resp_call *call)
 	return *RESP_STATE(call, struct walk *);
 }
 
-/* A walk over the call's database; NULL: no memory, replied and done. */
+struct place;
+
+struct resp_scans {
+	uint32_t walk_count;        /* under way */
+	STAILQ_HEAD(, req) waiting; /* requests of calls that have not started their walk */
+	bool resuming;              /* one of them starts now */
+	uint32_t next;              /* slot; slot 0 is the start of a partition */
+	uint32_t generation;
+	struct place *places;
+};
+
+/*
+ * A walk over the call's database. NULL: it is not its turn, and the call starts again when it is;
+ * or there is no memory, and that is replied.
+ */
 static struct walk *walk_open(struct resp_call *call, resp_next_fn *end)
 {
-	struct walk *walk = resp_call_memory(call, sizeof(*walk));
+	struct resp_scans *scans = call->server->scans;
+	struct walk *walk = NULL;
 
+	assert(scans->walk_count <= WALKS_MAX);
+	if (scans->walk_count < WALKS_MAX)
+		walk = resp_call_memory(call, sizeof(*walk));
+	if (walk == NULL && scans->walk_count > 0) {
+		if (scans->resuming) /* there is no memory after all */
+			STAILQ_INSERT_HEAD(&scans->waiting, &call->req, link);
+		else
+			STAILQ_INSERT_TAIL(&scans->waiting, &call->req, link);
+		scans->resuming = false;
+		return NULL;
+	}
 	if (walk == NULL) {
 		resp_reply_error(call, "OOM no memory to walk over keys");
 		resp_call_done(call);
 		return NULL;
 	}
+	scans->walk_count++;
 	memset(walk, 0, offsetof(struct walk, start));
 	walk->call = call;
 	walk->end = end;
@@ -150,6 +178,26 @@ static struct walk *walk_open(struct resp_call *call, resp_next_fn *end)
 	return walk;
 }
 
+/* The call has replied. The walk's memory goes with it, and who waits takes its turn. */
+static void walk_close(struct resp_call *call)
+{
+	struct resp_scans *scans = call->server->scans;
+
+	assert(scans->walk_count > 0);
+	scans->walk_count--;
+	resp_out_fini(&walk_of(call)->found);
+	resp_call_done(call);
+	if (scans->resuming) /* one that was resumed ended at once: the loop below goes on */
+		return;
+	scans->resuming = true;
+	while (scans->resuming && scans->walk_count < WALKS_MAX && !STAILQ_EMPTY(&scans->waiting)) {
+		call = container_of(STAILQ_FIRST(&scans->waiting), struct resp_call, req);
+		STAILQ_REMOVE_HEAD(&scans->waiting, link);
+		call->command->start(call);
+	}
+	scans->resuming = false;
+}
+
 static void walk_reply(struct resp_call *call)
 {
 	struct walk *walk = walk_of(call);
@@ -159,7 +207,6 @@ static void walk_reply(struct resp_call *call)
 		call->out->full = true; /* becomes an error: resp_call_done() */
 	else
 		resp_out_append(call->out, &walk->found);
-	resp_out_fini(&walk->found);
 }
 
 static void walk_scanned(struct resp_call *call)
@@ -168,9 +215,8 @@ static void walk_scanned(struct resp_call *call)
 	bool reverse = walk->flags & KV_REVERSE;
 
 	if (call->req.status != STATUS_OK) {
-		resp_out_fini(&walk->found);
 		resp_reply_status(call, call->req.status);
-		resp_call_done(call);
+		walk_close(call);
 		return;
 	}
 	walk->over =
@@ -245,7 +291,7 @@ static void walk_narrow(struct walk *walk)
 static void keys_end(struct resp_call *call)
 {
 	walk_reply(call);
-	resp_call_done(call);
+	walk_close(call);
 }
 
 static void keys_start(struct resp_call *call)
@@ -273,12 +319,6 @@ struct place {
 	uint32_t generation;
 	uint32_t size;
 	uint8_t key[KV_KEY_MAX + 1];
-};
-
-struct resp_scans {
-	uint32_t next; /* slot; slot 0 is the start of a partition */
-	uint32_t generation;
-	struct place *places;
 };
 
 enum { CURSOR_PARTITION_BITS = 11, CURSOR_WORKER_BITS = 6, CURSOR_SLOT_BITS = 12 };
@@ -354,7 +394,7 @@ static void scan_reply(struct resp_call *call, uint64_t cursor)
 	resp_reply_array(call, 2);
 	resp_reply_bulk(call, bytes_of(text, resp_write_u64(text, cursor)));
 	walk_reply(call);
-	resp_call_done(call);
+	walk_close(call);
 }
 
 static void scan_end(struct resp_call *call)
@@ -423,7 +463,7 @@ static void scan_start(struct resp_call *call)
 	walk->flags |= KV_SCAN_PARTITION;
 	walk->left = 10;
 	if (!parse_scan_options(call, walk)) {
-		resp_call_done(call);
+		walk_close(call);
 		return;
 	}
 	cursor = cursor_unpack(packed);
@@ -450,6 +490,7 @@ enum status resp_scans_open(struct resp_server *server)
 		free(scans);
 		return STATUS_NO_SPACE;
 	}
+	STAILQ_INIT(&scans->waiting);
 	/* Cursors of an earlier start are not taken for ours. */
 	scans->generation = (uint32_t)resp_random(server) & 0xffffff;
 	server->scans = scans;
@@ -506,7 +547,7 @@ static void random_reply(struct resp_call *call, uint64_t index)
 		memcpy(&record, walk->batch + at, sizeof(record));
 	}
 	resp_reply_bulk(call, bytes_of(walk->batch + at + sizeof(record), record.key_size));
-	resp_call_done(call);
+	walk_close(call);
 }
 
 static void random_scanned(struct resp_call *call)
@@ -516,13 +557,13 @@ static void random_scanned(struct resp_call *call)
 
 	if (call->req.status != STATUS_OK) {
 		resp_reply_status(call, call->req.status);
-		resp_call_done(call);
+		walk_close(call);
 		return;
 	}
 	if (state->step == 0 && walk->looked <= RANDOM_SAMPLE) {
 		if (walk->looked == 0) {
 			resp_reply_null(call);
-			resp_call_done(call);
+			walk_close(call);
 		} else {
 			random_reply(call, resp_random(call->server) % walk->looked);
 		}
@@ -536,7 +577,7 @@ static void random_scanned(struct resp_call *call)
 		state->step = 0; /* an empty partition: another one */
 		if (++state->tries == UINT8_MAX) {
 			resp_reply_null(call);
-			resp_call_done(call);
+			walk_close(call);
 			return;
 		}
 	}
@@ -711,7 +752,7 @@ static void range_start(struct resp_call *call)
 	if (walk == NULL)
 		return;
 	if (!parse_range(call, walk)) {
-		resp_call_done(call);
+		walk_close(call);
 		return;
 	}
 	if (walk->left == 0 ||
