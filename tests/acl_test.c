@@ -50,10 +50,14 @@ static int teardown(void **state)
 /* NULL, or the error. */
 static const char *set(const char *name, const char *rules)
 {
-	struct bytes words[64] = { { NULL, 0 } };
-	uint32_t bad;
+	struct bytes words[64] = { { NULL, 0 } }, merged[64];
+	uint32_t count = split(rules, words), bad;
+	struct acl_rules set = { .words = merged };
+	char room[8192];
 
-	return acl_user_set(&acl, text(name), words, split(rules, words), &bad);
+	set.count = acl_merge_words(words, count, merged, room, &bad);
+	assert_int_not_equal(set.count, UINT32_MAX);
+	return acl_user_set(&acl, text(name), &set);
 }
 
 static const char *described(const char *name)
@@ -213,6 +217,86 @@ static void test_channels(void **state)
 	assert_true(acl_may_use_channel(user, BYTES("x*"), true));
 }
 
+static void test_selectors(void **state)
+{
+	(void)state;
+	assert_null(set("bob", "on nopass ~own:* +@all -@dangerous (%R~shared:* +get +mget) "
+	                       "(~tmp:* &tmp:* +set)"));
+	assert_string_equal(described("bob"),
+	                    "on nopass ~own:* resetchannels +@all -@dangerous (%R~shared:* "
+	                    "resetchannels -@all +get +mget) (~tmp:* resetchannels &tmp:* -@all "
+	                    "+set)");
+	assert_int_equal(check("bob", "SET own:1 v"), ACL_GRANTED);
+	assert_int_equal(check("bob", "GET shared:1"), ACL_GRANTED);
+	assert_int_equal(check("bob", "SET shared:1 v"), ACL_KEY);
+	assert_int_equal(check("bob", "SET tmp:1 v"), ACL_GRANTED);
+	assert_int_equal(check("bob", "SET tmp:1 v GET"), ACL_GRANTED);
+	assert_int_equal(check("bob", "GET tmp:1"), ACL_KEY);
+	/* One selector must grant all of it. */
+	assert_int_equal(check("bob", "MGET own:1 shared:1"), ACL_KEY);
+	assert_int_equal(check("bob", "KEYS *"), ACL_COMMAND);
+	assert_true(acl_may_use_channel(acl_user_find(&acl, BYTES("bob")), BYTES("tmp:x"), false));
+	assert_null(set("bob", "(~k +del)"));
+	assert_int_equal(check("bob", "DEL k"), ACL_GRANTED);
+	assert_non_null(set("bob", "clearselectors (nonsense)"));
+	assert_int_equal(check("bob", "DEL k"), ACL_GRANTED);
+	assert_null(set("bob", "clearselectors"));
+	assert_int_equal(check("bob", "DEL k"), ACL_KEY);
+	assert_string_equal(described("bob"), "on nopass ~own:* resetchannels +@all -@dangerous");
+}
+
+/* What is told makes the same user again; a pool of selectors loses none. */
+static void test_selectors_come_back(void **state)
+{
+	char first[ACL_DESCRIPTION_MAX];
+	const char *error = NULL;
+
+	(void)state;
+	assert_null(set("bob",
+	                "on #9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 "
+	                "~a &b +get ( ~x +set ) (allkeys +@read) ()"));
+	snprintf(first, sizeof(first), "%s", described("bob"));
+	assert_null(set("eve", first));
+	assert_string_equal(described("eve"), first);
+	for (unsigned i = 0; i < 3 * ACL_SELECTORS_MAX && error == NULL; i++)
+		error = set("eve", "(~x +get)");
+	assert_string_equal(error, "Too many selectors");
+	for (unsigned i = 0; i < 3 * ACL_SELECTORS_MAX; i++)
+		assert_null(set("eve", "reset (~x +get)"));
+	acl_user_delete(&acl, acl_user_find(&acl, BYTES("eve")));
+	assert_null(set("eve", first));
+	assert_string_equal(described("eve"), first);
+}
+
+static void test_first_arguments(void **state)
+{
+	(void)state;
+	assert_null(set("bob", "on +select|0 +select|1"));
+	assert_int_equal(check("bob", "SELECT 0"), ACL_GRANTED);
+	assert_int_equal(check("bob", "SELECT 1"), ACL_GRANTED);
+	assert_int_equal(check("bob", "SELECT 2"), ACL_COMMAND);
+	assert_string_equal(described("bob"), "on resetchannels -@all +select|0 +select|1");
+	assert_null(set("bob", "-select"));
+	assert_int_equal(check("bob", "SELECT 0"), ACL_COMMAND);
+	assert_null(set("bob", "+select|0 +@all -@connection"));
+	assert_int_equal(check("bob", "SELECT 0"), ACL_COMMAND);
+}
+
+static void test_unclosed_selectors(void **state)
+{
+	struct bytes words[] = { BYTES("on"), BYTES("(~a"), BYTES("+get"), BYTES("(+set)") };
+	struct bytes merged[4];
+	char room[64];
+	uint32_t bad = 9;
+
+	(void)state;
+	assert_int_equal(acl_merge_words(words, 3, merged, room, &bad), UINT32_MAX);
+	assert_int_equal(bad, 1);
+	/* The parenthesis that ends another ends this one. */
+	assert_int_equal(acl_merge_words(words, 4, merged, room, &bad), 2);
+	assert_true(bytes_equal(merged[1], BYTES("(~a +get (+set)")));
+}
+
 static void test_wrong_rules_change_nothing(void **state)
 {
 	static const char *const rows[][2] = {
@@ -225,7 +309,11 @@ static void test_wrong_rules_change_nothing(void **state)
 		{ "%RR~a", "Syntax error" },
 		{ "%R", "Syntax error" },
 		{ "%~a", "Syntax error" },
-		{ "(+get", "Selectors are not supported" },
+		{ "(+get >x)", "Syntax error" },
+		{ "(on)", "Syntax error" },
+		{ "+get|x|y", "Unknown command or category name in ACL" },
+		{ "+config|get|x", "Allowing first-arg of a subcommand is not supported" },
+		{ "-select|0", "Unknown command or category name in ACL" },
 	};
 
 	(void)state;
@@ -393,6 +481,10 @@ int main(void)
 		TEST(test_commands_and_categories),
 		TEST(test_keys),
 		TEST(test_channels),
+		TEST(test_selectors),
+		TEST(test_selectors_come_back),
+		TEST(test_first_arguments),
+		TEST(test_unclosed_selectors),
 		TEST(test_wrong_rules_change_nothing),
 		TEST(test_limits),
 		TEST(test_log_groups_what_is_alike),

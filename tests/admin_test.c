@@ -32,7 +32,7 @@ static void shut_down(void *owner)
 	shutdowns++;
 }
 
-static const struct resp_admin_hooks hooks = { facts, shut_down };
+static const struct resp_admin_hooks hooks = { .facts = facts, .shutdown = shut_down };
 
 static void open_with(const char *password, const char *users)
 {
@@ -157,7 +157,7 @@ static void test_bad_users_are_refused_at_the_start(void **state)
 
 	(void)state;
 	assert_int_equal(resp_admin_open(&other->server, &options, error), STATUS_INVALID);
-	assert_string_equal(error, "users, line 2, word 4: Syntax error");
+	assert_string_equal(error, "line 2: Syntax error");
 	options.users = BYTES("person a");
 	assert_int_equal(resp_admin_open(&other->server, &options, error), STATUS_INVALID);
 	assert_null(other->server.admin);

@@ -2,11 +2,15 @@
 /* The RESP face on every network worker. */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/macros.h"
 #include "cli/server.h"
+#include "cli/users_file.h"
 #include "engine/store.h"
 #include "server/resp_admin.h"
 #include "server/resp_server.h"
@@ -19,6 +23,15 @@ struct resp_face {
 	bool administered;
 };
 
+/* The face asks for one file at a time, always on the same worker. */
+static struct file_chore {
+	struct host_chore chore;
+	const char *path;
+	struct resp_file *file;
+} file_chore;
+
+enum { USERS_FILE_MAX = 512 << 10 };
+
 /* What opening needs on every worker, gathered by the main thread. */
 struct resp_task {
 	unsigned index;
@@ -28,6 +41,11 @@ struct resp_task {
 	uint32_t workers;
 	struct resp_server *servers[RESP_SERVERS_MAX];
 	uint32_t count;
+	struct resp_file users; /* of resp.acl_file */
+	/* Loading those in the store. */
+	struct req req;
+	atomic_bool loaded;
+	char error[RESP_FILE_ERROR];
 };
 
 static uint32_t limit_connections(const struct host *host)
@@ -88,14 +106,43 @@ static void shut_down(void *owner)
 	kill(getpid(), SIGTERM); /* the main thread takes it, as if somebody had sent it */
 }
 
-static const struct resp_admin_hooks hooks = { .facts = tell_facts, .shutdown = shut_down };
+/* ACL LOAD and SAVE: blocking, so it is the main thread's. */
+static void run_file(struct host_chore *chore)
+{
+	struct file_chore *own = container_of(chore, struct file_chore, chore);
+
+	if (own->file->writes)
+		users_file_write(own->path, own->file);
+	else
+		users_file_read(own->path, own->file);
+}
+
+static void ask_file(void *owner, struct req *req, struct resp_file *file)
+{
+	struct host_worker *w = owner;
+	struct file_chore *own = &file_chore;
+
+	*own = (struct file_chore){ .chore = { run_file, req },
+		                    .path = conf_text(w->host->conf, CONF_RESP_ACL_FILE),
+		                    .file = file };
+	host_chore_post(w, &own->chore);
+}
+
+static const struct resp_admin_hooks hooks = {
+	.facts = tell_facts,
+	.shutdown = shut_down,
+	.file = ask_file,
+};
 
 static enum status open_admin(struct host_worker *w, const struct resp_task *task)
 {
 	struct resp_face *face = w->faces[task->index];
 	const char *password = conf_text(w->host->conf, CONF_RESP_PASSWORD);
+	const char *path = conf_text(w->host->conf, CONF_RESP_ACL_FILE);
 	const struct resp_admin_options options = {
 		.password = bytes_of(password, strlen(password)),
+		.users = bytes_of(task->users.data, task->users.size),
+		.users_path = task->users.data != NULL ? path : NULL,
 		.secret = task->secret,
 		.executable = task->executable,
 		.version = WEIR_VERSION,
@@ -105,12 +152,13 @@ static enum status open_admin(struct host_worker *w, const struct resp_task *tas
 		.hooks = &hooks,
 		.hooks_owner = w,
 	};
-	char error[256] = "";
+	char error[RESP_FILE_ERROR] = "";
+	enum status status = resp_admin_open(&face->server, &options, error);
 
-	if (resp_admin_open(&face->server, &options, error) != STATUS_OK) {
-		return host_fail(w->host, STATUS_NO_SPACE, "resp: %s",
-		                 error[0] == '\0' ? "no memory" : error);
-	}
+	if (status == STATUS_INVALID)
+		return host_fail(w->host, status, "%s: %s", path, error);
+	if (status != STATUS_OK)
+		return host_fail(w->host, status, "resp: no memory");
 	face->administered = true;
 	return STATUS_OK;
 }
@@ -164,18 +212,95 @@ static enum status add_metrics(struct host *host, const struct resp_task *task)
 	return host_fail(host, status, "resp: more metrics than there is room for");
 }
 
+/* The users of a file, or, when there is none, those in the store. */
+static enum status read_users(struct host *host, struct resp_task *task)
+{
+	const char *path = conf_text(host->conf, CONF_RESP_ACL_FILE);
+
+	if (path[0] == '\0')
+		return STATUS_OK;
+	task->users.data = malloc(USERS_FILE_MAX);
+	task->users.size_max = USERS_FILE_MAX;
+	if (task->users.data == NULL)
+		return host_fail(host, STATUS_NO_SPACE, "resp: no memory for %s", path);
+	users_file_read(path, &task->users);
+	if (task->users.error[0] == '\0')
+		return STATUS_OK;
+	return host_fail(host, STATUS_INVALID, "%s", task->users.error);
+}
+
+static void users_loaded(struct req *req)
+{
+	struct resp_task *task = container_of(req, struct resp_task, req);
+
+	req_pop(req, struct frame);
+	/* Pairs with the acquire in load_users(). */
+	atomic_store_explicit(&task->loaded, true, memory_order_release);
+}
+
+static enum status begin_load(struct host_worker *w, void *arg)
+{
+	struct resp_task *task = arg;
+
+	req_init(&task->req, &w->worker);
+	req_push(&task->req, struct frame, users_loaded);
+	task->req.state = REQ_RUNNING;
+	resp_users_load_open(task->servers[0], &task->req, task->error);
+	return STATUS_OK;
+}
+
+static enum status load_users(struct host *host, struct host_worker *first, struct resp_task *task)
+{
+	const char *password = conf_text(host->conf, CONF_RESP_PASSWORD);
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	host_call(first, begin_load, task);
+	while (!atomic_load_explicit(&task->loaded, memory_order_acquire)) {
+		host_drain_logs(host);
+		nanosleep(&pause, NULL);
+	}
+	if (task->req.status != STATUS_OK)
+		return host_fail(host, task->req.status, "users in the store: %s",
+		                 task->error[0] != '\0' ? task->error
+		                                        : status_text(task->req.status));
+	if (password[0] != '\0')
+		resp_admin_set_password(task->servers[0], bytes_of(password, strlen(password)));
+	return STATUS_OK;
+}
+
+static enum status open_servers(struct host *host, struct resp_task *task)
+{
+	struct host_worker *first = NULL;
+	enum status status = STATUS_OK;
+
+	for (unsigned i = 0; i < host->count; i++)
+		task->workers += (host->workers[i].worker.roles & ROLE_NETWORK) != 0;
+	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
+		if (!(host->workers[i].worker.roles & ROLE_NETWORK))
+			continue;
+		first = first != NULL ? first : &host->workers[i];
+		status = host_call(&host->workers[i], open_here, task);
+	}
+	if (status != STATUS_OK)
+		return status;
+	assert(first != NULL); /* a plan without network workers is refused */
+	status = host_call(first, join, task);
+	if (status == STATUS_OK && task->users.data == NULL)
+		status = load_users(host, first, task);
+	return status == STATUS_OK ? add_metrics(host, task) : status;
+}
+
 static enum status resp_open(struct host *host, unsigned index)
 {
-	const struct host_listen listen = {
+	struct host_listen listen = {
 		.setting = CONF_RESP_LISTEN,
 		.face = "resp",
 		.index = index,
 		.handler = &resp_listener_handler,
-		.authenticated = conf_text(host->conf, CONF_RESP_PASSWORD)[0] != '\0',
 	};
 	struct resp_task task = { .index = index };
 	struct conf_address address;
-	enum status status = STATUS_OK;
+	enum status status;
 	ssize_t size;
 
 	conf_address(host->conf, CONF_RESP_LISTEN, &address);
@@ -186,22 +311,14 @@ static enum status resp_open(struct host *host, unsigned index)
 	task.executable[size < 0 ? 0 : size] = '\0';
 	if (getrandom(task.secret, sizeof(task.secret), 0) != sizeof(task.secret))
 		return host_fail(host, STATUS_UNAVAILABLE, "this machine gives no random bytes");
-	for (unsigned i = 0; i < host->count; i++)
-		task.workers += (host->workers[i].worker.roles & ROLE_NETWORK) != 0;
-	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
-		if (host->workers[i].worker.roles & ROLE_NETWORK)
-			status = host_call(&host->workers[i], open_here, &task);
-	}
+	status = read_users(host, &task);
+	if (status == STATUS_OK)
+		status = open_servers(host, &task);
+	free(task.users.data);
 	if (status != STATUS_OK)
 		return status;
-	status = add_metrics(host, &task);
-	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
-		if (host->workers[i].faces[index] != NULL) {
-			status = host_call(&host->workers[i], join, &task);
-			break;
-		}
-	}
-	return status == STATUS_OK ? host_listen(host, &listen) : status;
+	listen.authenticated = !resp_admin_is_open(task.servers[0]);
+	return host_listen(host, &listen);
 }
 
 static void resp_drain(void *state)

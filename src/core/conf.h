@@ -83,6 +83,9 @@ enum conf_type {
 	  " one; a port set here that is taken is an error.") \
 	X(RESP_PASSWORD, "resp.password", STRING, "", 0, 512, "", false, \
 	  "What clients must say with AUTH. Empty: nothing, and only loopback is served.") \
+	X(RESP_ACL_FILE, "resp.acl_file", STRING, "", 0, 4095, "", false, \
+	  "A file of users, in lines as ACL LIST shows them; ACL LOAD reads and ACL SAVE writes" \
+	  " it. Empty: users are kept in the store, and ACL SETUSER changes them for good.") \
 	X(RESP_CLIENTS_MAX, "resp.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
 	  "Connections at a time; the next one is told so and closed.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \

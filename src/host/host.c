@@ -52,14 +52,47 @@ static void write_nowhere(const char *line, size_t size)
 	(void)size;
 }
 
+static void run_chore(struct host_worker *w)
+{
+	struct host_chore *chore = atomic_load_explicit(&w->chore, memory_order_acquire);
+
+	if (chore == NULL)
+		return;
+	chore->run(chore);
+	atomic_store_explicit(&w->chore, NULL, memory_order_release);
+	worker_wake(&w->worker);
+}
+
 void host_drain_logs(struct host *host)
 {
 	log_write_fn *write = host->options.log_write;
 
 	if (write == NULL)
 		write = write_nowhere;
-	for (unsigned i = 0; i < host->count; i++)
+	for (unsigned i = 0; i < host->count; i++) {
 		log_drain(&host->workers[i].log, (int)i, write);
+		run_chore(&host->workers[i]);
+	}
+}
+
+void host_chore_post(struct host_worker *w, struct host_chore *chore)
+{
+	assert(w->chore_waits == NULL);
+	w->chore_waits = chore;
+	/* Pairs with the acquire in run_chore(): it sees what the chore is about. */
+	atomic_store_explicit(&w->chore, chore, memory_order_release);
+}
+
+/* In a turn of its worker, while it waits. */
+static void end_chore(struct host_worker *w)
+{
+	struct req *req = w->chore_waits->req;
+
+	/* Pairs with the release in run_chore(): what the chore did is seen. */
+	if (atomic_load_explicit(&w->chore, memory_order_acquire) != NULL)
+		return;
+	w->chore_waits = NULL;
+	req_complete(req, STATUS_OK, 0);
 }
 
 /* The calling thread's processors. Refused (a sandbox): it runs where it may. */
@@ -147,6 +180,8 @@ static unsigned control_run(struct actor *actor)
 	/* Pairs with the release in host_call(). */
 	if (atomic_load_explicit(&w->task_posted, memory_order_acquire))
 		run_task(w);
+	if (w->chore_waits != NULL)
+		end_chore(w);
 	if (!atomic_load_explicit(&w->host->draining, memory_order_relaxed))
 		return 0;
 	if (!w->draining)

@@ -37,6 +37,15 @@ struct host_worker;
 typedef enum status host_task_fn(struct host_worker *w, void *arg);
 
 /*
+ * Something that a worker wants done by the main thread, because it blocks: a file to be read.
+ * Rare. Memory: the worker's, until `req` completes.
+ */
+struct host_chore {
+	void (*run)(struct host_chore *chore); /* main thread */
+	struct req *req; /* completed with OK, on its worker, when it has run */
+};
+
+/*
  * Memory: the host's. Thread: opened and closed by the main thread while its own does not run;
  * in between its own, but for the atomics and what core/log.h and core/metrics.h allow.
  */
@@ -62,6 +71,9 @@ struct host_worker {
 	enum status task_status;
 	atomic_bool task_posted;
 	atomic_bool drained;
+	_Atomic(struct host_chore *)
+	        chore;                  /* the worker's, for the main thread; NULL: it has run */
+	struct host_chore *chore_waits; /* the worker's own: what it will complete */
 	struct trace trace;
 	struct log log;
 	char name[16];
@@ -147,8 +159,11 @@ void host_stop(struct host *host); /* ends and joins all threads */
 /* Runs task(w, arg) in a turn of w, or at once while w has no thread, and waits for it. */
 enum status host_call(struct host_worker *w, host_task_fn *task, void *arg);
 
-/* Lines that workers have written, to options->log_write. */
+/* What workers have left for the main thread: lines, to options->log_write, and chores. */
 void host_drain_logs(struct host *host);
+
+/* In a turn of w: the main thread runs it soon. One at a time. */
+void host_chore_post(struct host_worker *w, struct host_chore *chore);
 
 /* A line of the main thread, to options->log_write, unless conf says that less is logged. */
 void host_log(const struct host *host, enum log_level level, const char *format, ...)

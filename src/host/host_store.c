@@ -201,6 +201,7 @@ static void set_durability(const struct host *host, struct store_options *option
 		if (host->options.relaxed_spaces & 1ull << i)
 			options->durability[KV_SPACE_APP + i] = KV_RELAXED;
 	}
+	options->durability[KV_SPACE_SERVER] = KV_DURABLE;
 	options->durability[HOST_SPACE_MARKS] = KV_DURABLE;
 }
 

@@ -23,6 +23,7 @@ enum {
  */
 enum kv_space {
 	KV_SPACE_ENGINE = 0,
+	KV_SPACE_SERVER = 1,         /* what faces keep of themselves; always durable */
 	KV_SPACE_REDIS = 16,         /* .. + 15: database 0 .. 15 */
 	KV_SPACE_REDIS_MEMBERS = 32, /* .. + 15: the members of their collections */
 	KV_SPACE_APP = 64,           /* .. + 15: users of the library */

@@ -94,20 +94,26 @@ enum status acl_open(struct resp_acl *acl, uint32_t user_max)
 {
 	const struct bytes all[] = { BYTES("+@all"), BYTES("~*"), BYTES("&*"), BYTES("on"),
 		                     BYTES("nopass") };
+	struct acl_rules rules = { .words = all, .count = array_count(all) };
 	const char *error;
-	uint32_t bad;
 
 	assert(user_max >= 1);
 	*acl = (struct resp_acl){ .user_max = user_max, .log_max = ACL_LOG_MAX };
 	acl->users = calloc(user_max + 1, sizeof(*acl->users));
 	acl->sorted = calloc(user_max, sizeof(struct resp_user *));
 	acl->log = calloc(ACL_LOG_MAX, sizeof(*acl->log));
-	if (!acl->users || !acl->sorted || !acl->log || !digest_open(&acl->sha256, DIGEST_SHA256)) {
+	acl->selectors = calloc(2 * ACL_SELECTORS_MAX, sizeof(*acl->selectors));
+	if (!acl->users || !acl->sorted || !acl->selectors || !acl->log ||
+	    !digest_open(&acl->sha256, DIGEST_SHA256)) {
 		acl_close(acl);
 		return STATUS_NO_SPACE;
 	}
 	number_commands(acl);
-	error = acl_user_set(acl, BYTES("default"), all, array_count(all), &bad);
+	for (unsigned i = 2 * ACL_SELECTORS_MAX; i-- > 0;) {
+		acl->selectors[i].next = acl->selectors_free;
+		acl->selectors_free = &acl->selectors[i];
+	}
+	error = acl_user_set(acl, BYTES("default"), &rules);
 	assert(error == NULL);
 	acl->default_user = acl_user_find(acl, BYTES("default"));
 	assert(acl->default_user != NULL);
@@ -120,6 +126,7 @@ void acl_close(struct resp_acl *acl)
 		digest_close(&acl->sha256);
 	free(acl->users);
 	free(acl->sorted);
+	free(acl->selectors);
 	free(acl->log);
 	*acl = (struct resp_acl){ 0 };
 }
@@ -136,20 +143,6 @@ struct resp_user *acl_user_find(const struct resp_acl *acl, struct bytes name)
 			return acl->sorted[i];
 	}
 	return NULL;
-}
-
-void acl_user_delete(struct resp_acl *acl, struct resp_user *user)
-{
-	uint32_t i = 0;
-
-	assert(user != acl->default_user && user->name_size > 0);
-	while (i < acl->user_count && acl->sorted[i] != user)
-		i++;
-	assert(i < acl->user_count);
-	acl->user_count--;
-	memmove(&acl->sorted[i], &acl->sorted[i + 1],
-	        (acl->user_count - i) * sizeof(struct resp_user *));
-	*user = (struct resp_user){ 0 };
 }
 
 void acl_set_default_password(struct resp_acl *acl, struct bytes password)
@@ -185,25 +178,59 @@ struct resp_user *acl_authenticate(struct resp_acl *acl, struct bytes name, stru
 	return user;
 }
 
-bool acl_may_run(const struct resp_user *user, uint32_t id)
+static bool has_bit(const uint64_t *bits, uint32_t id)
 {
 	assert(id < ACL_COMMANDS_MAX);
-	return user->allowed[id / 64] >> (id % 64) & 1;
+	return bits[id / 64] >> (id % 64) & 1;
 }
 
-static struct bytes pattern_of(const struct resp_user *user, const struct acl_pattern *pattern)
+/* Whether the rules have "+name|word", in lower case. */
+static bool names_first(const struct acl_selector *selector, const char *name, struct bytes word)
 {
-	assert(pattern->start + pattern->size <= user->text_used);
-	return bytes_of(user->text + pattern->start, pattern->size);
+	size_t name_size = strlen(name), at = 0;
+
+	while (at < selector->rules_used) {
+		const char *rule = selector->rules + at;
+		const char *end = memchr(rule, ' ', selector->rules_used - at);
+		size_t size = end != NULL ? (size_t)(end - rule) : selector->rules_used - at;
+		char first[ACL_COMMAND_NAME_MAX];
+
+		at += size + 1;
+		if (size < name_size + 2 || size >= sizeof(first) || rule[0] != '+' ||
+		    memcmp(rule + 1, name, name_size) != 0 || rule[name_size + 1] != '|')
+			continue;
+		memcpy(first, rule + name_size + 2, size - name_size - 2);
+		first[size - name_size - 2] = '\0';
+		if (resp_word_is(word, first))
+			return true;
+	}
+	return false;
 }
 
-bool acl_may_use_channel(const struct resp_user *user, struct bytes channel, bool is_pattern)
+static bool may_run(const struct resp_acl *acl, const struct acl_selector *selector, uint32_t id,
+                    struct resp_words words)
 {
-	if (user->all_channels)
+	if (has_bit(selector->allowed, id))
 		return true;
-	for (uint32_t i = 0; i < user->pattern_count; i++) {
-		const struct acl_pattern *pattern = &user->patterns[i];
-		struct bytes text = pattern_of(user, pattern);
+	return has_bit(selector->by_first, id) && words.argc > 1 &&
+	       names_first(selector, acl->commands[id]->name, words.argv[1]);
+}
+
+static struct bytes pattern_of(const struct acl_selector *selector,
+                               const struct acl_pattern *pattern)
+{
+	assert(pattern->start + pattern->size <= selector->text_used);
+	return bytes_of(selector->text + pattern->start, pattern->size);
+}
+
+static bool may_use_channel(const struct acl_selector *selector, struct bytes channel,
+                            bool is_pattern)
+{
+	if (selector->all_channels)
+		return true;
+	for (uint32_t i = 0; i < selector->pattern_count; i++) {
+		const struct acl_pattern *pattern = &selector->patterns[i];
+		struct bytes text = pattern_of(selector, pattern);
 
 		if (pattern->access != ACL_CHANNEL)
 			continue;
@@ -213,21 +240,30 @@ bool acl_may_use_channel(const struct resp_user *user, struct bytes channel, boo
 	return false;
 }
 
-static bool may_use_key(const struct resp_user *user, struct bytes key, uint8_t access)
+bool acl_may_use_channel(const struct resp_user *user, struct bytes channel, bool is_pattern)
 {
-	for (uint32_t i = 0; i < user->pattern_count; i++) {
-		const struct acl_pattern *pattern = &user->patterns[i];
+	const struct acl_selector *selector = &user->root;
+
+	while (selector != NULL && !may_use_channel(selector, channel, is_pattern))
+		selector = selector == &user->root ? user->others : selector->next;
+	return selector != NULL;
+}
+
+static bool may_use_key(const struct acl_selector *selector, struct bytes key, uint8_t access)
+{
+	for (uint32_t i = 0; i < selector->pattern_count; i++) {
+		const struct acl_pattern *pattern = &selector->patterns[i];
 
 		if (pattern->access == ACL_CHANNEL || (pattern->access & access) != access)
 			continue;
-		if (glob_match(pattern_of(user, pattern), key, false))
+		if (glob_match(pattern_of(selector, pattern), key, false))
 			return true;
 	}
 	return false;
 }
 
 struct key_check {
-	const struct resp_user *user;
+	const struct acl_selector *selector;
 	struct resp_words words;
 	uint32_t denied; /* the first word that was; 0: none */
 };
@@ -242,14 +278,14 @@ static bool check_key(void *owner, uint32_t index, uint16_t flags)
 		access |= ACL_READ;
 	if (flags & (KEY_INSERT | KEY_DELETE | KEY_UPDATE))
 		access |= ACL_WRITE;
-	if (!may_use_key(check->user, check->words.argv[index], access))
+	if (!may_use_key(check->selector, check->words.argv[index], access))
 		check->denied = index;
 	return check->denied == 0;
 }
 
-/* The first word that is a channel which the user may not use, or 0. */
-static uint32_t check_channels(const struct resp_user *user, const struct resp_command *command,
-                               struct resp_words words)
+/* The first word that is a channel which may not be used, or 0. */
+static uint32_t check_channels(const struct acl_selector *selector,
+                               const struct resp_command *command, struct resp_words words)
 {
 	bool publishes =
 	        strcmp(command->name, "publish") == 0 || strcmp(command->name, "spublish") == 0;
@@ -259,7 +295,7 @@ static uint32_t check_channels(const struct resp_user *user, const struct resp_c
 	uint32_t end = publishes ? 2 : subscribes ? words.argc : 1;
 
 	for (uint32_t i = 1; i < end && i < words.argc; i++) {
-		if (!acl_may_use_channel(user, words.argv[i], patterns))
+		if (!may_use_channel(selector, words.argv[i], patterns))
 			return i;
 	}
 	return 0;
@@ -282,19 +318,18 @@ static bool find_by_row(const struct resp_command *command, struct resp_words wo
 	return resp_keys_find(&doc, words, check_key, check);
 }
 
-enum acl_reason acl_check(const struct resp_acl *acl, const struct resp_user *user, uint32_t id,
-                          struct resp_words words, uint32_t *ret_word)
+static enum acl_reason check_selector(const struct resp_acl *acl,
+                                      const struct acl_selector *selector, uint32_t id,
+                                      struct resp_words words, uint32_t *ret_word)
 {
 	const struct resp_command *command = acl->commands[id];
 	const struct resp_doc *doc = acl->docs[id];
-	struct key_check check = { user, words, 0 };
+	struct key_check check = { selector, words, 0 };
 
 	*ret_word = 0;
-	if (user->all_commands && user->all_keys && user->all_channels)
-		return ACL_GRANTED;
-	if (!acl_may_run(user, id) && !(command->flags & RESP_NO_AUTH))
+	if (!may_run(acl, selector, id, words) && !(command->flags & RESP_NO_AUTH))
 		return ACL_COMMAND;
-	if (!user->all_keys && (doc != NULL || command->key_first > 0)) {
+	if (!selector->all_keys && (doc != NULL || command->key_first > 0)) {
 		bool understood = doc != NULL ? resp_keys_find(doc, words, check_key, &check)
 		                              : find_by_row(command, words, &check);
 
@@ -302,9 +337,36 @@ enum acl_reason acl_check(const struct resp_acl *acl, const struct resp_user *us
 		if (check.denied > 0 || !understood)
 			return ACL_KEY;
 	}
-	if (!user->all_channels && (command->flags & RESP_PUBSUB))
-		*ret_word = check_channels(user, command, words);
+	if (!selector->all_channels && (command->flags & RESP_PUBSUB))
+		*ret_word = check_channels(selector, command, words);
 	return *ret_word > 0 ? ACL_CHANNEL_NAME : ACL_GRANTED;
+}
+
+/* Of several refusals the one that came furthest is told. */
+enum acl_reason acl_check(const struct resp_acl *acl, const struct resp_user *user, uint32_t id,
+                          struct resp_words words, uint32_t *ret_word)
+{
+	enum acl_reason reason = ACL_COMMAND;
+
+	_Static_assert(ACL_COMMAND < ACL_KEY && ACL_KEY < ACL_CHANNEL_NAME, "in order of checks");
+	*ret_word = 0;
+	if (acl_may_all(user))
+		return ACL_GRANTED;
+	for (const struct acl_selector *s = &user->root; s != NULL;
+	     s = s == &user->root ? user->others : s->next) {
+		uint32_t word;
+		enum acl_reason why = check_selector(acl, s, id, words, &word);
+
+		if (why == ACL_GRANTED) {
+			*ret_word = 0;
+			return ACL_GRANTED;
+		}
+		if (why > reason || (why == reason && word > *ret_word)) {
+			reason = why;
+			*ret_word = word;
+		}
+	}
+	return reason;
 }
 
 static uint8_t copy_cut(struct bytes text, char *out, size_t out_size)

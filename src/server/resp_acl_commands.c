@@ -5,7 +5,7 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/number.h"
-#include "server/resp_admin_internal.h"
+#include "server/resp_acl_internal.h"
 
 enum { GENPASS_BITS_MAX = 4096, LOG_COUNT_DEFAULT = 10 };
 
@@ -75,10 +75,23 @@ static void reply_flags(struct resp_call *call, const struct resp_user *user)
 		                user->sanitize > 0 ? "sanitize-payload" : "skip-sanitize-payload");
 }
 
+static void reply_selector(struct resp_call *call, const struct acl_selector *selector)
+{
+	char text[2 * ACL_TEXT_MAX];
+
+	resp_reply_text(call, "commands");
+	resp_reply_bulk(call, bytes_of(selector->rules, selector->rules_used));
+	resp_reply_text(call, "keys");
+	resp_reply_bulk(call, bytes_of(text, acl_describe_patterns(selector, false, text)));
+	resp_reply_text(call, "channels");
+	resp_reply_bulk(call, bytes_of(text, acl_describe_patterns(selector, true, text)));
+}
+
 static void getuser_run(struct resp_call *call)
 {
 	const struct resp_user *user = acl_user_find(&admin_of(call)->acl, call->argv[2]);
-	char text[2 * ACL_TEXT_MAX];
+	char text[2 * SHA256_SIZE];
+	uint32_t count = 0;
 
 	if (user == NULL) {
 		resp_reply_null(call);
@@ -93,105 +106,15 @@ static void getuser_run(struct resp_call *call)
 		hex_format(bytes_of(user->passwords[i], SHA256_SIZE), text);
 		resp_reply_bulk(call, bytes_of(text, 2 * SHA256_SIZE));
 	}
-	resp_reply_text(call, "commands");
-	resp_reply_bulk(call, bytes_of(user->rules, user->rules_used));
-	resp_reply_text(call, "keys");
-	resp_reply_bulk(call, bytes_of(text, acl_describe_patterns(user, false, text)));
-	resp_reply_text(call, "channels");
-	resp_reply_bulk(call, bytes_of(text, acl_describe_patterns(user, true, text)));
+	reply_selector(call, &user->root);
 	resp_reply_text(call, "selectors");
-	resp_reply_array(call, 0);
-}
-
-/* SETUSER, on every worker; what is wrong is wrong on the first one. */
-struct setuser {
-	struct admin_tour tour;
-	const char *error;
-	uint32_t bad;
-};
-
-static void setuser_step(struct resp_call *call, struct resp_admin *admin)
-{
-	struct setuser *setuser = RESP_STATE(call, struct setuser);
-
-	setuser->error = acl_user_set(&admin->acl, call->argv[2], call->argv + 3, call->argc - 3,
-	                              &setuser->bad);
-	if (setuser->error != NULL)
-		setuser->tour.next = admin->server_count - 1;
-	admin_acl_changed(admin);
-}
-
-static void setuser_home(struct resp_call *call)
-{
-	const struct setuser *setuser = RESP_STATE(call, struct setuser);
-	uint32_t word = setuser->bad + 3;
-
-	if (setuser->error == NULL) {
-		resp_reply_ok(call);
-	} else if (word >= call->argc) {
-		resp_reply_errorf(call, "ERR %s", setuser->error);
-	} else {
-		int size = call->argv[word].size < 128 ? (int)call->argv[word].size : 128;
-
-		resp_reply_errorf(call, "ERR Error in ACL SETUSER modifier '%.*s': %s", size,
-		                  (const char *)call->argv[word].data, setuser->error);
+	for (const struct acl_selector *s = user->others; s != NULL; s = s->next)
+		count++;
+	resp_reply_array(call, count);
+	for (const struct acl_selector *s = user->others; s != NULL; s = s->next) {
+		resp_reply_map(call, 3);
+		reply_selector(call, s);
 	}
-}
-
-static void setuser_start(struct resp_call *call)
-{
-	admin_tour_start(call, setuser_step, setuser_home);
-}
-
-/* Those who are connected as a user that goes, go. */
-static void drop_connections(struct resp_call *call, struct resp_admin *admin,
-                             const struct resp_user *user)
-{
-	struct resp_connection *connection, *next;
-
-	for (connection = TAILQ_FIRST(&admin->server->connections); connection; connection = next) {
-		next = TAILQ_NEXT(connection, link);
-		if (connection->user != user)
-			continue;
-		connection->user = admin->acl.default_user;
-		connection->flags &= ~(uint32_t)RESP_CONNECTION_AUTHENTICATED;
-		if (connection == call->connection)
-			resp_connection_shut(connection);
-		else
-			resp_connection_kill(connection);
-	}
-}
-
-static void deluser_step(struct resp_call *call, struct resp_admin *admin)
-{
-	struct admin_tour *tour = admin_tour(call);
-
-	for (uint32_t i = 2; i < call->argc; i++) {
-		struct resp_user *user = acl_user_find(&admin->acl, call->argv[i]);
-
-		if (user == NULL)
-			continue;
-		drop_connections(call, admin, user);
-		acl_user_delete(&admin->acl, user);
-		tour->count += tour->next == 0;
-	}
-}
-
-static void deluser_home(struct resp_call *call)
-{
-	resp_reply_i64(call, (int64_t)admin_tour(call)->count);
-}
-
-static void deluser_start(struct resp_call *call)
-{
-	for (uint32_t i = 2; i < call->argc; i++) {
-		if (bytes_equal(call->argv[i], BYTES("default"))) {
-			resp_reply_error(call, "ERR The 'default' user cannot be removed");
-			resp_call_done(call);
-			return;
-		}
-	}
-	admin_tour_start(call, deluser_step, deluser_home);
 }
 
 static void cat_run(struct resp_call *call)
@@ -431,15 +354,6 @@ static void log_start(struct resp_call *call)
 	resp_call_done(call);
 }
 
-static void file_run(struct resp_call *call)
-{
-	resp_reply_error(call,
-	                 "ERR This Redis instance is not configured to use an ACL file. You "
-	                 "may want to specify users via the ACL SETUSER command and then issue "
-	                 "a CONFIG REWRITE (assuming you have a Redis configuration file set) "
-	                 "in order to store users in the Redis configuration.");
-}
-
 static void help_run(struct resp_call *call)
 {
 	static const char *const lines[] = {
@@ -455,8 +369,12 @@ static void help_run(struct resp_call *call)
 		"    Makes a random password of 256 or as many bits.",
 		"LIST",
 		"    Lists all users with their rules.",
+		"LOAD",
+		"    Reads all users from the file of resp.acl_file.",
 		"LOG [<count> | RESET]",
 		"    Lists what was denied lately.",
+		"SAVE",
+		"    Writes all users to the file of resp.acl_file.",
 		"SETUSER <username> <attribute> [<attribute> ...]",
 		"    Makes or changes a user.",
 		"USERS",
@@ -476,17 +394,17 @@ enum {
 // clang-format off
 static const struct resp_command acl_rows[] = {
 	{ .name = "acl|cat", .arity = -2, .flags = PLAIN, .run = cat_run },
-	{ .name = "acl|deluser", .arity = -3, .flags = ADMIN, .start = deluser_start },
+	{ .name = "acl|deluser", .arity = -3, .flags = ADMIN, .start = acl_deluser_start },
 	{ .name = "acl|dryrun", .arity = -4, .flags = ADMIN, .run = dryrun_run },
 	{ .name = "acl|genpass", .arity = -2, .flags = PLAIN, .run = genpass_run },
 	{ .name = "acl|getuser", .arity = 3, .flags = ADMIN, .run = getuser_run },
 	{ .name = "acl|help", .arity = 2, .flags = RESP_LOADING | RESP_STALE, .run = help_run },
 	{ .name = "acl|list", .arity = 2, .flags = ADMIN, .run = list_run },
-	{ .name = "acl|load", .arity = 2, .flags = ADMIN, .run = file_run },
+	{ .name = "acl|load", .arity = 2, .flags = ADMIN, .start = acl_load_start },
 	{ .name = "acl|log", .arity = -2, .flags = ADMIN, .start = log_start },
-	{ .name = "acl|save", .arity = 2, .flags = ADMIN, .run = file_run },
+	{ .name = "acl|save", .arity = 2, .flags = ADMIN, .start = acl_save_start },
 	{ .name = "acl|setuser", .arity = -3, .flags = ADMIN,
-	  .start = setuser_start },
+	  .start = acl_setuser_start },
 	{ .name = "acl|users", .arity = 2, .flags = ADMIN, .run = users_run },
 	{ .name = "acl|whoami", .arity = 2, .flags = PLAIN, .run = whoami_run },
 };

@@ -9,9 +9,9 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/number.h"
-#include "server/resp_admin_internal.h"
+#include "server/resp_acl_internal.h"
 
-enum { USERS_MAX_DEFAULT = 64, USER_WORDS_MAX = 256, PAGE_SIZE = 64 << 10 };
+enum { USERS_MAX_DEFAULT = 64, PAGE_SIZE = 64 << 10 };
 
 struct resp_admin *admin_of(const struct resp_call *call)
 {
@@ -199,7 +199,7 @@ static bool admin_authorize(struct resp_call *call)
 		resp_reply_error(call, "NOAUTH Authentication required.");
 		return false;
 	}
-	if (user->all_commands && user->all_keys && user->all_channels)
+	if (acl_may_all(user))
 		return true;
 	id = acl_command_id(&admin->acl, call->command_index, call->command);
 	reason = acl_check(&admin->acl, user, id, words, &word);
@@ -360,52 +360,6 @@ void admin_tour_reply_text(struct resp_call *call)
 
 /* Opening. */
 
-/* One line "user NAME RULES"; false: *error tells. */
-static bool add_user(struct resp_admin *admin, struct bytes line, unsigned number, char *error)
-{
-	struct bytes words[USER_WORDS_MAX];
-	uint32_t count = 0, bad;
-	const char *why;
-
-	while (line.size > 0) {
-		const uint8_t *end = memchr(line.data, ' ', line.size);
-		size_t size = end ? (size_t)(end - line.data) : line.size,
-		       used = size + (end != NULL);
-
-		if (size > 0 && count == USER_WORDS_MAX) {
-			snprintf(error, 256, "users, line %u: too many words", number);
-			return false;
-		}
-		if (size > 0)
-			words[count++] = bytes_of(line.data, size);
-		line = bytes_of(line.data + used, line.size - used);
-	}
-	if (count == 0 || words[0].data[0] == '#')
-		return true;
-	if (count < 2 || !resp_word_is(words[0], "user")) {
-		snprintf(error, 256, "users, line %u: must start with user NAME", number);
-		return false;
-	}
-	why = acl_user_set(&admin->acl, words[1], words + 2, count - 2, &bad);
-	if (why != NULL)
-		snprintf(error, 256, "users, line %u, word %u: %s", number, bad + 3, why);
-	return why == NULL;
-}
-
-static bool add_users(struct resp_admin *admin, struct bytes text, char *error)
-{
-	for (unsigned number = 1; text.size > 0; number++) {
-		const uint8_t *end = memchr(text.data, '\n', text.size);
-		size_t size = end ? (size_t)(end - text.data) : text.size,
-		       used = size + (end != NULL);
-
-		if (!add_user(admin, bytes_of(text.data, size), number, error))
-			return false;
-		text = bytes_of(text.data + used, text.size - used);
-	}
-	return true;
-}
-
 static void admin_sample(struct timer *timer)
 {
 	struct resp_admin *admin = container_of(timer, struct resp_admin, sampler);
@@ -462,6 +416,7 @@ enum status resp_admin_open(struct resp_server *server, const struct resp_admin_
 	admin->server = server;
 	admin->servers[0] = server;
 	admin->server_count = 1;
+	STAILQ_INIT(&admin->changes);
 	admin->slow = calloc(ADMIN_SLOW_MAX, sizeof(*admin->slow));
 	admin->commands = calloc(ACL_COMMANDS_MAX, sizeof(*admin->commands));
 	if (admin->slow == NULL || admin->commands == NULL ||
@@ -475,12 +430,14 @@ enum status resp_admin_open(struct resp_server *server, const struct resp_admin_
 		return STATUS_NO_SPACE;
 	}
 	copy_options(admin, options);
-	if (options->password.size > 0)
-		acl_set_default_password(&admin->acl, options->password);
-	if (!add_users(admin, options->users, error)) {
+	if (!acl_file_add(&admin->acl, options->users, error)) {
 		admin_free(admin);
 		return STATUS_INVALID;
 	}
+	if (options->password.size > 0)
+		acl_set_default_password(&admin->acl, options->password);
+	if (options->users_path != NULL)
+		admin_tell_setting(admin, "aclfile", options->users_path);
 	server->admin = admin;
 	server->authorize = admin_authorize;
 	server->observe = admin_observe;
@@ -517,4 +474,22 @@ void resp_admin_join(struct resp_server *const *servers, uint32_t count)
 		/* So that CLIENT ID is one of a kind. */
 		servers[i]->connection_id_next = ((uint64_t)i << 40) + 1;
 	}
+}
+
+void resp_admin_set_password(struct resp_server *server, struct bytes password)
+{
+	const struct resp_admin *admin = server->admin;
+
+	for (uint32_t i = 0; i < admin->server_count; i++) {
+		struct resp_admin *other = admin->servers[i]->admin;
+
+		acl_set_default_password(&other->acl, password);
+		other->acl.default_user->enabled = true;
+		admin_acl_changed(other);
+	}
+}
+
+bool resp_admin_is_open(const struct resp_server *server)
+{
+	return !server->settings.authentication_required;
 }

@@ -22,20 +22,36 @@ struct resp_facts {
 	bool read_only; /* a device failed */
 };
 
+/* The file of users, to be read or written whole. */
+enum { RESP_FILE_ERROR = 256 };
+struct resp_file {
+	char *data;
+	size_t size, size_max; /* read: result, and room; write: what there is */
+	bool writes;
+	char error[RESP_FILE_ERROR]; /* result: "": it went well; else why not, for people */
+};
+
 /* All may be NULL. */
 struct resp_admin_hooks {
 	/* On each worker, in its turn, with the owner that its own admin was opened with. */
 	void (*facts)(void *owner, struct resp_facts *facts);
 	/* SHUTDOWN: ends the process soon. All servers drain; runs on the worker of the call. */
 	void (*shutdown)(void *owner);
+	/*
+	 * ACL LOAD and SAVE, one at a time: completes the request, with OK, on its worker when the
+	 * file was read or written, or file->error says why it was not. Needed with
+	 * options->users_path.
+	 */
+	void (*file)(void *owner, struct req *req, struct resp_file *file);
 };
 
 enum { RESP_SECRET_SIZE = 32, RESP_RUN_ID_SIZE = 40 };
 
 struct resp_admin_options {
-	struct bytes password; /* requirepass; empty: none is needed */
-	struct bytes users;    /* lines "user NAME RULES", as ACL LIST shows them; may be empty */
-	const uint8_t *secret; /* RESP_SECRET_SIZE random bytes: run id and ACL GENPASS */
+	struct bytes password;  /* requirepass; empty: none is needed */
+	struct bytes users;     /* lines "user NAME RULES", as ACL LIST shows them; may be empty */
+	const char *users_path; /* of the file that they are from; NULL: they are in no file */
+	const uint8_t *secret;  /* RESP_SECRET_SIZE random bytes: run id and ACL GENPASS */
 	const char *executable, *version; /* for INFO */
 	uint32_t process_id;
 	uint16_t port;
@@ -60,5 +76,19 @@ void resp_admin_close(struct resp_server *server); /* before the server is close
  */
 enum { RESP_SERVERS_MAX = 64 };
 void resp_admin_join(struct resp_server *const *servers, uint32_t count);
+
+/*
+ * From then on users are kept in the store, space KV_SPACE_SERVER: loads those that are there into
+ * all joined servers, of which this is the first, none of them in use yet. Completes `req`, which
+ * carries a frame of the caller's, on its worker. INVALID: `error`, of RESP_FILE_ERROR bytes, says
+ * which record is not understood; others: the store's.
+ */
+void resp_users_load_open(struct resp_server *server, struct req *req, char *error);
+
+/* The password of `default`, which is on with it, whatever was loaded: for all joined servers. */
+void resp_admin_set_password(struct resp_server *server, struct bytes password);
+
+/* Whether somebody who says no password may do anything. */
+bool resp_admin_is_open(const struct resp_server *server);
 
 #endif

@@ -87,6 +87,9 @@ struct resp_admin {
 	struct timer sampler, pause_timer;
 	struct resp_stats stats_before; /* at CONFIG RESETSTAT */
 	uint64_t pause_end_ns;          /* 0: no pause */
+	bool keeps_users;               /* in the store: resp_acl_store.c */
+	bool changing;                  /* the first server: a change of users is under way */
+	struct resp_call_list changes;  /* and these wait, by wait_link */
 };
 
 /*
@@ -161,6 +164,7 @@ bool admin_set_name(struct resp_call *call, struct bytes name); /* false: replie
 /* resp_admin_settings.c: by name; -1: none. */
 bool admin_settings_open(struct resp_admin *admin);
 int64_t admin_number(const struct resp_admin *admin, const char *name);
+void admin_tell_setting(struct resp_admin *admin, const char *name, const char *text);
 const char *admin_text_setting(const struct resp_admin *admin, const char *name);
 
 /*

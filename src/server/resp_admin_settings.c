@@ -238,6 +238,14 @@ int64_t admin_number(const struct resp_admin *admin, const char *name)
 	return admin->numbers[row];
 }
 
+void admin_tell_setting(struct resp_admin *admin, const char *name, const char *text)
+{
+	int row = find_exact(name);
+
+	assert(row >= 0 && is_text(&settings[row]));
+	snprintf(admin->texts[row], ADMIN_VALUE_MAX, "%s", text);
+}
+
 const char *admin_text_setting(const struct resp_admin *admin, const char *name)
 {
 	int row = find_exact(name);
