@@ -12,6 +12,7 @@ enum {
 	KV_KEY_MAX = 1024,        /* bytes, the space byte included */
 	KV_INLINE_MAX = 32 << 10, /* bytes of a value that a command may carry; larger: a blob */
 	KV_COMMIT_WRITES_MAX = 65536,
+	KV_COMMIT_SIZE_MAX = 256 << 20, /* bytes of keys and inline values, of one engine */
 	KV_SPACES = 256,
 	KV_SCAN_MOMENT = 256, /* entries; fewer if their keys have more than 96 KiB */
 };
@@ -34,7 +35,7 @@ enum kv_space {
  * PUT         key, value (1)             new version                 NO_SPACE, CONFLICT (2)
  * DELETE      key                        1: was there, 0: was not    CONFLICT (2)
  * UPDATE      key, visit                 new version; 0: absent now  what visit set, NO_SPACE
- * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE
+ * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE, (8)
  * SCAN        key, end, limit, visit     entries visited (3)
  * CLEAR       key: a prefix              entries removed
  * COUNT       key: the space byte        live keys of that space
@@ -65,6 +66,9 @@ enum kv_space {
  *     version: the transaction, 0: give it an id. It completes before it is durable. Engines are
  *     asked in ascending order: it waits for keys that others have locked.
  * (7) version: the transaction; limit: enum kv_resolve. Not known: nothing is done.
+ * (8) TOO_LARGE: more than KV_COMMIT_SIZE_MAX; of an engine itself, which layer/kv_shard.c then
+ * asks to PREPARE and RESOLVE: more than traits.commit_size or commit_writes. BUSY: no memory for
+ * it now.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */
@@ -185,6 +189,7 @@ enum kv_durability {
 
 struct kv_traits {
 	unsigned partitions;
+	uint32_t commit_size, commit_writes; /* of a COMMIT that is done at once; 0: any */
 	bool sorted, durable, transactional;
 };
 
