@@ -99,6 +99,7 @@ static void test_blobs(void **state)
 	(void)state;
 	options.value_max = 40000;
 	options.keys = 200;
+	options.touch = 1;
 	run_seeds(&options, 8);
 	options.workers = 3;
 	run_seeds(&options, 8);

@@ -11,6 +11,7 @@ enum {
 	COMMIT_BLOBS_MAX = 2,
 	PIECE_SIZE = 16 << 10, /* of a blob */
 	EXPIRY_MAX_MS = 40,
+	TOUCH_MS = 1000000,     /* later than the end of any run */
 	SMALL_VALUE_MAX = 4000, /* of the writes of a commit */
 };
 
@@ -225,7 +226,8 @@ static void seen(struct client *client, unsigned key, uint64_t number, uint64_t 
 	kv_model_seen(client->all->model,
 	              &(struct kv_model_seen){ .key = key,
 	                                       .number = number,
-	                                       .version = version,
+	                                       /* A touch has changed it. */
+	                                       .version = client->all->options.touch ? 0 : version,
 	                                       .since = client->since,
 	                                       .wall_ms_first = client->wall_ms_first,
 	                                       .wall_ms_last = client->worker->wall_ms });
@@ -265,6 +267,11 @@ static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *
 	client->seen_version = entry->version;
 	decision.keeps = client->draw == 0;
 	decision.deletes = client->draw == 1;
+	if (client->draw == 2 && client->all->options.touch && entry->version != 0) {
+		decision.keeps = true;
+		edit->action = KV_TOUCH;
+		edit->expires_ms = client->worker->wall_ms + TOUCH_MS;
+	}
 	if (before == (uint64_t)STORE_NUMBER_UNKNOWN)
 		decision.before = 0;
 	kv_model_decide(client->all->model, &decision);

@@ -692,7 +692,7 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 	       take_u32(argument, "lives", &o->lives) || take_u32(argument, "steps", &o->steps) ||
 	       take_u32(argument, "trials", &o->trials) ||
 	       take_u32(argument, "value_max", &o->value_max) ||
-	       take_u32(argument, "expiry", &o->expiry) ||
+	       take_u32(argument, "expiry", &o->expiry) || take_u32(argument, "touch", &o->touch) ||
 	       take_u32(argument, "commit_max", &o->commit_max) ||
 	       take_size(argument, &o->disk_size) ||
 	       take_u32(argument, "torn", &o->disk.faults.cut_torn) ||

@@ -54,6 +54,7 @@ struct store_harness_options {
 	uint64_t disk_size;  /* 0: 16 MiB */
 	uint32_t value_max;  /* bytes; over KV_INLINE_MAX: blobs are written; 0: 3000 */
 	uint32_t expiry;     /* per million writes that expire */
+	uint32_t touch;      /* not 0: some updates change the expiry alone; not with `expiry` */
 	uint32_t commit_max; /* writes of a commit, up to 64; 0: 6 */
 	/* Per million moments at which the power is cut on a copy of the disk, to be opened too. */
 	uint32_t trials;

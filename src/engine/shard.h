@@ -110,8 +110,9 @@ struct shard_stats {
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
-	uint64_t acknowledged; /* writes whose request completed with OK */
-	uint64_t corrupt;      /* blocks that were not what they should be */
+	uint64_t acknowledged;  /* writes whose request completed with OK */
+	uint64_t corrupt;       /* blocks that were not what they should be */
+	uint64_t blobs_dropped; /* handles that their owners forgot */
 };
 
 enum txn_state {
@@ -302,7 +303,7 @@ void txns_cut(struct shard *shard);
  * it yet, ask again. *lsn is raised to the frame that must be durable.
  */
 enum status txns_carry_over(struct shard *shard, uint64_t *lsn) __attribute__((warn_unused_result));
-bool txns_are_prepared(const struct shard *shard);
+bool txns_are_prepared(const struct shard *shard); /* or being so */
 /* A RESOLVE has failed to apply a transaction. */
 void txn_break(struct shard *shard, uint64_t id);
 
@@ -344,6 +345,7 @@ void blob_forget_frees(struct shard *shard);
 enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit);
 void blob_unload(struct req *req);
 void blob_turn(struct shard *shard); /* at the end of every turn */
+void blob_tick(struct shard *shard); /* drops handles that nobody uses; tries again what waits */
 /* Extents wait to be freed. */
 bool blob_is_freeing(const struct shard *shard);
 /* A read or a write of an extent, or of a record that names some, is under way. */

@@ -13,6 +13,9 @@ static void shard_tick(struct timer *timer)
 	struct shard *shard = container_of(timer, struct shard, tick);
 
 	supply_tick(shard);
+	blob_tick(shard);
+	/* A load waits for memory that others give back. */
+	STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
 	cleaner_tick(shard);
 	if (shard->open && !shard->closing)
 		expiry_tick(shard);

@@ -37,7 +37,7 @@ static struct txn *txn_free(struct shard *shard)
 bool txns_are_prepared(const struct shard *shard)
 {
 	for (unsigned i = 0; i < SHARD_TXNS_MAX; i++) {
-		if (shard->txns[i].phase == TXN_PREPARED)
+		if (shard->txns[i].phase == TXN_PREPARED || shard->txns[i].phase == TXN_PREPARING)
 			return true;
 	}
 	return false;

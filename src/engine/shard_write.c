@@ -169,7 +169,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 	result = apply_put(shard, op->lock.hash, record, location, &miss);
 	if (result != BTREE_OK)
 		return op_btree_wait(req, record->key, op->lock.hash, result, &miss);
-	if (record->flags & RECORD_BLOB)
+	if ((record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
@@ -302,6 +302,23 @@ static enum op_result update_ready(struct req *req)
 	return OP_DONE;
 }
 
+/* The extents of a blob are the new record's, as when the cleaner has moved it. */
+static enum op_result op_touch(struct req *req, const struct found *found, struct bytes value,
+                               uint64_t expires_ms)
+{
+	struct op *op = op_of(req);
+	struct record record = {
+		.type = found->entry.blob ? RECORD_MOVED : RECORD_PUT,
+		.flags = found->entry.kind | (found->entry.blob ? RECORD_BLOB : 0),
+		.key = op->cmd.key,
+		.value = value,
+		.expires_ms = expires_ms,
+	};
+
+	assert(found->entry.version != 0); /* else: touched, and not there */
+	return op_store(req, &record);
+}
+
 enum op_result op_update(struct req *req)
 {
 	struct op *op = op_of(req);
@@ -310,7 +327,9 @@ enum op_result op_update(struct req *req)
 	struct kv_edit edit = { .scratch = shard->scratch, .scratch_max = shard->scratch_size };
 	struct record record = { .type = RECORD_PUT, .key = cmd->key };
 	struct found found;
+	struct bytes stored; /* of the record: of a blob, the list of its extents */
 	enum op_result result;
+	bool blob;
 
 	if (op->step == STEP_EXPIRY) {
 		result = expiry_step(req, cmd->key, op->lock.hash, cmd->expires_ms);
@@ -324,6 +343,8 @@ enum op_result op_update(struct req *req)
 	result = op_find(req, cmd->key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
+	stored = found.entry.value;
+	blob = found.entry.blob;
 	if (cmd->flags & KV_LOAD)
 		result = blob_load(req, &found, &edit);
 	else if (found.entry.blob)
@@ -345,6 +366,10 @@ enum op_result op_update(struct req *req)
 		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
 	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
+	if (edit.action == KV_TOUCH) {
+		found.entry.blob = blob;
+		return op_touch(req, &found, stored, edit.expires_ms);
+	}
 	if (edit.value.size > KV_INLINE_MAX) {
 		op->step = STEP_LARGE;
 		op_lock(op); /* the visit has decided on what is there now */
