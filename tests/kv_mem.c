@@ -203,7 +203,13 @@ static enum status do_update(struct kv_mem *mem, const struct kv_cmd *cmd, uint6
 		*result = 0;
 		return STATUS_OK;
 	}
-	assert(edit.action == KV_STORE);
+	if (edit.action == KV_TOUCH) {
+		assert(old != NULL);
+		entry = record_entry(old, cmd->key, true);
+		edit.value = entry.value;
+		edit.kind = entry.kind;
+	}
+	edit.scratch_max = edit.action == KV_TOUCH ? edit.value.size : edit.scratch_max;
 	assert(edit.value.size <= edit.scratch_max);
 	*result = record_store(&mem->table, cmd->key,
 	                       value_take(edit.value, edit.value.size > KV_INLINE_MAX),

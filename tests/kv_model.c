@@ -301,6 +301,8 @@ static int shows(const struct write *write, const struct kv_model_seen *seen)
 {
 	if (write->what.deletes)
 		return -1;
+	if (write->what.expires_ms == KV_MODEL_EXPIRY_KEPT)
+		return 0;
 	if (write->what.expires_ms == 0 || write->what.expires_ms > seen->wall_ms_last)
 		return 1;
 	return write->what.expires_ms <= seen->wall_ms_first ? -1 : 0;

@@ -21,6 +21,8 @@
  */
 struct kv_model;
 
+#define KV_MODEL_EXPIRY_KEPT UINT64_MAX
+
 enum {
 	KV_MODEL_VALUE_MIN = 24, /* bytes: number, number before, size */
 	KV_MODEL_KEYS_MAX = 4096,
@@ -33,7 +35,7 @@ void kv_model_close(struct kv_model *model);
 struct kv_model_write {
 	unsigned key;
 	uint32_t size;       /* of the value, at least KV_MODEL_VALUE_MIN */
-	uint64_t expires_ms; /* 0: never */
+	uint64_t expires_ms; /* 0: never; KV_MODEL_EXPIRY_KEPT: that of what it replaces, if any */
 	uint64_t group;      /* of one commit: the number of its first write; 0: alone */
 	bool deletes;
 	bool undecided; /* an update whose visit has not run */

@@ -99,9 +99,32 @@ static void test_blobs(void **state)
 	(void)state;
 	options.value_max = 40000;
 	options.keys = 200;
+	options.touch = 1;
 	run_seeds(&options, 8);
 	options.workers = 3;
 	run_seeds(&options, 8);
+}
+
+/* Commits of more than a frame, with blobs and expiries among their writes. */
+static void test_large_commits(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.commit_max = 64;
+	options.keys = 200;
+	options.disk_size = 48 << 20;
+	run_seeds(&options, 8);
+	options.value_max = 60000;
+	options.expiry = 200000;
+	run_seeds(&options, 8);
+	options.workers = 3;
+	options.clients = 12;
+	options.disk_size = 96 << 20;
+	run_seeds(&options, 8);
+	options.vary = 1;
+	options.expiry = 0;
+	run_seeds(&options, 4);
 }
 
 /* Writes are refused most of the time, and the power is cut all the same. */
@@ -145,10 +168,11 @@ static void test_faults(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_worker), cmocka_unit_test(test_three_workers),
-		cmocka_unit_test(test_many_keys),  cmocka_unit_test(test_expiry),
-		cmocka_unit_test(test_blobs),      cmocka_unit_test(test_full),
-		cmocka_unit_test(test_faults),     cmocka_unit_test(test_another_number),
+		cmocka_unit_test(test_one_worker),     cmocka_unit_test(test_three_workers),
+		cmocka_unit_test(test_many_keys),      cmocka_unit_test(test_expiry),
+		cmocka_unit_test(test_blobs),          cmocka_unit_test(test_large_commits),
+		cmocka_unit_test(test_full),           cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_another_number),
 	};
 
 	const char *seed = getenv("SIM_SEED");

@@ -20,7 +20,8 @@ static unsigned seeds_until_found(uint32_t bugs, unsigned seeds, char *first, si
 	struct store_harness_options options = {
 		.trials = 100000,
 		.keys = 64,
-		.disk_size = 8 << 20,
+		.commit_max = bugs == BUG_FIRST_PART ? 64 : 0,
+		.disk_size = bugs == BUG_FIRST_PART ? 32 << 20 : 8 << 20,
 		.disk.faults = { .cut_torn = 200000, .cut_garbage = 100000, .stall = 1000 },
 	};
 	struct store_harness_result r = { 0 };
@@ -53,6 +54,7 @@ static void test_planted(void **state)
 		{ BUG_EARLY_ROOT, "root before its pages" },
 		{ BUG_FORGOTTEN_DELETE, "replay forgets deletes" },
 		{ BUG_EARLY_RELEASE, "segment given back before the checkpoint" },
+		{ BUG_FIRST_PART, "a commit counts when its first frame is there" },
 	};
 
 	(void)state;

@@ -7,9 +7,11 @@
 #include "base/assert.h"
 
 enum {
-	COMMIT_MAX = 6,
+	COMMIT_MAX = 64,
+	COMMIT_BLOBS_MAX = 2,
 	PIECE_SIZE = 16 << 10, /* of a blob */
 	EXPIRY_MAX_MS = 40,
+	TOUCH_MS = 1000000,     /* later than the end of any run */
 	SMALL_VALUE_MAX = 4000, /* of the writes of a commit */
 };
 
@@ -60,11 +62,14 @@ struct client {
 	uint64_t expires_ms;
 	unsigned draw; /* what the visit of an update does */
 	unsigned scan_first, scan_last;
+	unsigned blob_count, blobs_written;    /* the first writes of a commit are blobs */
+	uint32_t blob_sizes[COMMIT_BLOBS_MAX]; /* of their values */
+	uint64_t handles[COMMIT_BLOBS_MAX];
 	uint64_t *scanned; /* by key */
 	struct kv_write writes[COMMIT_MAX];
 	struct kv_commit commit;
 	uint8_t key_room[COMMIT_MAX][STORE_KEY_MAX];
-	uint8_t *value; /* value_max, at least COMMIT_MAX small ones */
+	uint8_t *value; /* the small ones of a commit, then some of value_max */
 };
 
 struct store_clients {
@@ -134,9 +139,7 @@ struct store_clients *store_clients_open(const struct store_harness_options *opt
                                          struct kv_model *model,
                                          struct store_harness_result *result)
 {
-	size_t room = options->value_max > COMMIT_MAX * SMALL_VALUE_MAX
-	                      ? options->value_max
-	                      : COMMIT_MAX * SMALL_VALUE_MAX;
+	size_t room = COMMIT_MAX * SMALL_VALUE_MAX + COMMIT_BLOBS_MAX * (size_t)options->value_max;
 	struct store_clients *all;
 
 	all = calloc(1, sizeof(*all) + options->clients * sizeof(all->clients[0]));
@@ -223,7 +226,8 @@ static void seen(struct client *client, unsigned key, uint64_t number, uint64_t 
 	kv_model_seen(client->all->model,
 	              &(struct kv_model_seen){ .key = key,
 	                                       .number = number,
-	                                       .version = version,
+	                                       /* A touch has changed it. */
+	                                       .version = client->all->options.touch ? 0 : version,
 	                                       .since = client->since,
 	                                       .wall_ms_first = client->wall_ms_first,
 	                                       .wall_ms_last = client->worker->wall_ms });
@@ -263,6 +267,11 @@ static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *
 	client->seen_version = entry->version;
 	decision.keeps = client->draw == 0;
 	decision.deletes = client->draw == 1;
+	if (client->draw == 2 && client->all->options.touch && entry->version != 0) {
+		decision.keeps = true;
+		edit->action = KV_TOUCH;
+		edit->expires_ms = client->worker->wall_ms + TOUCH_MS;
+	}
 	if (before == (uint64_t)STORE_NUMBER_UNKNOWN)
 		decision.before = 0;
 	kv_model_decide(client->all->model, &decision);
@@ -399,6 +408,93 @@ static void blob_read(struct client *client, enum status status, uint64_t result
 	                                             : (uint32_t)(client->size - client->done) });
 }
 
+/* The blobs of a commit are written one after the other; then the commit takes them all. */
+
+static uint8_t *commit_blob(struct client *client, unsigned slot)
+{
+	return client->value + (size_t)COMMIT_MAX * SMALL_VALUE_MAX +
+	       (size_t)slot * client->all->options.value_max;
+}
+
+static void commit_write_piece(struct client *client)
+{
+	unsigned slot = client->blobs_written;
+	uint64_t left = client->blob_sizes[slot] - client->done;
+	uint64_t piece = left < PIECE_SIZE ? left : PIECE_SIZE;
+
+	submit(client,
+	       &(struct kv_cmd){
+	               .op = KV_BLOB_WRITE,
+	               .partition = (uint16_t)kv_partition(key_of(client, slot),
+	                                                   client->kv->traits.partitions),
+	               .handle = client->handles[slot],
+	               .value = bytes_of(commit_blob(client, slot) + client->done, piece) });
+	client->done += piece;
+}
+
+/* Gives back the handles that no commit took. */
+static void commit_close_next(struct client *client)
+{
+	client->closing = true;
+	while (client->blob_count > 0) {
+		uint64_t handle = client->handles[--client->blob_count];
+
+		if (handle == 0)
+			continue;
+		submit(client, &(struct kv_cmd){ .op = KV_BLOB_CLOSE, .handle = handle });
+		return;
+	}
+	client->busy = false;
+}
+
+static void commit_went_on(struct client *client, enum status status, uint64_t result)
+{
+	bool writing = client->blobs_written < client->blob_count;
+
+	if (client->closing) {
+		commit_close_next(client);
+		return;
+	}
+	if (writing && status == STATUS_OK) {
+		unsigned slot = client->blobs_written;
+
+		client->handles[slot] = result;
+		client->writes[slot].version = result;
+		if (client->done == client->blob_sizes[slot]) {
+			client->blobs_written++;
+			client->done = 0;
+		}
+		if (client->blobs_written < client->blob_count)
+			commit_write_piece(client);
+		else
+			submit(client,
+			       &(struct kv_cmd){ .op = KV_COMMIT, .commit = &client->commit });
+		return;
+	}
+	/* What failed before the commit was asked for is not there: any status will do. */
+	finish_writes(client, writing ? STATUS_BUSY : status, 0);
+	if (status == STATUS_OK || client->blob_count == 0)
+		return;
+	client->busy = true;
+	commit_close_next(client);
+}
+
+static void draw_commit_blobs(struct client *client, struct prng *prng)
+{
+	uint32_t most = client->all->options.value_max;
+
+	client->blob_count = client->blobs_written = 0;
+	if (most <= KV_INLINE_MAX || prng_below(prng, 3) != 0)
+		return;
+	client->blob_count = 1 + (unsigned)prng_below(prng, COMMIT_BLOBS_MAX);
+	if (client->blob_count > client->key_count)
+		client->blob_count = client->key_count;
+	for (unsigned i = 0; i < client->blob_count; i++) {
+		client->handles[i] = 0;
+		client->blob_sizes[i] = (uint32_t)prng_range(prng, KV_MODEL_VALUE_MIN, most);
+	}
+}
+
 static void client_done(struct req *req)
 {
 	struct client *client = req_pop(req, struct client_frame)->client;
@@ -417,8 +513,10 @@ static void client_done(struct req *req)
 		finish_writes(client, status, status == STATUS_OK ? result : 0);
 		break;
 	case DO_DELETE:
-	case DO_COMMIT:
 		finish_writes(client, status, 0);
+		break;
+	case DO_COMMIT:
+		commit_went_on(client, status, result);
 		break;
 	case DO_UPDATE:
 		finish_update(client, status, result);
@@ -458,22 +556,33 @@ static uint64_t draw_expiry(struct client *client, struct prng *prng)
 	return client->worker->wall_ms + 1 + prng_below(prng, EXPIRY_MAX_MS);
 }
 
+/* In a run without expiry nothing is there to be kept. */
+static uint64_t draw_commit_expiry(struct client *client, struct prng *prng)
+{
+	if (client->all->options.expiry > 0 && prng_below(prng, 6) == 0)
+		return KV_MODEL_EXPIRY_KEPT;
+	return draw_expiry(client, prng);
+}
+
 static void start_put(struct client *client, struct prng *prng)
 {
 	uint32_t max = client->all->options.value_max;
 	struct kv_cmd cmd = { .op = KV_PUT, .key = key_of(client, 0) };
 
 	client->size = draw_size(prng, max < KV_INLINE_MAX ? max : KV_INLINE_MAX);
-	client->expires_ms = draw_expiry(client, prng);
+	client->expires_ms = draw_commit_expiry(client, prng);
 	client->numbers[0] = kv_model_begin(
 	        client->all->model, &(struct kv_model_write){ .key = client->keys[0],
 	                                                      .size = client->size,
 	                                                      .expires_ms = client->expires_ms });
 	kv_model_fill(client->numbers[0], 0, client->value, client->size);
 	cmd.value = bytes_of(client->value, client->size);
-	cmd.expires_ms = client->expires_ms;
+	if (client->expires_ms == KV_MODEL_EXPIRY_KEPT)
+		cmd.flags |= KV_KEEP_EXPIRY;
+	else
+		cmd.expires_ms = client->expires_ms;
 	if (client->kind == DO_SWAP) {
-		cmd.flags = KV_IF_VERSION;
+		cmd.flags |= KV_IF_VERSION;
 		cmd.version = client->all->versions[client->keys[0]];
 	}
 	submit(client, &cmd);
@@ -504,7 +613,8 @@ static void start_update(struct client *client, struct prng *prng)
 
 static void draw_commit_keys(struct client *client, struct prng *prng)
 {
-	unsigned wanted = 2 + (unsigned)prng_below(prng, COMMIT_MAX - 1);
+	unsigned most = client->all->options.commit_max;
+	unsigned wanted = 2 + (unsigned)prng_below(prng, most - 1);
 
 	client->key_count = 0;
 	for (unsigned i = 0; i < wanted; i++) {
@@ -520,15 +630,23 @@ static void draw_commit_keys(struct client *client, struct prng *prng)
 static void start_commit(struct client *client, struct prng *prng)
 {
 	uint64_t group = UINT64_MAX;
+	bool large = prng_below(prng, 2) == 0; /* of more than a frame, if it has many keys */
 
 	draw_commit_keys(client, prng);
+	draw_commit_blobs(client, prng);
 	for (unsigned i = 0; i < client->key_count; i++) {
 		struct kv_write *write = &client->writes[i];
 		uint8_t *value = client->value + (size_t)i * SMALL_VALUE_MAX;
 		struct kv_model_write what = { .key = client->keys[i], .group = group };
 
-		what.deletes = prng_below(prng, 5) == 0;
-		what.size = draw_size(prng, SMALL_VALUE_MAX);
+		what.deletes = i >= client->blob_count && prng_below(prng, 5) == 0;
+		what.size = large ? (uint32_t)prng_range(prng, SMALL_VALUE_MAX / 2, SMALL_VALUE_MAX)
+		                  : draw_size(prng, SMALL_VALUE_MAX);
+		if (i < client->blob_count) {
+			what.size = client->blob_sizes[i];
+			value = commit_blob(client, i);
+		}
+		what.expires_ms = what.deletes ? 0 : draw_commit_expiry(client, prng);
 		client->numbers[i] = kv_model_begin(client->all->model, &what);
 		if (i == 0)
 			group = client->numbers[0];
@@ -537,10 +655,20 @@ static void start_commit(struct client *client, struct prng *prng)
 		if (what.deletes)
 			continue;
 		kv_model_fill(client->numbers[i], 0, value, what.size);
-		write->value = bytes_of(value, what.size);
+		if (what.expires_ms == KV_MODEL_EXPIRY_KEPT)
+			write->flags |= KV_KEEP_EXPIRY;
+		else
+			write->expires_ms = what.expires_ms;
+		if (i < client->blob_count)
+			write->flags |= KV_FROM_BLOB;
+		else
+			write->value = bytes_of(value, what.size);
 	}
 	client->commit = (struct kv_commit){ client->writes, client->key_count };
-	submit(client, &(struct kv_cmd){ .op = KV_COMMIT, .commit = &client->commit });
+	if (client->blob_count > 0)
+		commit_write_piece(client);
+	else
+		submit(client, &(struct kv_cmd){ .op = KV_COMMIT, .commit = &client->commit });
 }
 
 static void start_scan(struct client *client, struct prng *prng)

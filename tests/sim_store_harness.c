@@ -465,6 +465,7 @@ static void set_defaults(struct store_harness_options *o)
 	o->steps = o->steps == 0 ? 400 : o->steps;
 	o->disk_size = o->disk_size == 0 ? 16 << 20 : o->disk_size;
 	o->value_max = o->value_max == 0 ? 3000 : o->value_max;
+	o->commit_max = o->commit_max == 0 ? 6 : o->commit_max;
 	assert(o->keys >= 8 && o->keys <= KV_MODEL_KEYS_MAX);
 	assert(o->workers <= SIM_WORKERS_MAX);
 }
@@ -691,7 +692,9 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 	       take_u32(argument, "lives", &o->lives) || take_u32(argument, "steps", &o->steps) ||
 	       take_u32(argument, "trials", &o->trials) ||
 	       take_u32(argument, "value_max", &o->value_max) ||
-	       take_u32(argument, "expiry", &o->expiry) || take_size(argument, &o->disk_size) ||
+	       take_u32(argument, "expiry", &o->expiry) || take_u32(argument, "touch", &o->touch) ||
+	       take_u32(argument, "commit_max", &o->commit_max) ||
+	       take_size(argument, &o->disk_size) ||
 	       take_u32(argument, "torn", &o->disk.faults.cut_torn) ||
 	       take_u32(argument, "garbage", &o->disk.faults.cut_garbage);
 }

@@ -45,15 +45,17 @@ struct store_binding {
 
 struct store_harness_options {
 	uint64_t seed;
-	unsigned workers;   /* 0: 1 */
-	uint32_t vary;      /* not 0: every open has 1..workers of them */
-	unsigned clients;   /* in all, each with one request at a time; 0: 8 */
-	unsigned keys;      /* 0: 48 */
-	unsigned lives;     /* from an open to a cut, a kill or a close; 0: 8 */
-	unsigned steps;     /* of a life, on average; 0: 400 */
-	uint64_t disk_size; /* 0: 16 MiB */
-	uint32_t value_max; /* bytes; over KV_INLINE_MAX: blobs are written; 0: 3000 */
-	uint32_t expiry;    /* per million writes that expire */
+	unsigned workers;    /* 0: 1 */
+	uint32_t vary;       /* not 0: every open has 1..workers of them */
+	unsigned clients;    /* in all, each with one request at a time; 0: 8 */
+	unsigned keys;       /* 0: 48 */
+	unsigned lives;      /* from an open to a cut, a kill or a close; 0: 8 */
+	unsigned steps;      /* of a life, on average; 0: 400 */
+	uint64_t disk_size;  /* 0: 16 MiB */
+	uint32_t value_max;  /* bytes; over KV_INLINE_MAX: blobs are written; 0: 3000 */
+	uint32_t expiry;     /* per million writes that expire */
+	uint32_t touch;      /* not 0: some updates change the expiry alone; not with `expiry` */
+	uint32_t commit_max; /* writes of a commit, up to 64; 0: 6 */
 	/* Per million moments at which the power is cut on a copy of the disk, to be opened too. */
 	uint32_t trials;
 	struct sim_disk_options disk; /* seed and size are set here */

@@ -23,7 +23,9 @@ struct blob_handle {
 	uint32_t running;    /* reads or writes */
 	enum status status;
 	struct req *waiter; /* the command that waits for them */
+	uint64_t used_ns;   /* when it was asked for last */
 	bool used, writing, inline_value, closed;
+	bool first; /* the write that made it has not ended */
 };
 
 struct blob_io {

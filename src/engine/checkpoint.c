@@ -312,7 +312,7 @@ static void begin(struct checkpoint *c)
 	c->root.lsn = log_cut(log);
 	c->root.clean = c->final && !txns_are_prepared(shard);
 	c->lsn = c->root.lsn;
-	shard->cut_lsn = c->root.lsn;
+	txns_cut(shard);
 	if (!body_allocate(c, body_blocks) || !trees_begin(c, roots)) {
 		body_release(c, &c->root);
 		c->root = c->previous;
@@ -573,7 +573,7 @@ static bool is_due(const struct shard *shard)
 	const struct store_options *options = &shard->store->options;
 	struct btree_pool_stats pages;
 
-	if (shard->log.stats.bytes - shard->log_bytes_checkpointed >= shard->checkpoint_log_max)
+	if (shard->log.stats.bytes >= shard->log_bytes_checkpointed + shard->checkpoint_log_max)
 		return true;
 	if (shard->log.stats.records - shard->records_checkpointed >= options->checkpoint_records)
 		return true;
@@ -602,7 +602,7 @@ void checkpoint_consider(struct shard *shard)
 	if (shard->exclusive != NULL && op_of(shard->exclusive)->cmd.op != KV_RESOLVE)
 		return; /* the index lacks records that are in the log */
 	if (blob_is_freeing(shard) && shard->exclusive == NULL && !shard->space_low &&
-	    shard->log.stats.bytes - shard->log_bytes_checkpointed < 2 * shard->checkpoint_log_max)
+	    shard->log.stats.bytes < shard->log_bytes_checkpointed + 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */
 	needed = dirty_pages(shard) + 4 * shard->partition_count +

@@ -465,7 +465,7 @@ void prepare_encode(const struct prepare *prepare, uint8_t out[PREPARE_SIZE])
 {
 	put64(out, prepare->participants);
 	put32(out + 8, prepare->size);
-	put32(out + 12, 0);
+	put32(out + 12, prepare->part | (prepare->more ? PREPARE_MORE : 0));
 }
 
 enum status prepare_decode(struct bytes value, struct prepare *prepare)
@@ -474,5 +474,7 @@ enum status prepare_decode(struct bytes value, struct prepare *prepare)
 		return STATUS_CORRUPT;
 	prepare->participants = get64(value.data);
 	prepare->size = get32(value.data + 8);
+	prepare->part = get32(value.data + 12) & ~PREPARE_MORE;
+	prepare->more = (get32(value.data + 12) & PREPARE_MORE) != 0;
 	return STATUS_OK;
 }

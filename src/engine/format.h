@@ -151,15 +151,20 @@ enum record_type {
 };
 
 /*
- * This stream's part of a transaction over several; `size` bytes of PREPARED records follow in the
- * same frame. A transaction without a RESOLVE is committed if every participant has prepared it, or
- * says that it is committed.
+ * What this stream has of a transaction; `size` bytes of PREPARED records follow in the same frame.
+ * What does not fit a frame is in several parts, numbered from 0 and each with a PREPARE: it is
+ * prepared when the one without `more` is there, and all before it. A part 0 begins anew. A
+ * transaction without a RESOLVE is committed if every participant has prepared it, or says that it
+ * is committed.
  */
 struct prepare {
 	uint64_t participants; /* bit by stream */
 	uint32_t size;
+	uint32_t part;
+	bool more; /* parts follow */
 };
 enum { PREPARE_SIZE = 16 };
+#define PREPARE_MORE 0x80000000u
 
 void prepare_encode(const struct prepare *prepare, uint8_t out[PREPARE_SIZE]);
 enum status prepare_decode(struct bytes value, struct prepare *prepare)

@@ -181,8 +181,12 @@ enum status log_reserve(struct log *log, size_t size)
 		return STATUS_READ_ONLY;
 	if (log->open != NULL && log->open->used + size <= log->open->size_max)
 		return STATUS_OK;
-	if (log->open != NULL) {
-		assert(log->open->record_count > 0); /* else: larger than a frame */
+	if (log->open != NULL && log->open->record_count == 0) {
+		/* Opened for less than this, at the end of a segment, and not used. */
+		log->open->state = FRAME_FREE;
+		log->open = NULL;
+		log->lsn_next--;
+	} else if (log->open != NULL) {
 		close_frame(log);
 		issue_closed(log);
 	}

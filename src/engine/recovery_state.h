@@ -57,13 +57,23 @@ struct recovery_segment {
 	bool live;                         /* something in it was, in that body */
 };
 
+/* The records behind one PREPARE. */
+struct recovery_part {
+	uint32_t segment, seed, offset; /* of data[0], in its segment */
+	uint32_t size;                  /* bytes of records */
+	uint8_t *data;
+};
+
 /* A transaction that one stream has prepared; nothing has said yet how it ended. */
 struct recovery_doubt {
 	uint64_t id, participants;
 	uint32_t stream;
-	uint32_t segment, seed, offset; /* of data[0], in its segment */
-	uint32_t size, next;            /* bytes of records; of them, applied */
-	uint8_t *data;                  /* NULL: ended */
+	uint32_t part_count, part_max;
+	uint32_t whole_count; /* parts that are there with all that belongs to them; 0: none */
+	uint32_t group_first; /* of what was begun last */
+	uint32_t part, next;  /* applied: parts, and bytes of the one after them */
+	bool used;
+	struct recovery_part *parts;
 };
 
 /* A transaction that one stream knows to be committed. */

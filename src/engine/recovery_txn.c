@@ -42,7 +42,7 @@ static struct recovery_doubt *doubt_find(const struct recovery *r, uint64_t id, 
 	for (uint32_t i = 0; i < r->doubt_count; i++) {
 		struct recovery_doubt *doubt = &r->doubts[i];
 
-		if (doubt->data != NULL && doubt->id == id && doubt->stream == stream)
+		if (doubt->used && doubt->id == id && doubt->stream == stream)
 			return doubt;
 	}
 	return NULL;
@@ -50,8 +50,10 @@ static struct recovery_doubt *doubt_find(const struct recovery *r, uint64_t id, 
 
 static void doubt_end(struct recovery_doubt *doubt)
 {
-	free(doubt->data);
-	doubt->data = NULL;
+	for (uint32_t i = 0; i < doubt->part_count; i++)
+		free(doubt->parts[i].data);
+	free(doubt->parts);
+	*doubt = (struct recovery_doubt){ .used = false };
 }
 
 /* A place for one more: that of one that has ended, if there is any. */
@@ -61,43 +63,84 @@ static struct recovery_doubt *doubt_get(struct recovery *r)
 	enum status status;
 
 	for (uint32_t i = 0; i < r->doubt_count; i++) {
-		if (r->doubts[i].data == NULL)
+		if (!r->doubts[i].used)
 			return &r->doubts[i];
 	}
 	status = grow(&array, &r->doubt_max, r->doubt_count, sizeof(*r->doubts));
 	r->doubts = array;
-	return status == STATUS_OK ? &r->doubts[r->doubt_count++] : NULL;
+	if (status != STATUS_OK)
+		return NULL;
+	r->doubts[r->doubt_count] = (struct recovery_doubt){ .used = false };
+	return &r->doubts[r->doubt_count++];
 }
 
+static enum status part_add(struct recovery *r, struct recovery_doubt *doubt,
+                            struct location location, struct bytes records)
+{
+	void *array = doubt->parts;
+	enum status status =
+	        grow(&array, &doubt->part_max, doubt->part_count, sizeof(*doubt->parts));
+	struct recovery_part part = {
+		.segment = location.segment,
+		.seed = record_seed(r->segments[location.segment].header.generation,
+		                    location.segment),
+		.offset = location.offset + location.size,
+		.size = (uint32_t)records.size,
+		.data = malloc(records.size + 1),
+	};
+
+	doubt->parts = array;
+	if (status != STATUS_OK || part.data == NULL) {
+		free(part.data);
+		return STATUS_NO_SPACE;
+	}
+	memcpy(part.data, records.data, records.size);
+	doubt->parts[doubt->part_count++] = part;
+	return STATUS_OK;
+}
+
+static void parts_cut(struct recovery_doubt *doubt, uint32_t count)
+{
+	while (doubt->part_count > count)
+		free(doubt->parts[--doubt->part_count].data);
+}
+
+/*
+ * It may be there several times: in part, if a checkpoint came in between; or as a whole and then,
+ * behind a checkpoint that did not count, what of it was not applied yet once more. What is whole
+ * is applied in the order of the log, so that the index ends where it ended before.
+ */
 enum status recovery_prepared(struct recovery *r, const struct record *record,
                               struct location location, struct bytes rest)
 {
 	struct recovery_doubt *doubt = doubt_find(r, record->version, r->cursor);
 	struct prepare prepare;
+	enum status status;
 
 	if (prepare_decode(record->value, &prepare) != STATUS_OK || prepare.size > rest.size)
 		return STATUS_OK; /* of no meaning to the index */
-	if (doubt != NULL)
-		doubt_end(doubt); /* carried over by a checkpoint that did not count */
-	else
+	if (doubt == NULL && prepare.part > 0)
+		return STATUS_OK; /* damage has taken the ones before */
+	if (doubt == NULL)
 		doubt = doubt_get(r);
 	if (doubt == NULL)
 		return STATUS_NO_SPACE;
-	*doubt = (struct recovery_doubt){
-		.id = record->version,
-		.participants = prepare.participants,
-		.stream = r->cursor,
-		.segment = location.segment,
-		.seed = record_seed(r->segments[location.segment].header.generation,
-		                    location.segment),
-		.offset = location.offset + location.size,
-		.size = prepare.size,
-		.data = malloc(prepare.size + 1u),
-	};
-	if (doubt->data == NULL)
-		return STATUS_NO_SPACE;
-	memcpy(doubt->data, rest.data, prepare.size);
-	return STATUS_OK;
+	if (prepare.part == 0) {
+		parts_cut(doubt, doubt->whole_count);
+		doubt->group_first = doubt->whole_count;
+	}
+	if (doubt->part_count - doubt->group_first != prepare.part)
+		return STATUS_OK;
+	doubt->id = record->version;
+	doubt->participants = prepare.participants;
+	doubt->stream = r->cursor;
+	doubt->used = true;
+	status = part_add(r, doubt, location, bytes_of(rest.data, prepare.size));
+	if (status == STATUS_OK && !prepare.more) {
+		doubt->whole_count = doubt->part_count;
+		doubt->group_first = doubt->part_count;
+	}
+	return status;
 }
 
 static enum btree_result apply_record(struct recovery *r, struct record *record, uint64_t location)
@@ -112,18 +155,20 @@ static enum btree_result apply_record(struct recovery *r, struct record *record,
 	return replay_put(shard, record, location, &r->miss);
 }
 
-/* What it does, from doubt->next on. */
-static enum btree_result doubt_apply(struct recovery *r, struct recovery_doubt *doubt)
+/* What a part does, from doubt->next on. */
+static enum btree_result part_apply(struct recovery *r, struct recovery_doubt *doubt)
 {
-	while (doubt->next < doubt->size) {
-		uint32_t offset = doubt->offset + doubt->next;
-		struct location location = { .segment = doubt->segment, .offset = offset };
+	const struct recovery_part *part = &doubt->parts[doubt->part];
+
+	while (doubt->next < part->size) {
+		uint32_t offset = part->offset + doubt->next;
+		struct location location = { .segment = part->segment, .offset = offset };
 		struct record record;
 		enum btree_result result;
 		size_t used;
 		uint32_t crc;
 
-		if (record_decode(doubt->data + doubt->next, doubt->size - doubt->next, doubt->seed,
+		if (record_decode(part->data + doubt->next, part->size - doubt->next, part->seed,
 		                  offset, &record, &used, &crc) != STATUS_OK)
 			unreachable(); /* frame_check() has seen it */
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
@@ -134,6 +179,21 @@ static enum btree_result doubt_apply(struct recovery *r, struct recovery_doubt *
 				return result;
 		}
 		doubt->next += (uint32_t)used;
+	}
+	return BTREE_OK;
+}
+
+static enum btree_result doubt_apply(struct recovery *r, struct recovery_doubt *doubt)
+{
+	uint32_t count = doubt->whole_count;
+
+	if (shard_has_bug(r->store->shards[0], BUG_FIRST_PART))
+		count = doubt->part_count;
+	for (; doubt->part < count; doubt->part++, doubt->next = 0) {
+		enum btree_result result = part_apply(r, doubt);
+
+		if (result != BTREE_OK)
+			return result;
 	}
 	return BTREE_OK;
 }
@@ -166,12 +226,20 @@ static bool is_committed(const struct recovery *r, uint64_t id, uint32_t stream)
 	return false;
 }
 
+static bool is_prepared(const struct recovery *r, uint64_t id, uint32_t stream)
+{
+	const struct recovery_doubt *doubt = doubt_find(r, id, stream);
+
+	if (doubt != NULL && shard_has_bug(r->store->shards[0], BUG_FIRST_PART))
+		return true;
+	return doubt != NULL && doubt->whole_count > 0;
+}
+
 static bool doubt_commits(const struct recovery *r, const struct recovery_doubt *doubt)
 {
 	for (uint32_t stream = 0; stream < STREAMS_MAX; stream++) {
-		if ((doubt->participants >> stream & 1) == 0)
-			continue;
-		if (doubt_find(r, doubt->id, stream) == NULL && !is_committed(r, doubt->id, stream))
+		if ((doubt->participants >> stream & 1) != 0 &&
+		    !is_prepared(r, doubt->id, stream) && !is_committed(r, doubt->id, stream))
 			return false;
 	}
 	return true;
@@ -183,8 +251,8 @@ void recovery_doubts_begin(struct recovery *r)
 	for (uint32_t i = 0; i < r->doubt_count; i++) {
 		struct recovery_doubt *doubt = &r->doubts[i];
 
-		if (doubt->data != NULL)
-			doubt->next = doubt_commits(r, doubt) ? 0 : doubt->size;
+		if (doubt->used && !doubt_commits(r, doubt))
+			doubt->part = doubt->part_count; /* as if it had been applied */
 	}
 	r->phase = PHASE_DOUBTS;
 	recovery_doubts_step(r);
@@ -196,7 +264,7 @@ void recovery_doubts_step(struct recovery *r)
 		struct recovery_doubt *doubt = &r->doubts[i];
 		enum btree_result result;
 
-		if (doubt->data == NULL)
+		if (!doubt->used)
 			continue;
 		result = doubt_apply(r, doubt);
 		if (result != BTREE_OK) {

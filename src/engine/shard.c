@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/macros.h"
+#include "engine/commit.h"
 #include "engine/store.h"
 
 static void load_read(struct req *req);
@@ -53,7 +54,7 @@ void shard_debit(struct shard *shard, uint64_t location)
 		segment->dead_lsn++;
 }
 
-static struct key_lock *lock_find(struct shard *shard, uint64_t hash, struct bytes key)
+struct key_lock *shard_lock_find(struct shard *shard, uint64_t hash, struct bytes key)
 {
 	struct key_lock *lock;
 
@@ -67,7 +68,7 @@ static struct key_lock *lock_find(struct shard *shard, uint64_t hash, struct byt
 
 void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key)
 {
-	assert_slow(lock_find(shard, hash, key) == NULL);
+	assert_slow(shard_lock_find(shard, hash, key) == NULL);
 	lock->hash = hash;
 	lock->key = key;
 	STAILQ_INIT(&lock->behind);
@@ -83,11 +84,6 @@ void shard_unlock(struct shard *shard, struct key_lock *lock)
 	shard->busy_count--;
 	STAILQ_CONCAT(&lock->behind, &shard->queue);
 	STAILQ_CONCAT(&shard->queue, &lock->behind);
-}
-
-bool shard_is_locked(struct shard *shard, uint64_t hash, struct bytes key)
-{
-	return lock_find(shard, hash, key) != NULL;
 }
 
 static bool takes_turns(const struct kv_cmd *cmd)
@@ -146,10 +142,13 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 	blob_unload(req);
 	if (op->cmd.op == KV_PUT && (op->cmd.flags & KV_FROM_BLOB) && status == STATUS_OK)
 		blob_published(shard, op->cmd.handle);
-	if (op->state != NULL) {
+	if (op->cmd.op == KV_PREPARE && status != STATUS_OK)
+		txn_unprepare(req);
+	if (op->state != NULL && op->cmd.op == KV_SCAN) {
 		buf_unref(op->state);
-		if (op->cmd.op == KV_SCAN)
-			shard->read_pins--;
+		shard->read_pins--;
+	} else if (op->state != NULL) {
+		commit_end(op->state);
 	}
 	if (shard->exclusive == req) {
 		shard->exclusive = NULL;
@@ -566,7 +565,7 @@ bool op_waits(struct req *req, struct bytes key, uint64_t hash)
 
 	if (op->shard->busy_count == 0)
 		return false;
-	before = lock_find(op->shard, hash, key);
+	before = shard_lock_find(op->shard, hash, key);
 	if (before == NULL || before == &op->lock)
 		return false;
 	STAILQ_INSERT_TAIL(&before->behind, req, link);
@@ -659,8 +658,9 @@ static unsigned shard_run(struct actor *actor)
 	struct shard *shard = container_of(actor, struct shard, actor);
 	unsigned done = 0;
 
+	shard->exclusive_yields = false;
 	if (shard->exclusive != NULL && !run_exclusive(shard))
-		return 0;
+		return shard->exclusive_yields; /* 1: the worker does not sleep */
 	while (done < SHARD_RUN_MAX && !STAILQ_EMPTY(&shard->queue)) {
 		struct req *batch[SHARD_BATCH];
 		unsigned count = batch_take(shard, batch);
@@ -680,7 +680,7 @@ static unsigned shard_run(struct actor *actor)
 			break;
 		}
 	}
-	return done;
+	return done + shard->exclusive_yields;
 }
 
 static void shard_settle(struct actor *actor)

@@ -31,9 +31,9 @@ enum {
 	SHARD_RUN_MAX = 256,   /* commands of one run(): bounds the latency of a turn */
 	SHARD_LOADS_MAX = 256, /* reads in flight */
 	SHARD_SCANS_MAX = 16,
-	SHARD_BUSY_BUCKETS = 256,
-	SHARD_BLOBS_MAX = 256, /* unpublished or opened at a time */
-	SHARD_TXNS_MAX = 256,  /* transactions over several engines that are not forgotten yet */
+	SHARD_BUSY_BUCKETS = 4096, /* a commit may lock 65,536 keys */
+	SHARD_BLOBS_MAX = 256,     /* unpublished or opened at a time */
+	SHARD_TXNS_MAX = 256, /* transactions over several engines that are not forgotten yet */
 };
 
 /* A partition of the store; only its owner touches it. */
@@ -110,12 +110,14 @@ struct shard_stats {
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
-	uint64_t acknowledged; /* writes whose request completed with OK */
-	uint64_t corrupt;      /* blocks that were not what they should be */
+	uint64_t acknowledged;  /* writes whose request completed with OK */
+	uint64_t corrupt;       /* blocks that were not what they should be */
+	uint64_t blobs_dropped; /* handles that their owners forgot */
 };
 
 enum txn_state {
 	TXN_FREE,
+	TXN_PREPARING, /* its keys are being locked, its records logged */
 	TXN_PREPARED,  /* its keys are locked, its records in the log */
 	TXN_COMMITTED, /* done here; remembered for a participant whose log may not say so yet */
 };
@@ -128,6 +130,12 @@ struct txn {
 	uint64_t id;
 	uint64_t participants; /* bit by stream */
 	uint64_t lsn;          /* of the frame with its newest record; UINT64_MAX: not logged */
+	/*
+	 * What the log has of it behind the last cut: the notes from `from` on, those before were
+	 * applied when it was cut; of them all before `logged`, in `part` parts.
+	 */
+	uint32_t from, logged, part;
+	bool whole; /* all of them */
 	const struct kv_commit *order;
 	struct buf *state; /* struct commit, and then its locks */
 	uint8_t phase;     /* enum txn_state */
@@ -164,11 +172,12 @@ struct shard {
 
 	struct req_list queue;
 	struct req *exclusive; /* a COMMIT that is half applied: nothing else runs */
+	bool exclusive_yields; /* it could go on, but the worker has other things to do too */
 	struct txn txns[SHARD_TXNS_MAX];
 	struct req_list txn_waiters; /* for a free one */
-	uint64_t txn_next;           /* counts the transactions that began here */
-	uint64_t group_lsn;          /* the last frame with a PREPARE */
-	uint64_t cut_lsn;            /* the last checkpoint that began holds frames up to this */
+	struct req *txn_locker; /* a PREPARE of many keys that locks one after another, or NULL */
+	uint64_t txn_next;      /* counts the transactions that began here */
+	uint64_t group_lsn;     /* the last frame with a PREPARE */
 	struct key_lock_list busy[SHARD_BUSY_BUCKETS];
 	unsigned busy_count;
 	struct load *load_pool;
@@ -229,7 +238,8 @@ struct op *op_of(struct req *req);
 /* Locks a key that nobody has locked; op_waits() has said so. */
 void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key);
 void shard_unlock(struct shard *shard, struct key_lock *lock);
-bool shard_is_locked(struct shard *shard, uint64_t hash, struct bytes key);
+/* Who has locked it; NULL: nobody. */
+struct key_lock *shard_lock_find(struct shard *shard, uint64_t hash, struct bytes key);
 enum op_result op_finish(struct req *req, enum status status, uint64_t result);
 /* Its key is its own until op_finish(); nobody else has it. */
 void op_lock(struct op *op);
@@ -266,7 +276,7 @@ bool shard_has_bug(const struct shard *shard, uint32_t bug); /* enum store_bug *
  * shard_write.c. What the step of an op says: the change itself, then its entry among the expiries;
  * or, when it is in the log already, the index.
  */
-enum op_step { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE };
+enum op_step { STEP_CHANGE, STEP_EXPIRY, STEP_APPLY, STEP_LARGE, STEP_LOCK, STEP_LOG };
 enum op_result op_put(struct req *req);
 enum op_result op_delete(struct req *req);
 enum op_result op_update(struct req *req);
@@ -284,12 +294,16 @@ enum btree_result replay_delete(struct shard *shard, const struct record *record
 /* shard_txn.c */
 enum op_result op_prepare(struct req *req);
 enum op_result op_resolve(struct req *req);
+/* A PREPARE ends without having prepared: its keys are free again. */
+void txn_unprepare(struct req *req);
+/* A checkpoint begins: it will hold the frames there are, but not what is prepared in them. */
+void txns_cut(struct shard *shard);
 /*
  * Writes what is prepared and was logged before the last cut once more, behind it. BUSY: not all of
  * it yet, ask again. *lsn is raised to the frame that must be durable.
  */
 enum status txns_carry_over(struct shard *shard, uint64_t *lsn) __attribute__((warn_unused_result));
-bool txns_are_prepared(const struct shard *shard);
+bool txns_are_prepared(const struct shard *shard); /* or being so */
 /* A RESOLVE has failed to apply a transaction. */
 void txn_break(struct shard *shard, uint64_t id);
 
@@ -331,6 +345,7 @@ void blob_forget_frees(struct shard *shard);
 enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *edit);
 void blob_unload(struct req *req);
 void blob_turn(struct shard *shard); /* at the end of every turn */
+void blob_tick(struct shard *shard); /* drops handles that nobody uses; tries again what waits */
 /* Extents wait to be freed. */
 bool blob_is_freeing(const struct shard *shard);
 /* A read or a write of an extent, or of a record that names some, is under way. */

@@ -48,7 +48,10 @@ static struct blob_handle *handle_find(struct shard *shard, uint64_t number)
 	if (slot == 0 || slot > SHARD_BLOBS_MAX)
 		return NULL;
 	h = &shard->blobs->handles[slot - 1];
-	return h->used && !h->closed && handle_number(shard, h) == number ? h : NULL;
+	if (!h->used || h->closed || handle_number(shard, h) != number)
+		return NULL;
+	h->used_ns = shard->worker->now_ns;
+	return h;
 }
 
 static struct blob_handle *handle_get(struct shard *shard, size_t size)
@@ -63,7 +66,12 @@ static struct blob_handle *handle_get(struct shard *shard, size_t size)
 		buf = buf_get(shard->bufs, size);
 		if (buf == NULL)
 			return NULL;
-		*h = (struct blob_handle){ .buf = buf, .generation = generation, .used = true };
+		*h = (struct blob_handle){
+			.buf = buf,
+			.generation = generation,
+			.used = true,
+			.used_ns = shard->worker->now_ns,
+		};
 		return h;
 	}
 	return NULL;
@@ -236,6 +244,16 @@ enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct byt
 	return OP_DONE;
 }
 
+/* Who has asked for a new blob and was refused has no handle to close. */
+static enum op_result blob_refuse(struct req *req, struct blob_handle *h)
+{
+	enum status status = h->status;
+
+	blob_pin_extents(op_of(req)->shard, h, -1);
+	handle_put(h);
+	return op_finish(req, status, 0);
+}
+
 static enum op_result blob_write(struct req *req)
 {
 	struct op *op = op_of(req);
@@ -248,6 +266,7 @@ static enum op_result blob_write(struct req *req)
 		return op_finish(req, op->cmd.handle != 0 ? STATUS_INVALID : STATUS_BUSY, 0);
 	if (op->cmd.handle == 0) {
 		h->writing = true;
+		h->first = true;
 		op->cmd.handle = handle_number(shard, h);
 	}
 	if (!h->writing || (op->result == 0 && h->size % BLOCK_SIZE != 0))
@@ -255,7 +274,13 @@ static enum op_result blob_write(struct req *req)
 	if (h->size + op->cmd.value.size - op->result > KV_VALUE_MAX)
 		return op_finish(req, STATUS_TOO_LARGE, op->cmd.handle);
 	result = blob_write_all(req, h, op->cmd.value);
-	return result == OP_DONE ? op_finish(req, h->status, op->cmd.handle) : result;
+	if (result != OP_DONE)
+		return result;
+	if (h->status == STATUS_OK || !h->first)
+		h->first = false;
+	else
+		return blob_refuse(req, h);
+	return op_finish(req, h->status, op->cmd.handle);
 }
 
 static enum op_result blob_open(struct req *req)
@@ -402,6 +427,31 @@ static enum op_result blob_close(struct req *req)
 		blob_pin_extents(op->shard, h, -1);
 	handle_put(h);
 	return op_finish(req, STATUS_OK, 0);
+}
+
+/* A commit may rely on the handles that it has looked at. */
+static bool handles_are_held(const struct shard *shard)
+{
+	return shard->exclusive != NULL || txns_are_prepared(shard);
+}
+
+void blob_tick(struct shard *shard)
+{
+	uint64_t idle_ns = (uint64_t)KV_BLOB_IDLE_S * 1000000000;
+
+	blob_unpark(shard);
+	if (handles_are_held(shard))
+		return;
+	for (unsigned i = 0; i < SHARD_BLOBS_MAX; i++) {
+		struct blob_handle *h = &shard->blobs->handles[i];
+
+		if (!h->used || h->running > 0 || shard->worker->now_ns - h->used_ns < idle_ns)
+			continue;
+		if (!h->inline_value)
+			blob_pin_extents(shard, h, -1);
+		handle_put(h);
+		shard->stats.blobs_dropped++;
+	}
 }
 
 enum op_result op_blob(struct req *req)

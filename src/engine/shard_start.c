@@ -5,12 +5,17 @@
 #include "engine/shard.h"
 #include "engine/store.h"
 
+enum { COMMIT_PAGES_SHARE = 32 };
+
 /* The next frame is asked for, or room is made, by what stalled: only time passes here. */
 static void shard_tick(struct timer *timer)
 {
 	struct shard *shard = container_of(timer, struct shard, tick);
 
 	supply_tick(shard);
+	blob_tick(shard);
+	/* A load waits for memory that others give back. */
+	STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
 	cleaner_tick(shard);
 	if (shard->open && !shard->closing)
 		expiry_tick(shard);
@@ -32,6 +37,18 @@ static void log_advanced(struct log *log)
 	(void)log; /* the completion itself brings a turn, and with it the queue */
 }
 
+/*
+ * A COMMIT is applied before a checkpoint can make room in the index: what it may change at most is
+ * a small part of it.
+ */
+static uint32_t commit_writes_max(const struct shard *shard)
+{
+	struct btree_pool_stats pages;
+
+	btree_pool_stats(shard->pool, &pages);
+	return (uint32_t)(pages.pages_max / COMMIT_PAGES_SHARE);
+}
+
 void shard_init(struct shard *shard)
 {
 	shard->actor.ops = &shard_actor_ops;
@@ -40,6 +57,8 @@ void shard_init(struct shard *shard)
 		.worker = shard->worker,
 		.traits = {
 			.partitions = shard->partition_count,
+			.commit_size = shard->log.frame_size_max - FRAME_HEADER_SIZE,
+			.commit_writes = commit_writes_max(shard),
 			.sorted = true,
 			.durable = true,
 			.transactional = true,

@@ -5,8 +5,16 @@
  * index is made to name them. Recovery decides by the same rule.
  */
 #include "base/assert.h"
+#include "base/macros.h"
 #include "engine/commit.h"
 #include "engine/store.h"
+
+enum { LOCK_AT_ONCE_MAX = 256 }; /* keys of a PREPARE that are looked at again and again */
+
+_Static_assert(KV_COMMIT_WRITES_MAX / (BUF_SIZE_MAX /
+                                       (sizeof(struct commit_note) + sizeof(struct key_lock))) <
+                       COMMIT_CHUNKS_MAX,
+               "the notes of the largest commit");
 
 static struct txn *txn_find(struct shard *shard, uint64_t id)
 {
@@ -29,7 +37,7 @@ static struct txn *txn_free(struct shard *shard)
 bool txns_are_prepared(const struct shard *shard)
 {
 	for (unsigned i = 0; i < SHARD_TXNS_MAX; i++) {
-		if (shard->txns[i].phase == TXN_PREPARED)
+		if (shard->txns[i].phase == TXN_PREPARED || shard->txns[i].phase == TXN_PREPARING)
 			return true;
 	}
 	return false;
@@ -40,61 +48,116 @@ static struct commit *txn_commit(const struct txn *txn)
 	return (struct commit *)(void *)txn->state->data;
 }
 
-static struct key_lock *txn_locks(const struct txn *txn)
+/* The lock of note i lies behind it. */
+static struct key_lock *txn_lock_of(struct commit *commit, uint32_t i)
 {
-	struct commit *commit = txn_commit(txn);
+	return (struct key_lock *)(void *)(commit_note(commit, i) + 1);
+}
 
-	return (struct key_lock *)(void *)&commit->notes[commit->count];
+/* Whether a lock is one of the commit's. */
+static bool has_lock(const struct commit *commit, const struct key_lock *lock)
+{
+	const uint8_t *place = (const uint8_t *)lock;
+	uint32_t left = commit->count;
+
+	for (uint32_t i = 0; left > 0; i++) {
+		uint32_t notes = left < commit->chunk_notes ? left : commit->chunk_notes;
+
+		if (place >= commit->places[i] &&
+		    place < commit->places[i] + (size_t)notes * commit->stride)
+			return true;
+		left -= notes;
+	}
+	return false;
 }
 
 /* A key that is written twice is locked once. */
-static void txn_lock(struct shard *shard, struct txn *txn)
+static void txn_lock(struct shard *shard, struct txn *txn, uint32_t i)
 {
 	struct commit *commit = txn_commit(txn);
-	struct key_lock *locks = txn_locks(txn);
+	struct commit_note *note = commit_note(commit, i);
+	struct bytes key = txn->order->writes[note->write].key;
 
-	for (uint32_t i = 0; i < commit->count; i++) {
-		struct bytes key = txn->order->writes[commit->notes[i].write].key;
-
-		if (!shard_is_locked(shard, commit->notes[i].hash, key))
-			shard_lock(shard, &locks[i], commit->notes[i].hash, key);
-	}
+	if (shard_lock_find(shard, note->hash, key) == NULL)
+		shard_lock(shard, txn_lock_of(commit, i), note->hash, key);
 }
 
 static void txn_unlock(struct shard *shard, struct txn *txn)
 {
 	struct commit *commit = txn_commit(txn);
-	struct key_lock *locks = txn_locks(txn);
 
 	for (uint32_t i = commit->count; i-- > 0;) {
-		if (locks[i].key.size > 0)
-			shard_unlock(shard, &locks[i]);
+		if (txn_lock_of(commit, i)->key.size > 0)
+			shard_unlock(shard, txn_lock_of(commit, i));
 	}
-	buf_unref(txn->state);
+	commit_end(txn->state);
 	txn->state = NULL;
 	txn->order = NULL;
+}
+
+static void txn_wake(struct shard *shard)
+{
+	STAILQ_CONCAT(&shard->txn_waiters, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &shard->txn_waiters);
 }
 
 static void txn_forget(struct shard *shard, struct txn *txn)
 {
 	txn->phase = TXN_FREE;
-	STAILQ_CONCAT(&shard->txn_waiters, &shard->queue);
-	STAILQ_CONCAT(&shard->queue, &shard->txn_waiters);
+	txn_wake(shard);
 }
 
-static size_t group_size(struct shard *shard, const struct kv_commit *order,
-                         const struct commit *commit)
+/* Logging: a part of the group in each frame, so that a part is there as a whole or not at all. */
+
+/* The notes that fit a frame, from txn->logged up to *end, with their PREPARE. */
+static size_t part_size(struct shard *shard, const struct txn *txn, uint32_t *end)
 {
-	return record_size(0, PREPARE_SIZE, false) + commit_size(shard, order, commit);
+	const struct commit *commit = txn_commit(txn);
+	size_t most = shard->log.frame_size_max - FRAME_HEADER_SIZE;
+	size_t size = record_size(0, PREPARE_SIZE, false);
+	uint32_t i = txn->logged;
+
+	for (; i < commit->count; i++) {
+		size_t next = commit_record_size(shard, txn->order, commit, i);
+
+		if (size + next > most)
+			break;
+		size += next;
+	}
+	assert(i > txn->logged || i == commit->count); /* else: a record larger than a frame */
+	*end = i;
+	return size;
 }
 
-/* The part of this engine, in one frame; after log_reserve(). */
-static void group_append(struct shard *shard, struct txn *txn)
+/*
+ * A record was written again after it had been applied. The index follows, as replay will: what a
+ * RECORD_FREE names later must be what replay has found. Its leaf was changed since the cut, so it
+ * is in memory; or, if it was changed before, the index that was cut has the old place, and either
+ * is right.
+ */
+static void follow(struct shard *shard, const struct record *record, uint64_t hash, uint64_t from,
+                   uint64_t to)
+{
+	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+	struct btree_miss miss;
+
+	if (btree_replace(&shard->partitions[partition].tree, record->key, from, to, &miss) !=
+	    BTREE_OK)
+		return;
+	shard_credit(shard, to);
+	shard_debit(shard, from);
+	record_cache_moved(shard->cache, hash, record->key, from, to);
+}
+
+/* After log_reserve(). */
+static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size_t size)
 {
 	struct commit *commit = txn_commit(txn);
 	struct prepare prepare = {
 		.participants = txn->participants,
-		.size = (uint32_t)commit_size(shard, txn->order, commit),
+		.size = (uint32_t)(size - record_size(0, PREPARE_SIZE, false)),
+		.part = txn->part++,
+		.more = end < commit->count,
 	};
 	uint8_t value[PREPARE_SIZE];
 	struct record record = {
@@ -105,20 +168,58 @@ static void group_append(struct shard *shard, struct txn *txn)
 
 	prepare_encode(&prepare, value);
 	log_append(&shard->log, &record);
-	for (uint32_t i = 0; i < commit->count; i++) {
-		if (!commit_record(shard, txn->order, commit, i, &record))
+	for (; txn->logged < end; txn->logged++) {
+		struct commit_note *note = commit_note(commit, txn->logged);
+		uint64_t before = note->location;
+
+		if (!commit_record(shard, txn->order, commit, txn->logged, &record))
 			continue;
-		record.version = commit->notes[i].version;
+		record.version = note->version;
 		record.type =
 		        record.type == RECORD_PUT ? RECORD_PREPARED_PUT : RECORD_PREPARED_DELETE;
-		commit->notes[i].location = log_append(&shard->log, &record);
+		note->location = log_append(&shard->log, &record);
+		if (before != 0 && txn->logged <= commit->next &&
+		    record.type == RECORD_PREPARED_PUT)
+			follow(shard, &record, note->hash, before, note->location);
 	}
+	txn->whole = !prepare.more;
 	txn->lsn = log_open_lsn(&shard->log);
 	shard->group_lsn = txn->lsn;
 }
 
-/* From here on its keys are its own. */
-static enum op_result prepare_now(struct req *req, struct commit *commit)
+/* One part more; BUSY: the log has no room now. */
+static enum status part_log(struct shard *shard, struct txn *txn)
+{
+	uint32_t end;
+	size_t size = part_size(shard, txn, &end);
+	enum status status = log_reserve(&shard->log, size);
+
+	if (status == STATUS_OK)
+		part_append(shard, txn, end, size);
+	return status;
+}
+
+/* Once more, behind a cut. That it is in the log again makes no checkpoint due. */
+static enum status group_log_again(struct shard *shard, struct txn *txn)
+{
+	while (!txn->whole) {
+		uint64_t records = shard->log.stats.records;
+		uint32_t end;
+		size_t size = part_size(shard, txn, &end);
+		enum status status = log_reserve(&shard->log, size);
+
+		if (status != STATUS_OK)
+			return status;
+		part_append(shard, txn, end, size);
+		shard->log_bytes_checkpointed += size;
+		shard->records_checkpointed += shard->log.stats.records - records;
+	}
+	return STATUS_OK;
+}
+
+/* PREPARE: 1. the slot; 2. checks and locks; 3. the log. */
+
+static struct txn *txn_begin(struct req *req)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
@@ -129,60 +230,151 @@ static enum op_result prepare_now(struct req *req, struct commit *commit)
 		.participants = op->cmd.handle,
 		.order = op->cmd.commit,
 		.state = op->state,
-		.phase = TXN_PREPARED,
+		.phase = TXN_PREPARING,
 	};
 	if (txn->id == 0) /* unique in this run, and what a log holds is of one run */
 		txn->id = (uint64_t)shard->index << 56 | ++shard->txn_next;
-	for (uint32_t i = 0; i < commit->count; i++)
-		commit->notes[i].version = shard->version_next++;
-	txn_lock(shard, txn);
-	group_append(shard, txn);
+	op->cmd.version = txn->id;
 	op->state = NULL;
+	return txn;
+}
+
+void txn_unprepare(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct txn *txn;
+
+	if (shard->txn_locker == req) {
+		shard->txn_locker = NULL;
+		txn_wake(shard);
+	}
+	if (op->step == STEP_CHANGE) /* it has no slot yet */
+		return;
+	txn = txn_find(shard, op->cmd.version);
+	assert(txn != NULL && txn->phase == TXN_PREPARING);
+	/* A part that was logged is of no meaning without the rest. */
+	txn_unlock(shard, txn);
+	txn_forget(shard, txn);
+}
+
+/* One part in a step: others get their turn between. */
+static enum op_result prepare_log(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct txn *txn = txn_find(shard, op->cmd.version);
+	enum status status = STATUS_NO_SPACE;
+
+	assert(txn != NULL && txn->phase == TXN_PREPARING);
+	if (!txn->whole && !shard_is_full(shard))
+		status = part_log(shard, txn);
+	if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
+		status = STATUS_NO_SPACE;
+	if (status == STATUS_BUSY)
+		return OP_AGAIN;
+	if (status != STATUS_OK)
+		return op_finish(req, status, 0);
+	if (!txn->whole) {
+		STAILQ_INSERT_TAIL(&shard->queue, req, link);
+		return OP_PARKED;
+	}
+	txn->phase = TXN_PREPARED;
 	op->lsn = 0;
 	return op_finish(req, STATUS_OK, txn->id);
+}
+
+/* From here on its keys are its own. */
+static enum op_result prepare_locked(struct req *req, struct txn *txn)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct commit *commit = txn_commit(txn);
+	uint64_t room = (uint64_t)shard->space_left * shard->segment_blocks << BLOCK_SHIFT;
+	size_t size = commit_size(shard, txn->order, commit);
+
+	op->step = STEP_LOG;
+	if (size > KV_COMMIT_SIZE_MAX)
+		return op_finish(req, STATUS_TOO_LARGE, 0);
+	/* A checkpoint may have to write it once more. */
+	if (shard_is_full(shard) || (size > shard->log.frame_size_max && 2 * size > room))
+		return op_finish(req, STATUS_NO_SPACE, 0);
+	for (uint32_t i = 0; i < commit->count; i++)
+		commit_note(commit, i)->version = shard->version_next++;
+	return prepare_log(req);
+}
+
+/*
+ * Many keys are looked at once each, and locked at once, so that what was seen stays true. While it
+ * waits for one it has others: of those that do so there is one at a time, and all others lock
+ * nothing or everything, so nobody waits in a circle.
+ */
+static enum op_result prepare_lock(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+	struct txn *txn = txn_find(shard, op->cmd.version);
+	struct commit *commit = txn_commit(txn);
+
+	for (; commit->next < commit->count; commit->next++) {
+		const struct commit_note *note = commit_note(commit, commit->next);
+		struct bytes key = txn->order->writes[note->write].key;
+		const struct key_lock *lock = shard_lock_find(shard, note->hash, key);
+		enum op_result result;
+
+		if (lock != NULL && !has_lock(commit, lock) && op_waits(req, key, note->hash))
+			return OP_PARKED;
+		if (lock == NULL)
+			txn_lock(shard, txn, commit->next);
+		result = commit_check(req, commit, commit->next, /* locked= */ true);
+		if (result != OP_DONE)
+			return result;
+	}
+	commit->next = 0;
+	shard->txn_locker = NULL;
+	txn_wake(shard);
+	return prepare_locked(req, txn);
 }
 
 enum op_result op_prepare(struct req *req)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
-	const struct kv_commit *order = op->cmd.commit;
 	struct commit *commit = op->state != NULL ? (void *)op->state->data : NULL;
-	enum op_result result;
-	enum status status;
-	size_t size;
+	struct txn *txn;
 
+	if (op->step == STEP_LOCK)
+		return prepare_lock(req);
+	if (op->step == STEP_LOG)
+		return prepare_log(req);
 	if (commit == NULL)
 		commit = commit_begin(req, /* owned= */ true, sizeof(struct key_lock));
 	if (commit == NULL)
 		return OP_PARKED;
-	if (txn_free(shard) == NULL) {
+	if (txn_free(shard) == NULL ||
+	    (commit->count > LOCK_AT_ONCE_MAX && shard->txn_locker != NULL)) {
 		STAILQ_INSERT_TAIL(&shard->txn_waiters, req, link);
 		return OP_PARKED;
 	}
+	if (commit->count > LOCK_AT_ONCE_MAX) {
+		txn_begin(req);
+		shard->txn_locker = req;
+		op->step = STEP_LOCK;
+		return prepare_lock(req);
+	}
 	for (uint32_t i = 0; i < commit->count; i++) {
-		result = commit_check(req, commit, i);
+		enum op_result result = commit_check(req, commit, i, /* locked= */ false);
+
 		if (result != OP_DONE)
 			return result;
 	}
-	size = group_size(shard, order, commit);
-	if (shard_is_full(shard))
-		return op_finish(req, STATUS_NO_SPACE, 0);
-	if (size > shard->log.frame_size_max - FRAME_HEADER_SIZE)
-		return op_finish(req, STATUS_TOO_LARGE, 0);
-	status = log_reserve(&shard->log, size);
-	if (status == STATUS_BUSY)
-		return OP_AGAIN;
-	if (status != STATUS_OK)
-		return op_finish(req, status, 0);
-	return prepare_now(req, commit);
+	txn = txn_begin(req);
+	for (uint32_t i = 0; i < commit->count; i++)
+		txn_lock(shard, txn, i);
+	return prepare_locked(req, txn);
 }
 
-/* A checkpoint holds the frames of its group but not what it does. */
-static bool is_cut_off(const struct shard *shard, const struct txn *txn)
-{
-	return txn->phase == TXN_PREPARED && txn->lsn <= shard->cut_lsn;
-}
+/* RESOLVE. */
 
 /*
  * Logs the outcome. BUSY: not yet. After a failed write nothing is logged any more: recovery will
@@ -198,13 +390,10 @@ static enum status resolve_log(struct shard *shard, struct txn *txn, bool commit
 	};
 	enum status status = STATUS_OK;
 
-	if (commits && is_cut_off(shard, txn))
-		status = log_reserve(&shard->log, group_size(shard, txn->order, txn_commit(txn)));
-	if (status != STATUS_OK)
-		return status;
-	if (commits && is_cut_off(shard, txn))
-		group_append(shard, txn);
-	status = log_reserve(&shard->log, record_size(0, 1, false));
+	if (commits)
+		status = group_log_again(shard, txn);
+	if (status == STATUS_OK)
+		status = log_reserve(&shard->log, record_size(0, 1, false));
 	if (status != STATUS_OK)
 		return status;
 	log_append(&shard->log, &record);
@@ -296,18 +485,31 @@ enum op_result op_resolve(struct req *req)
 	unreachable();
 }
 
+void txns_cut(struct shard *shard)
+{
+	for (unsigned i = 0; i < SHARD_TXNS_MAX; i++) {
+		struct txn *txn = &shard->txns[i];
+
+		if (txn->phase != TXN_PREPARING && txn->phase != TXN_PREPARED)
+			continue;
+		txn->from = txn->phase == TXN_PREPARED ? txn_commit(txn)->next : 0;
+		txn->logged = txn->from;
+		txn->part = 0;
+		txn->whole = false;
+	}
+}
+
 enum status txns_carry_over(struct shard *shard, uint64_t *lsn)
 {
 	for (unsigned i = 0; i < SHARD_TXNS_MAX; i++) {
 		struct txn *txn = &shard->txns[i];
 		enum status status;
 
-		if (!is_cut_off(shard, txn))
+		if (txn->phase != TXN_PREPARED)
 			continue;
-		status = log_reserve(&shard->log, group_size(shard, txn->order, txn_commit(txn)));
+		status = group_log_again(shard, txn);
 		if (status != STATUS_OK)
 			return status;
-		group_append(shard, txn);
 	}
 	/* Those too that a RESOLVE has written once more since the cut. */
 	if (shard->group_lsn > *lsn)

@@ -9,7 +9,10 @@
 #include "engine/commit.h"
 #include "engine/store.h"
 
-enum { UPDATE_CHANGES = 2 }; /* of the index: the record and its expiry */
+enum {
+	UPDATE_CHANGES = 2,   /* of the index: the record and its expiry */
+	APPLY_TURN_MAX = 4096 /* writes of a commit that are applied in a turn */
+};
 
 static struct btree *tree_of(struct shard *shard, struct bytes key, uint64_t hash)
 {
@@ -166,7 +169,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 	result = apply_put(shard, op->lock.hash, record, location, &miss);
 	if (result != BTREE_OK)
 		return op_btree_wait(req, record->key, op->lock.hash, result, &miss);
-	if (record->flags & RECORD_BLOB)
+	if ((record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
 		blob_credit(shard, record->value);
 	shard->version_next++;
 	log_append(&shard->log, record);
@@ -299,6 +302,23 @@ static enum op_result update_ready(struct req *req)
 	return OP_DONE;
 }
 
+/* The extents of a blob are the new record's, as when the cleaner has moved it. */
+static enum op_result op_touch(struct req *req, const struct found *found, struct bytes value,
+                               uint64_t expires_ms)
+{
+	struct op *op = op_of(req);
+	struct record record = {
+		.type = found->entry.blob ? RECORD_MOVED : RECORD_PUT,
+		.flags = found->entry.kind | (found->entry.blob ? RECORD_BLOB : 0),
+		.key = op->cmd.key,
+		.value = value,
+		.expires_ms = expires_ms,
+	};
+
+	assert(found->entry.version != 0); /* else: touched, and not there */
+	return op_store(req, &record);
+}
+
 enum op_result op_update(struct req *req)
 {
 	struct op *op = op_of(req);
@@ -307,7 +327,9 @@ enum op_result op_update(struct req *req)
 	struct kv_edit edit = { .scratch = shard->scratch, .scratch_max = shard->scratch_size };
 	struct record record = { .type = RECORD_PUT, .key = cmd->key };
 	struct found found;
+	struct bytes stored; /* of the record: of a blob, the list of its extents */
 	enum op_result result;
+	bool blob;
 
 	if (op->step == STEP_EXPIRY) {
 		result = expiry_step(req, cmd->key, op->lock.hash, cmd->expires_ms);
@@ -321,6 +343,8 @@ enum op_result op_update(struct req *req)
 	result = op_find(req, cmd->key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
+	stored = found.entry.value;
+	blob = found.entry.blob;
 	if (cmd->flags & KV_LOAD)
 		result = blob_load(req, &found, &edit);
 	else if (found.entry.blob)
@@ -342,6 +366,10 @@ enum op_result op_update(struct req *req)
 		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
 	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
+	if (edit.action == KV_TOUCH) {
+		found.entry.blob = blob;
+		return op_touch(req, &found, stored, edit.expires_ms);
+	}
 	if (edit.value.size > KV_INLINE_MAX) {
 		op->step = STEP_LARGE;
 		op_lock(op); /* the visit has decided on what is there now */
@@ -356,6 +384,47 @@ enum op_result op_update(struct req *req)
 
 /* COMMIT. */
 
+/* Room for `count` notes of so many bytes, zeroed; NULL: no memory. */
+static struct buf *commit_state(struct shard *shard, uint32_t count, size_t stride)
+{
+	size_t size = sizeof(struct commit) + count * stride;
+	bool chunked = size > BUF_SIZE_MAX;
+	struct buf *state = buf_get(shard->bufs, chunked ? sizeof(struct commit) : size);
+	struct commit *commit;
+
+	if (state == NULL)
+		return NULL;
+	commit = (struct commit *)(void *)state->data;
+	memset(commit, 0, chunked ? sizeof(*commit) : size);
+	commit->stride = (uint32_t)stride;
+	commit->chunk_notes = (uint32_t)(BUF_SIZE_MAX / stride);
+	commit->places[0] = state->data + sizeof(*commit);
+	for (uint32_t left = chunked ? count : 0; left > 0;) {
+		uint32_t notes = left < commit->chunk_notes ? left : commit->chunk_notes;
+		struct buf *chunk = buf_get(shard->bufs, notes * stride);
+
+		if (chunk == NULL) {
+			commit_end(state);
+			return NULL;
+		}
+		assert(commit->chunk_count < COMMIT_CHUNKS_MAX);
+		memset(chunk->data, 0, notes * stride);
+		commit->chunks[commit->chunk_count] = chunk;
+		commit->places[commit->chunk_count++] = chunk->data;
+		left -= notes;
+	}
+	return state;
+}
+
+void commit_end(struct buf *state)
+{
+	struct commit *commit = (struct commit *)(void *)state->data;
+
+	for (uint32_t i = 0; i < commit->chunk_count; i++)
+		buf_unref(commit->chunks[i]);
+	buf_unref(state);
+}
+
 struct commit *commit_begin(struct req *req, bool owned, size_t extra)
 {
 	struct op *op = op_of(req);
@@ -363,31 +432,24 @@ struct commit *commit_begin(struct req *req, bool owned, size_t extra)
 	const struct kv_commit *order = op->cmd.commit;
 	uint32_t count = 0;
 	struct commit *commit;
-	size_t size;
 
 	for (uint32_t i = 0; i < order->count; i++)
 		count += !owned || shard_owns(shard, kv_partition(order->writes[i].key,
 		                                                  shard->partition_count));
-	size = sizeof(struct commit) + count * (sizeof(struct commit_note) + extra);
-	if (size > BUF_SIZE_MAX) {
-		op_finish(req, STATUS_TOO_LARGE, 0);
-		return NULL;
-	}
-	op->state = buf_get(shard->bufs, size);
+	op->state = commit_state(shard, count, sizeof(struct commit_note) + extra);
 	if (op->state == NULL) {
 		op_finish(req, STATUS_BUSY, 0);
 		return NULL;
 	}
 	commit = (struct commit *)(void *)op->state->data;
-	memset(commit, 0, size);
 	for (uint32_t i = 0; i < order->count; i++) {
 		uint64_t hash = hash64(order->writes[i].key);
 
 		if (owned && !shard_owns(shard, kv_partition_hashed(order->writes[i].key, hash,
 		                                                    shard->partition_count)))
 			continue;
-		commit->notes[commit->count].hash = hash;
-		commit->notes[commit->count++].write = i;
+		commit_note(commit, commit->count)->hash = hash;
+		commit_note(commit, commit->count++)->write = i;
 	}
 	return commit;
 }
@@ -397,11 +459,11 @@ static struct commit *commit_of(struct op *op)
 	return op->state != NULL ? (struct commit *)(void *)op->state->data : NULL;
 }
 
-enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
+enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i, bool locked)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
-	struct commit_note *note = &commit->notes[i];
+	struct commit_note *note = commit_note(commit, i);
 	const struct kv_write *write = &op->cmd.commit->writes[note->write];
 	bool look = write->flags & (KV_IF_VERSION | KV_KEEP_EXPIRY);
 	uint64_t location = 0;
@@ -409,7 +471,7 @@ enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
 	struct found found;
 	enum op_result result;
 
-	if (op_waits(req, write->key, note->hash))
+	if (!locked && op_waits(req, write->key, note->hash))
 		return OP_PARKED;
 	if (write->flags & KV_FROM_BLOB) {
 		struct record record = { .flags = 0 };
@@ -420,8 +482,8 @@ enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
 			return OP_PARKED;
 		}
 	}
-	if (btree_find(tree_of(shard, write->key, note->hash), write->key, &location, &miss) ==
-	    BTREE_MISS)
+	if ((!locked || look) && btree_find(tree_of(shard, write->key, note->hash), write->key,
+	                                    &location, &miss) == BTREE_MISS)
 		return op_btree_wait(req, write->key, note->hash, BTREE_MISS, &miss);
 	if (!look)
 		return OP_DONE;
@@ -446,7 +508,7 @@ enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i)
 bool commit_record(struct shard *shard, const struct kv_commit *order, const struct commit *commit,
                    uint32_t i, struct record *record)
 {
-	const struct commit_note *note = &commit->notes[i];
+	const struct commit_note *note = commit_note(commit, i);
 	const struct kv_write *write = &order->writes[note->write];
 
 	if (write->op == KV_GET)
@@ -466,17 +528,22 @@ bool commit_record(struct shard *shard, const struct kv_commit *order, const str
 	return true;
 }
 
+size_t commit_record_size(struct shard *shard, const struct kv_commit *order,
+                          const struct commit *commit, uint32_t i)
+{
+	struct record record;
+
+	if (!commit_record(shard, order, commit, i, &record))
+		return 0;
+	return record_size(record.key.size, record.value.size, record.expires_ms != 0);
+}
+
 size_t commit_size(struct shard *shard, const struct kv_commit *order, const struct commit *commit)
 {
 	size_t size = 0;
 
-	for (uint32_t i = 0; i < commit->count; i++) {
-		struct record record;
-
-		if (commit_record(shard, order, commit, i, &record))
-			size += record_size(record.key.size, record.value.size,
-			                    record.expires_ms != 0);
-	}
+	for (uint32_t i = 0; i < commit->count; i++)
+		size += commit_record_size(shard, order, commit, i);
 	return size;
 }
 
@@ -491,8 +558,8 @@ static void commit_append(struct shard *shard, const struct kv_commit *order, st
 		record.version = shard->version_next++;
 		if (record.flags & RECORD_BLOB)
 			blob_credit(shard, record.value);
-		commit->notes[i].version = record.version;
-		commit->notes[i].location = log_append(&shard->log, &record);
+		commit_note(commit, i)->version = record.version;
+		commit_note(commit, i)->location = log_append(&shard->log, &record);
 	}
 }
 
@@ -501,14 +568,19 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 	uint64_t lsn = commit->durable ? 0 : log_open_lsn(&shard->log);
+	unsigned budget = APPLY_TURN_MAX;
 
 	for (; commit->next < commit->count; commit->next++, op->step = STEP_APPLY) {
-		struct commit_note *note = &commit->notes[commit->next];
+		struct commit_note *note = commit_note(commit, commit->next);
 		struct record record;
 		struct btree_miss miss;
 		enum btree_result result = BTREE_OK;
 		bool puts;
 
+		if (budget-- == 0) {
+			shard->exclusive_yields = true;
+			return OP_AGAIN;
+		}
 		if (!commit_record(shard, order, commit, commit->next, &record))
 			continue;
 		record.version = note->version;
@@ -539,7 +611,7 @@ void commit_published(struct shard *shard, const struct kv_commit *order,
                       const struct commit *commit)
 {
 	for (uint32_t i = 0; i < commit->count; i++) {
-		const struct kv_write *write = &order->writes[commit->notes[i].write];
+		const struct kv_write *write = &order->writes[commit_note(commit, i)->write];
 
 		if (write->flags & KV_FROM_BLOB)
 			blob_published(shard, write->version);
@@ -575,7 +647,7 @@ enum op_result op_commit(struct req *req)
 	if (commit == NULL)
 		return OP_PARKED;
 	for (uint32_t i = 0; i < commit->count; i++) {
-		result = commit_check(req, commit, i);
+		result = commit_check(req, commit, i, /* locked= */ false);
 		if (result != OP_DONE)
 			return result;
 	}
@@ -584,8 +656,12 @@ enum op_result op_commit(struct req *req)
 		return op_finish(req, STATUS_OK, order->count);
 	if (shard_is_full(shard))
 		return op_finish(req, STATUS_NO_SPACE, 0);
-	if (size > shard->log.frame_size_max - FRAME_HEADER_SIZE)
+	if (size > shard->kv.traits.commit_size || commit->count > shard->kv.traits.commit_writes)
 		return op_finish(req, STATUS_TOO_LARGE, 0);
+	if (!btree_pool_has_room(shard->pool, commit->count * UPDATE_CHANGES)) {
+		checkpoint_want(shard);
+		return OP_AGAIN;
+	}
 	status = log_reserve(&shard->log, size);
 	if (status == STATUS_BUSY)
 		return OP_AGAIN;

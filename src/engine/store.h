@@ -22,6 +22,7 @@ enum store_bug {
 	BUG_EARLY_ROOT = 1 << 2,       /* the root is written before its pages are flushed */
 	BUG_FORGOTTEN_DELETE = 1 << 3, /* replay leaves out deletes */
 	BUG_EARLY_RELEASE = 1 << 4,    /* a segment is given back before the checkpoint */
+	BUG_FIRST_PART = 1 << 5,       /* a commit counts when its first frame is there */
 };
 
 struct store_options {

@@ -12,7 +12,9 @@ enum {
 	KV_KEY_MAX = 1024,        /* bytes, the space byte included */
 	KV_INLINE_MAX = 32 << 10, /* bytes of a value that a command may carry; larger: a blob */
 	KV_COMMIT_WRITES_MAX = 65536,
+	KV_COMMIT_SIZE_MAX = 256 << 20, /* bytes of keys and inline values, of one engine */
 	KV_SPACES = 256,
+	KV_BLOB_IDLE_S = 600,
 	KV_SCAN_MOMENT = 256, /* entries; fewer if their keys have more than 96 KiB */
 };
 #define KV_VALUE_MAX (512ull << 20) /* bytes, as a blob */
@@ -35,7 +37,7 @@ enum kv_space {
  * PUT         key, value (1)             new version                 NO_SPACE, CONFLICT (2)
  * DELETE      key                        1: was there, 0: was not    CONFLICT (2)
  * UPDATE      key, visit                 new version; 0: absent now  what visit set, NO_SPACE
- * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE
+ * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE, (8)
  * SCAN        key, end, limit, visit     entries visited (3)
  * CLEAR       key: a prefix              entries removed
  * COUNT       key: the space byte        live keys of that space
@@ -57,15 +59,20 @@ enum kv_space {
  *     entries at a time are of one moment, over several workers of one of each. Fewer than `limit`
  *     were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
  *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
- * (4) Appends to a blob that nobody sees yet; handle 0 starts one. BLOB_CLOSE drops it if no PUT
- *     took it. Every piece but the last is a multiple of 4 KiB.
+ * (4) Appends to a blob that nobody sees yet; handle 0 starts one, and if that fails there is none.
+ *     BLOB_CLOSE drops it if no PUT took it. Every piece but the last is a multiple of 4 KiB.
+ *     cmd->partition: that of the key that it will be the value of.
  * (5) Pins that version of the value, inline or blob, until BLOB_CLOSE. A visit is told of it.
+ *     A handle that nobody has used for KV_BLOB_IDLE_S is closed: then it is INVALID.
  * (6) This and RESOLVE for layer/kv_shard.c alone: a COMMIT over several engines. PREPARE takes the
  *     writes of the commit whose keys are its engine's, checks and logs them, and locks the keys;
  *     the commit stays as it is until it is resolved. handle: the participants, bit by engine;
  *     version: the transaction, 0: give it an id. It completes before it is durable. Engines are
  *     asked in ascending order: it waits for keys that others have locked.
  * (7) version: the transaction; limit: enum kv_resolve. Not known: nothing is done.
+ * (8) TOO_LARGE: more than KV_COMMIT_SIZE_MAX; of an engine itself, which layer/kv_shard.c then
+ * asks to PREPARE and RESOLVE: more than traits.commit_size or commit_writes. BUSY: no memory for
+ * it now.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */
@@ -113,13 +120,14 @@ struct kv_entry {
 	bool blob;           /* the value is not in memory: ask with KV_LOAD, or BLOB_OPEN */
 };
 
-enum kv_action { KV_KEEP, KV_STORE, KV_REMOVE };
+/* TOUCH: the value stays, whatever its size, and gets another expiry and version. */
+enum kv_action { KV_KEEP, KV_STORE, KV_REMOVE, KV_TOUCH };
 
 /* What an UPDATE's visit decides. Comes zeroed: keep, STATUS_OK. */
 struct kv_edit {
 	enum kv_action action;
 	struct bytes value;  /* STORE: at most scratch_max bytes; copied when the visit returns */
-	uint64_t expires_ms; /* STORE: 0: never */
+	uint64_t expires_ms; /* STORE, TOUCH: 0: never */
 	uint8_t kind;        /* STORE */
 	uint8_t *scratch;    /* room for the new value; may alias neither key nor old value */
 	size_t scratch_max;  /* at least KV_INLINE_MAX; with KV_LOAD at least twice the old size */
@@ -186,6 +194,7 @@ enum kv_durability {
 
 struct kv_traits {
 	unsigned partitions;
+	uint32_t commit_size, commit_writes; /* of a COMMIT that is done at once; 0: any */
 	bool sorted, durable, transactional;
 };
 

@@ -131,15 +131,11 @@ static bool expire_is_wanted(const struct expire_state *state, uint64_t current_
 	return true;
 }
 
-/* Only the expiry changes: the value is stored as it is. */
-static void store_expiry(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit,
-                         uint64_t expires_ms)
+/* Only the expiry changes: the value is not looked at, and may be a blob. */
+static void store_expiry(struct kv_edit *edit, uint64_t expires_ms)
 {
-	call->blob = entry->blob;
-	edit->action = KV_STORE;
-	edit->value = entry->value;
+	edit->action = KV_TOUCH;
 	edit->expires_ms = expires_ms;
-	edit->kind = entry->kind;
 }
 
 static void expire_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
@@ -153,9 +149,8 @@ static void expire_visit(struct resp_call *call, const struct kv_entry *entry, s
 	if (state->moment_ms <= call->wall_ms)
 		edit->action = KV_REMOVE;
 	else
-		store_expiry(call, entry, edit, state->moment_ms);
-	if (!call->blob)
-		resp_reply_i64(call, 1);
+		store_expiry(edit, state->moment_ms);
+	resp_reply_i64(call, 1);
 }
 
 static void persist_visit(struct resp_call *call, const struct kv_entry *entry,
@@ -165,9 +160,8 @@ static void persist_visit(struct resp_call *call, const struct kv_entry *entry,
 		resp_reply_i64(call, 0);
 		return;
 	}
-	store_expiry(call, entry, edit, 0);
-	if (!call->blob)
-		resp_reply_i64(call, 1);
+	store_expiry(edit, 0);
+	resp_reply_i64(call, 1);
 }
 
 struct ttl_state {

@@ -251,6 +251,10 @@ static void overlay_visit(struct resp_txn *txn)
 		resp_txn_delete(txn, key);
 		return;
 	}
+	if (edit.action == KV_TOUCH) {
+		edit.value = entry.value;
+		edit.kind = entry.kind;
+	}
 	value = (struct resp_value){
 		.value = edit.value,
 		.size = edit.value.size,
