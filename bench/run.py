@@ -302,6 +302,27 @@ def tail_row(bench):
         bench.ratio("redis p99 / echo floor", results, "p99_us", redis.name, floor.name)
 
 
+def split_row(bench):
+    """Two workers on two cores: each does everything, or one has the network and one the storage.
+    The load takes its share of both cores, of both servers alike."""
+    if bench.options.server != "weir":
+        return bench.skip("only weir can be split")
+    keys = 100000
+    fused = bench.ours(settings=["workers.count=2"])
+    split = bench.ours(settings=["workers.network=1", "workers.storage=1"])
+    fused.name, split.name = "fused", "split"
+    for server in (fused, split):
+        server.cpus = BOTH_CPUS
+    with fused, split:
+        for server in (fused, split):
+            bench.fill(server, keys, 64)
+        for what in ("get", "set"):
+            results = bench.rounds([fused, split], "-t", what, "-P", 16, "-s", 64, "-k", keys,
+                                   "-n", CONNECTIONS)
+            bench.record_rounds(results)
+            bench.ratio(f"{what}: fused / split", results, "rate", "fused", "split", reach=1)
+
+
 ROWS = {
     "get16": ("GET 64 B, pipeline 16", lambda b: get_row(b, 16, 3.2, 1.4)),
     "get1": ("GET 64 B, no pipeline", lambda b: get_row(b, 1, 1.4, 1.2)),
@@ -316,6 +337,7 @@ ROWS = {
     "memory": ("memory per key", memory_row),
     "restart": ("restart after kill -9 and clean (--scale 4: 4 GiB)", restart_row),
     "idle": ("CPU with 1,000 idle connections", idle_row),
+    "split": ("two cores: workers that do everything, or one role each", split_row),
     "tail": ("p99 of GET at half of peak load", tail_row),
 }
 
