@@ -97,10 +97,14 @@ static void free_append(struct blobs *blobs)
 		return;
 	}
 	freed.value = record.value;
-	if (log_reserve(&shard->log, record_size(freed.key.size, freed.value.size, false)) !=
-	    STATUS_OK)
+	if (shard_reserve(shard, record_size(freed.key.size, freed.value.size, false),
+	                  SPACE_CLEAN) != STATUS_OK)
 		return;
 	log_append(&shard->log, &freed);
+	/* Until that is on disk a replay reads the record once more. */
+	shard->segments[l.segment].dead_lsn = shard->log.lsn_next;
+	if (shard->segments[l.segment].live == 0)
+		supply_dead(shard, shard->log.lsn_next);
 	blob_debit(shard, freed.value);
 	free_next(blobs);
 }
@@ -255,6 +259,7 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 			return OP_PARKED;
 		}
 		blobs->loader = req;
+		op_lock(op); /* who takes the key would wait for the memory, and this for the key */
 		blobs->load_location = found->location;
 		op->result = 0;
 	}

@@ -43,7 +43,9 @@ struct checkpoint {
 	} stock[STOCK_MAX]; /* stock[0] is being filled */
 	uint32_t stock_count;
 	struct root root, previous;
-	uint64_t lsn; /* must be durable before the root is written */
+	uint64_t lsn;             /* must be durable before the root is written */
+	uint64_t durable_lsn;     /* of the newest root on disk, of this run */
+	uint32_t durable_segment; /* where its log goes on */
 	struct buf *body;
 	uint32_t body_written; /* blocks */
 	uint32_t partition;    /* whose pages are written */
@@ -106,7 +108,7 @@ static uint32_t stock_take(struct checkpoint *c, uint32_t blocks, uint32_t *segm
 	*segment = c->stock[0].segment;
 	*block = c->stock[0].next_block;
 	c->stock[0].next_block += blocks;
-	shard->segments[*segment].live += blocks << BLOCK_SHIFT;
+	shard_live_add(shard, *segment, blocks << BLOCK_SHIFT);
 	if (blocks == left) {
 		shard->segments[*segment].state = SEGMENT_SEALED;
 		memmove(&c->stock[0], &c->stock[1], (c->stock_count - 1) * sizeof(c->stock[0]));
@@ -132,13 +134,12 @@ static void page_released(void *context, btree_value address)
 {
 	struct checkpoint *c = context;
 	struct location l = location_unpack(address);
-	struct shard_segment *segment = &c->shard->segments[l.segment];
 
 	if (!c->shard->counting)
 		return;
-	assert(segment->live >= l.size);
-	segment->live -= l.size;
-	segment->dead_lsn = c->root.lsn + 1; /* this checkpoint does not refer to it */
+	shard_live_drop(c->shard, l.segment, l.size);
+	/* This checkpoint does not refer to it. */
+	c->shard->segments[l.segment].dead_lsn = c->root.lsn + 1;
 }
 
 static const struct btree_checkpoint_ops page_ops = {
@@ -149,12 +150,10 @@ static const struct btree_checkpoint_ops page_ops = {
 static void body_release(struct checkpoint *c, const struct root *root)
 {
 	for (uint32_t i = 0; i < root->body_count; i++) {
-		struct shard_segment *segment = &c->shard->segments[root->body[i].segment];
-		uint32_t size = root->body[i].blocks << BLOCK_SHIFT;
+		const struct root_extent *e = &root->body[i];
 
-		assert(segment->live >= size);
-		segment->live -= size;
-		segment->dead_lsn = c->root.lsn + 1;
+		shard_live_drop(c->shard, e->segment, e->blocks << BLOCK_SHIFT);
+		c->shard->segments[e->segment].dead_lsn = c->root.lsn + 1;
 	}
 }
 
@@ -452,6 +451,10 @@ static void finish(struct checkpoint *c)
 		log_fail(&shard->log, STATUS_IO);
 	} else {
 		shard->stats.checkpoints++;
+		c->durable_lsn = c->root.lsn;
+		c->durable_segment = c->root.log_segment;
+		for (uint32_t i = 0; i < shard->segment_count; i++)
+			shard->segments[i].cleaning = false; /* worth another look */
 		if (shard->open)
 			supply_release_up_to(shard, c->root.lsn);
 	}
@@ -568,6 +571,38 @@ static void step_ended(struct req *req)
 	advance(c);
 }
 
+/*
+ * Parents of what is dirty become dirty too: the pool's depth for each partition. The body is of
+ * the size that it had, or has now.
+ */
+static uint64_t blocks_needed(const struct shard *shard, uint64_t dirty)
+{
+	return dirty + 4 * shard->partition_count + (body_size_max(shard) >> BLOCK_SHIFT) + 2;
+}
+
+uint32_t checkpoint_segments_needed(const struct shard *shard)
+{
+	const struct checkpoint *c = shard->checkpoint;
+	struct btree_pool_stats pages;
+	uint64_t blocks;
+
+	if (c->phase != PHASE_IDLE) /* what it gives back is more than what the next one takes */
+		return 1;
+	btree_pool_stats(shard->pool, &pages);
+	blocks = blocks_needed(shard, pages.pages);
+	if (blocks <= stock_blocks(c))
+		return 1;
+	return (uint32_t)((blocks - stock_blocks(c)) / (shard->segment_blocks - 1)) + 2;
+}
+
+bool checkpoint_is_past(const struct shard *shard, uint32_t segment)
+{
+	const struct checkpoint *c = shard->checkpoint;
+
+	return shard->stats.checkpoints > 0 && segment != c->durable_segment &&
+	       shard->segments[segment].last_lsn <= c->durable_lsn;
+}
+
 static bool is_due(const struct shard *shard)
 {
 	const struct store_options *options = &shard->store->options;
@@ -604,9 +639,7 @@ void checkpoint_consider(struct shard *shard)
 	if (blob_is_freeing(shard) && shard->exclusive == NULL && !shard->space_low &&
 	    shard->log.stats.bytes < shard->log_bytes_checkpointed + 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
-	/* Parents of what is dirty become dirty too: the pool's depth for each partition. */
-	needed = dirty_pages(shard) + 4 * shard->partition_count +
-	         (body_size_max(shard) >> BLOCK_SHIFT) + 2;
+	needed = blocks_needed(shard, dirty_pages(shard));
 	if (stock_blocks(c) < needed) {
 		if (c->stock_count < STOCK_MAX)
 			supply_want(shard, SEGMENT_INDEX, SPACE_ROOT);

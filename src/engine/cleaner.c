@@ -13,11 +13,13 @@
 #include "engine/store.h"
 
 enum {
-	CLEAN_START_PERCENT = 15, /* free segments of all: below it cleaning starts */
-	CLEAN_STOP_PERCENT = 20,
 	CLEAN_SLACK = 8, /* segments of garbage that are not worth cleaning */
 	CLEAN_READ = 1 << 20,
-	CLEAN_TURN_MAX = 64, /* records moved in a turn: bounds its share */
+	CLEAN_TURN_RECORDS = 1024, /* looked at in a turn: these two bound its share */
+	CLEAN_TURN_BYTES = 1 << 20,
+	CLEAN_RATIO_MAX = 8, /* bytes moved for each that is written, when hardly any is left */
+	CLEAN_IDLE_BYTES = 1 << 20, /* each tick in which nothing was written */
+	CLEAN_DEAD_MIN = 16,        /* a victim has a 16th of garbage at least */
 };
 
 struct cleaner {
@@ -34,7 +36,11 @@ struct cleaner {
 	struct buf *page; /* of the index, that is being read */
 	uint32_t page_partition;
 	bool reading, active;
-	bool due; /* look again whether there is something to clean */
+	bool due;         /* look again whether there is something to clean */
+	bool idle;        /* space is wanted, and no segment is worth emptying */
+	int64_t budget;   /* bytes that it may write: grows with what others write */
+	uint64_t written; /* of others, when it was looked at last */
+	uint64_t ticked;  /* the same, at the last tick */
 };
 
 struct clean_frame {
@@ -52,50 +58,129 @@ static uint64_t segment_size(const struct shard *shard)
 	return (uint64_t)shard->segment_blocks << BLOCK_SHIFT;
 }
 
-/* Whether there is too much garbage: for the space that is left, or for what is live. */
-static bool wants_cleaning(const struct shard *shard, const struct cleaner *cleaner)
+/* Free segments that new data may have, and how many there should be. */
+static uint32_t free_now(const struct shard *shard)
 {
-	uint64_t used = 0, live = 0;
-	uint32_t percent = cleaner->active ? CLEAN_STOP_PERCENT : CLEAN_START_PERCENT;
-
-	for (uint32_t i = 0; i < shard->segment_count; i++) {
-		if (shard->segments[i].state != SEGMENT_SEALED)
-			continue;
-		used += segment_size(shard);
-		live += shard->segments[i].live;
-	}
-	if (used < live + CLEAN_SLACK * segment_size(shard) / 2)
-		return false;
-	if ((uint64_t)shard->space_left * 100 < (uint64_t)shard->segment_count * percent)
-		return true;
-	return used > 2 * live + CLEAN_SLACK * segment_size(shard);
+	return shard->room.left > shard->room.kept ? shard->room.left - shard->room.kept : 0;
 }
 
-static uint32_t choose_victim(const struct shard *shard)
+static uint32_t free_wanted(const struct shard *shard)
+{
+	return 2 + shard->space->stream_count + shard->segment_count / 64;
+}
+
+/* What the segments of a kind hold. */
+struct census {
+	uint64_t used, live; /* bytes */
+	uint32_t dead;       /* segments that only wait to be given back */
+};
+
+static struct census take_census(const struct shard *shard, bool index)
+{
+	struct census census = { .used = 0 };
+
+	for (uint32_t i = 0; i < shard->segment_count; i++) {
+		const struct shard_segment *s = &shard->segments[i];
+
+		if (s->state != SEGMENT_SEALED || (s->kind == SEGMENT_INDEX) != index)
+			continue;
+		census.used += segment_size(shard);
+		census.live += s->live;
+		census.dead += s->live == 0;
+	}
+	return census;
+}
+
+/* Whether there is too much garbage: for the space that is left, or for what is live. */
+static bool wants_cleaning(const struct shard *shard)
+{
+	struct census census = take_census(shard, /* index= */ false);
+
+	if (free_now(shard) < free_wanted(shard))
+		return true;
+	return census.used > 2 * census.live + CLEAN_SLACK * segment_size(shard);
+}
+
+/* Checkpoints that were cut short, and stores that were opened, leave segments nearly empty. */
+static bool wants_index_cleaning(const struct shard *shard)
+{
+	struct census census = take_census(shard, /* index= */ true);
+
+	return census.used > 2 * census.live + (4 + census.dead) * segment_size(shard);
+}
+
+/*
+ * The ratio of what is gained to what is read and written, and slightly the age of the newest
+ * garbage in it: where much has died lately, more will.
+ */
+static uint64_t score(const struct shard *shard, uint32_t segment)
+{
+	const struct shard_segment *s = &shard->segments[segment];
+	uint64_t dead, age;
+
+	if (s->live >= segment_size(shard)) /* with what a transaction has not told yet */
+		return 0;
+	dead = segment_size(shard) - s->live;
+	if (dead < segment_size(shard) / CLEAN_DEAD_MIN)
+		return 0;
+	age = 1 + (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
+	age = 64 - (unsigned)__builtin_clzll(age); /* its order of magnitude */
+	return dead * 1024 / (segment_size(shard) + s->live) * (64 + age);
+}
+
+/*
+ * One that can be given back at once, if there is any that is nearly as good as one that must wait
+ * for the next checkpoint.
+ */
+static uint32_t choose_victim(const struct shard *shard, enum segment_kind kind)
 {
 	uint64_t best_score = 0;
 	uint32_t best = UINT32_MAX;
 
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
 		const struct shard_segment *s = &shard->segments[i];
-		uint64_t dead, age, score;
+		uint64_t its;
 
-		if (s->state != SEGMENT_SEALED || s->live == 0 || s->cleaning ||
-		    s->kind == SEGMENT_BLOB)
+		if (s->state != SEGMENT_SEALED || s->live == 0 || s->cleaning || s->kind != kind)
 			continue;
-		dead = segment_size(shard) - s->live;
-		if (dead < segment_size(shard) / 16)
-			continue;
-		age = 1 +
-		      (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
-		age = 64 - (unsigned)__builtin_clzll(age); /* its order of magnitude */
-		score = dead * 1024 / (segment_size(shard) + s->live) * (8 + age);
-		if (score > best_score) {
-			best_score = score;
+		its = score(shard, i);
+		if (kind == SEGMENT_INDEX || !checkpoint_is_past(shard, i))
+			its /= 2;
+		if (its > best_score) {
+			best_score = its;
 			best = i;
 		}
 	}
 	return best;
+}
+
+bool cleaner_is_idle(const struct shard *shard)
+{
+	return shard->cleaner->idle;
+}
+
+/*
+ * The less is left, the more the cleaner writes for what others write. So it ends up where it gains
+ * as much as they take, without a moment at which they would have to stand still.
+ */
+static void grow_budget(struct cleaner *cleaner)
+{
+	struct shard *shard = cleaner->shard;
+	uint64_t others = shard->log.stats.bytes + shard->stats.blob_bytes;
+	uint32_t left = free_now(shard), wanted = free_wanted(shard);
+	uint64_t written;
+
+	others = others > shard->stats.moved_bytes ? others - shard->stats.moved_bytes : 0;
+	written = others > cleaner->written ? others - cleaner->written : 0;
+	cleaner->written = others;
+	if (!shard_has_space(shard) || shard->log.starved)
+		cleaner->budget = CLEAN_TURN_BYTES;
+	else if (left < wanted)
+		cleaner->budget += (int64_t)(written * CLEAN_RATIO_MAX * (wanted - left) / wanted);
+	else
+		cleaner->budget += (int64_t)written;
+	if (cleaner->budget > 4 * CLEAN_TURN_BYTES)
+		cleaner->budget = 4 * CLEAN_TURN_BYTES;
 }
 
 static void victim_read(struct req *req);
@@ -129,8 +214,7 @@ static void victim_ended(struct cleaner *cleaner)
 	cleaner->shard->segments[cleaner->victim].cleaning = true; /* not looked at again */
 	cleaner->shard->stats.cleaned_segments++;
 	cleaner->victim = UINT32_MAX;
-	if (cleaner->shard->space_left * 2 < cleaner->shard->space->reserve_count * 3)
-		checkpoint_want(cleaner->shard); /* what was gained is wanted soon */
+	cleaner->due = true;
 }
 
 static void victim_read(struct req *req)
@@ -199,12 +283,16 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 {
 	struct shard *shard = cleaner->shard;
 	uint64_t hash = hash64(record->key);
-	uint32_t partition = kv_partition_hashed(record->key, hash, shard->partition_count);
 	size_t size = location_unpack(location).size;
 	uint64_t current = 0, moved;
+	uint32_t partition;
 	enum btree_result result;
-	struct btree *tree = &shard->partitions[partition].tree;
+	struct btree *tree;
 
+	if (!kv_key_is_sound(record->key))
+		return MOVED; /* a damaged disk; the index names no such key */
+	partition = kv_partition_hashed(record->key, hash, shard->partition_count);
+	tree = &shard->partitions[partition].tree;
 	if (!shard_owns(shard, partition))
 		return MOVED; /* its owner cleans what is its own */
 	result = btree_find(tree, record->key, &current, &cleaner->miss);
@@ -212,7 +300,7 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 		return load_leaf(cleaner, partition);
 	if (result != BTREE_OK || current != location)
 		return MOVED;
-	if (log_reserve(&shard->log, size) != STATUS_OK)
+	if (shard_reserve(shard, size, SPACE_CLEAN) != STATUS_OK)
 		return MOVE_LATER;
 	moved = log_next_location(&shard->log, size, (uint8_t)location);
 	result = btree_replace(tree, record->key, location, moved, &cleaner->miss);
@@ -226,6 +314,7 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 	shard_debit(shard, location);
 	record_cache_moved(shard->cache, hash, record->key, location, moved);
 	shard->stats.moved_bytes += size;
+	cleaner->budget -= (int64_t)size;
 	return MOVED;
 }
 
@@ -243,7 +332,7 @@ static enum move_result move_frame(struct cleaner *cleaner, const struct frame_h
 		size_t used;
 		uint32_t crc;
 
-		if (*budget == 0)
+		if (*budget == 0 || cleaner->budget <= 0)
 			return MOVE_LATER;
 		if (record_decode(data + cleaner->at, frame->size - cleaner->at, seed, place,
 		                  &record, &used, &crc) != STATUS_OK)
@@ -263,7 +352,7 @@ static enum move_result move_frame(struct cleaner *cleaner, const struct frame_h
 static void clean_log(struct cleaner *cleaner)
 {
 	struct shard *shard = cleaner->shard;
-	unsigned budget = CLEAN_TURN_MAX;
+	unsigned budget = CLEAN_TURN_RECORDS;
 	struct segment_header segment = {
 		.segment = cleaner->victim,
 		.generation = shard->segments[cleaner->victim].generation,
@@ -334,7 +423,30 @@ static void clean_index(struct cleaner *cleaner)
 		return;
 	}
 	victim_ended(cleaner);
-	checkpoint_want(shard);
+}
+
+static void next_victim(struct cleaner *cleaner)
+{
+	struct shard *shard = cleaner->shard;
+	bool low = free_now(shard) < free_wanted(shard);
+
+	cleaner->due = false;
+	cleaner->active = wants_cleaning(shard);
+	cleaner->idle = false;
+	if (!checkpoint_is_running(shard)) {
+		if (low && supply_checkpoint_is_worth(shard))
+			checkpoint_want(shard);
+		if (wants_index_cleaning(shard))
+			cleaner->victim = choose_victim(shard, SEGMENT_INDEX);
+	}
+	if (cleaner->victim == UINT32_MAX && cleaner->active)
+		cleaner->victim = choose_victim(shard, SEGMENT_LOG);
+	if (cleaner->victim == UINT32_MAX) {
+		cleaner->idle = low;
+		return;
+	}
+	cleaner->block = 1;
+	read_on(cleaner);
 }
 
 void cleaner_consider(struct shard *shard)
@@ -342,32 +454,28 @@ void cleaner_consider(struct shard *shard)
 	struct cleaner *cleaner = shard->cleaner;
 
 	if (cleaner->reading || shard->log.failed != STATUS_OK || shard->exclusive != NULL ||
-	    !shard->open || shard->closing || checkpoint_is_running(shard))
+	    !shard->open || shard->closing)
 		return;
+	grow_budget(cleaner);
 	if (cleaner->victim == UINT32_MAX) {
-		if (!cleaner->due)
-			return;
-		cleaner->due = false;
-		cleaner->active = wants_cleaning(shard, cleaner);
-		if (!cleaner->active)
-			return;
-		cleaner->victim = choose_victim(shard);
-		if (cleaner->victim == UINT32_MAX)
-			return;
-		cleaner->due = true;
-		cleaner->block = 1;
-		read_on(cleaner);
+		if (cleaner->due)
+			next_victim(cleaner);
 		return;
 	}
-	if (shard->segments[cleaner->victim].kind == SEGMENT_INDEX)
-		clean_index(cleaner);
-	else
+	if (shard->segments[cleaner->victim].kind == SEGMENT_LOG)
 		clean_log(cleaner);
+	else if (!checkpoint_is_running(shard))
+		clean_index(cleaner);
 }
 
 void cleaner_tick(struct shard *shard)
 {
-	shard->cleaner->due = true;
+	struct cleaner *cleaner = shard->cleaner;
+
+	cleaner->due = true;
+	if (cleaner->written == cleaner->ticked && cleaner->budget < CLEAN_IDLE_BYTES)
+		cleaner->budget = CLEAN_IDLE_BYTES;
+	cleaner->ticked = cleaner->written;
 }
 
 enum status cleaner_open(struct shard *shard)

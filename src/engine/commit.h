@@ -65,6 +65,5 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 /* Its blobs are values now: their handles are gone. */
 void commit_published(struct shard *shard, const struct kv_commit *order,
                       const struct commit *commit);
-bool shard_is_full(const struct shard *shard);
 
 #endif

@@ -73,6 +73,19 @@ static uint32_t room_left(const struct log *log)
 	return (log->segment_blocks - log->next_block) << BLOCK_SHIFT;
 }
 
+bool log_fits(const struct log *log, size_t size)
+{
+	uint32_t blocks = 0;
+
+	if (log->current.generation == 0)
+		return false;
+	if (log->open != NULL && log->open->used + size <= log->open->size_max)
+		return true;
+	if (log->open != NULL)
+		blocks = (uint32_t)align_up(log->open->used, BLOCK_SIZE) >> BLOCK_SHIFT;
+	return FRAME_HEADER_SIZE + size + ((size_t)blocks << BLOCK_SHIFT) <= room_left(log);
+}
+
 /* Opens a frame with room for `size` bytes of records. */
 static enum status open_frame(struct log *log, size_t size)
 {

@@ -87,6 +87,9 @@ void log_set_next(struct log *log, uint32_t segment, uint64_t generation);
  */
 enum status log_reserve(struct log *log, size_t size) __attribute__((warn_unused_result));
 
+/* Whether that much fits the segment that is being filled. */
+bool log_fits(const struct log *log, size_t size);
+
 /* Where the next append will put a record of this size; after log_reserve(). */
 uint64_t log_next_location(const struct log *log, size_t size, uint8_t flags);
 

@@ -81,12 +81,18 @@ static bool count_entries(struct recovery *r, struct btree *tree, struct shard *
 	}
 }
 
-/* Whether the last run may need it. */
-static bool is_of_last_run(const struct recovery *r, const struct recovery_segment *segment)
+/*
+ * Whether another recovery of the last run, should this one be cut short, reads it: the pages of
+ * its checkpoints and the logs behind them. What nothing refers to after a replay is not read by
+ * one.
+ */
+static bool is_of_last_run(const struct recovery *r, uint32_t number)
 {
-	if (segment->listed)
-		return segment->live || segment->header.kind != SEGMENT_INDEX;
-	return segment->found && segment->header.run == r->run;
+	const struct recovery_segment *segment = &r->segments[number];
+
+	if (segment->listed && segment->header.kind == SEGMENT_INDEX)
+		return segment->live;
+	return !r->store->super.clean && recovery_is_log_tail(r, number);
 }
 
 static void hold(struct recovery *r, struct shard *shard, uint32_t number)
@@ -114,7 +120,7 @@ static void count_ended(struct recovery *r)
 			held = true;
 		}
 		/* The first worker gives it back when the store is open. */
-		if (!held && is_of_last_run(r, &r->segments[i])) {
+		if (!held && is_of_last_run(r, i)) {
 			hold(r, store->shards[0], i);
 			held = true;
 		}

@@ -55,21 +55,26 @@ void recovery_roots_step(struct recovery *r)
 	body_read(r);
 }
 
-/* No stream has the segment, as far as is known. */
+/*
+ * The segment is in a later life than that in which these streams listed it. A stream that had
+ * nothing live in it has nothing to do with it any more. Where something was live, the log behind
+ * the checkpoint says what has replaced it: that is still counted until the log has been replayed.
+ */
 static void disown(struct recovery *r, uint32_t number)
 {
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard_segment *segment = &r->store->shards[s]->segments[number];
 
+		if (segment->live > 0)
+			continue;
 		segment->state = SEGMENT_NONE;
 		segment->kind = SEGMENT_FREE;
-		segment->live = 0;
 	}
 }
 
 /*
- * Checkpoints of several streams are of several times: what one had in its last, and gave back when
- * that was on disk, another may have taken since. The later life counts.
+ * Checkpoints of several streams are of several times: what one had in its last, and gave back
+ * since, another may have taken. The later life counts.
  */
 static bool is_given_back(struct recovery *r, const struct body_segment *listed)
 {
@@ -84,6 +89,16 @@ static bool is_given_back(struct recovery *r, const struct body_segment *listed)
 	return false;
 }
 
+static void own(struct shard *shard, const struct body_segment *listed)
+{
+	struct shard_segment *segment = &shard->segments[listed->segment];
+
+	segment->live = listed->live;
+	segment->kind = listed->kind;
+	segment->state = SEGMENT_SEALED;
+	segment->dead_lsn = 1;
+}
+
 static void body_segments(struct recovery *r, const struct body *body)
 {
 	struct shard *shard = recovery_is_redistributed(r) ? NULL : r->store->shards[r->cursor];
@@ -92,8 +107,11 @@ static void body_segments(struct recovery *r, const struct body *body)
 		struct body_segment listed = body_segment_get(body, i);
 		struct recovery_segment *segment = &r->segments[listed.segment];
 
-		if (is_given_back(r, &listed))
+		if (is_given_back(r, &listed)) {
+			if (shard != NULL && listed.live > 0)
+				own(shard, &listed);
 			continue;
+		}
 		segment->listed = true;
 		segment->live = segment->live || listed.live > 0;
 		segment->header.generation = listed.generation;
@@ -104,10 +122,7 @@ static void body_segments(struct recovery *r, const struct body *body)
 		/* Of the index, and empty: that checkpoint does not need it, so this one may. */
 		if (shard == NULL || (listed.kind == SEGMENT_INDEX && listed.live == 0))
 			continue;
-		shard->segments[listed.segment].live = listed.live;
-		shard->segments[listed.segment].kind = listed.kind;
-		shard->segments[listed.segment].state = SEGMENT_SEALED;
-		shard->segments[listed.segment].dead_lsn = 1;
+		own(shard, &listed);
 	}
 }
 
@@ -219,9 +234,11 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 			shard->generation_seen = header.generation;
 	}
 	if (segment->listed && header.generation != segment->header.generation) {
-		if (segment->live || header.generation < segment->header.generation)
+		if ((segment->live && segment->header.kind == SEGMENT_INDEX) ||
+		    header.generation < segment->header.generation)
 			return;          /* damaged, or older: what is read there will say so */
-		segment->listed = false; /* given back by that checkpoint, and used again */
+		segment->listed = false; /* given back since, and used again */
+		segment->live = false;
 		disown(r, number);
 	}
 	segment->header = header;
@@ -251,7 +268,6 @@ static void headers_adopt(struct recovery *r)
 		    segment->first_lsn <= r->roots[segment->header.stream].lsn)
 			continue; /* given back by the checkpoint, or never written */
 		shard = r->store->shards[segment->header.stream];
-		shard->segments[i].live = 0;
 		shard->segments[i].state = SEGMENT_SEALED;
 		shard->segments[i].kind = segment->header.kind;
 		shard->segments[i].dead_lsn = 1;
@@ -292,16 +308,20 @@ static void trees_read(struct recovery *r)
 		              r->cursor);
 }
 
-/* Whether the log goes on in this segment behind the root of its stream. */
-static bool is_log_tail(const struct recovery *r, const struct shard *shard, uint32_t number)
+bool recovery_is_log_tail(const struct recovery *r, uint32_t number)
 {
 	const struct recovery_segment *segment = &r->segments[number];
-	const struct root *root = &r->roots[shard->index];
 
-	return number == root->log_segment ||
-	       (segment->found && segment->header.kind == SEGMENT_LOG &&
-	        segment->header.run == r->run && segment->header.stream == shard->index &&
-	        segment->first_lsn > root->lsn);
+	for (uint32_t s = 0; s < r->streams; s++) {
+		const struct root *root = &r->roots[s];
+
+		if (number == root->log_segment ||
+		    (segment->found && segment->header.kind == SEGMENT_LOG &&
+		     segment->header.run == r->run && segment->header.stream == s &&
+		     segment->first_lsn > root->lsn))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -317,10 +337,31 @@ static void drop_if_dead(struct recovery *r, struct shard *shard, uint32_t numbe
 		return;
 	if (!ended && segment->kind == SEGMENT_BLOB)
 		return; /* a record behind the root may name what is in it */
-	if (!ended && segment->kind == SEGMENT_LOG && is_log_tail(r, shard, number))
+	if (!ended && segment->kind == SEGMENT_LOG && recovery_is_log_tail(r, number))
 		return;
 	segment->state = SEGMENT_NONE;
 	segment->kind = SEGMENT_FREE;
+}
+
+void recovery_drop_replaced(struct recovery *r, bool all)
+{
+	if (r->store->super.clean)
+		return;
+	for (unsigned s = 0; s < r->worker_count; s++) {
+		struct shard *shard = r->store->shards[s];
+
+		for (uint32_t i = 0; i < shard->segment_count; i++) {
+			struct shard_segment *segment = &shard->segments[i];
+
+			if (segment->state != SEGMENT_SEALED || segment->live > 0 ||
+			    segment->pins > 0 || segment->kind == SEGMENT_INDEX ||
+			    (segment->kind == SEGMENT_BLOB && !all) || recovery_is_log_tail(r, i))
+				continue;
+			segment->state = SEGMENT_NONE;
+			segment->kind = SEGMENT_FREE;
+			space_drop(&r->store->space, i);
+		}
+	}
 }
 
 static void trees_begin(struct recovery *r)

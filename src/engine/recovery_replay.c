@@ -27,6 +27,7 @@ bool recovery_wait_for_page(struct recovery *r, uint32_t partition, enum btree_r
 		        r->streams);
 		return false;
 	}
+	recovery_drop_replaced(r, /* all= */ false);
 	r->resume = r->phase;
 	r->phase = PHASE_MAKE_ROOM;
 	recovery_start_shard(r, store_owner(r->store, partition), START_BRIEFLY);
@@ -239,13 +240,30 @@ static enum btree_result replay_clear(struct recovery *r, const struct record *r
 	return BTREE_OK;
 }
 
+/* A record of this type with such a key was never written: its checksum is right, and it is not. */
+static bool record_is_sound(const struct record *record)
+{
+	switch (record->type) {
+	case RECORD_PUT:
+	case RECORD_MOVED:
+	case RECORD_DELETE:
+	case RECORD_PREPARED_PUT:
+	case RECORD_PREPARED_DELETE:
+		return kv_key_is_sound(record->key);
+	case RECORD_CLEAR:
+		return record->key.size > 0 && record->key.size <= KV_KEY_MAX;
+	default:
+		return true; /* its key is not a key of the index */
+	}
+}
+
 static enum btree_result replay_record(struct recovery *r, const struct record *record,
                                        uint64_t location)
 {
 	uint32_t partition;
 	struct shard *shard;
 
-	if (record->type == RECORD_CLEAR && record->key.size > 0 && record->key.size <= KV_KEY_MAX)
+	if (record->type == RECORD_CLEAR)
 		return replay_clear(r, record);
 	if (record->type == RECORD_FREE) {
 		if (!recovery_is_redistributed(r))
@@ -254,8 +272,8 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 	}
 	if (record->type == RECORD_RESOLVE)
 		return recovery_resolved(r, record);
-	if (record->key.size == 0 || record->key.size > KV_KEY_MAX)
-		return BTREE_OK; /* of no meaning to the index */
+	if (!kv_key_is_sound(record->key))
+		return BTREE_OK; /* of a type that has none: of no meaning to the index */
 	partition = kv_partition(record->key, r->store->super.partition_count);
 	shard = recovery_shard(r, partition);
 	r->miss_partition = partition;
@@ -291,6 +309,13 @@ static bool replay_frame(struct recovery *r, uint32_t offset, const struct frame
 		if (record_decode(data + r->at, frame->size - r->at, seed, place, &record, &used,
 		                  &crc) != STATUS_OK)
 			unreachable(); /* frame_check() has seen it */
+		if (!record_is_sound(&record)) {
+			recovery_fail(r, STATUS_CORRUPT,
+			              "the log of stream %u has a record with an impossible key in "
+			              "segment %u, offset %u",
+			              r->cursor, frame->segment, place);
+			return false;
+		}
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
 		location.flags = record.flags;
 		if (record.type == RECORD_PREPARE &&

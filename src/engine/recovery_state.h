@@ -160,6 +160,14 @@ void recovery_roots_step(struct recovery *r);
 void recovery_body_step(struct recovery *r);
 void recovery_headers_step(struct recovery *r, unsigned count);
 void recovery_trees_step(struct recovery *r, unsigned count);
+/* Whether the log goes on in this segment behind the root of a stream. */
+bool recovery_is_log_tail(const struct recovery *r, uint32_t number);
+/*
+ * Gives back what the replay has left nothing live in, and does not read: if this open is cut short
+ * the next one replays the same. All: the logs have been replayed to their end; else blobs stay,
+ * because what follows may name some.
+ */
+void recovery_drop_replaced(struct recovery *r, bool all);
 
 /* recovery_replay.c */
 void recovery_replay_begin(struct recovery *r, uint32_t stream);

@@ -173,7 +173,7 @@ static enum btree_result part_apply(struct recovery *r, struct recovery_doubt *d
 			unreachable(); /* frame_check() has seen it */
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
 		location.flags = record.flags;
-		if (record.key.size > 0 && record.key.size <= KV_KEY_MAX) {
+		if (kv_key_is_sound(record.key)) { /* replay has seen that it is */
 			result = apply_record(r, &record, location_pack(location));
 			if (result == BTREE_MISS || result == BTREE_FULL)
 				return result;

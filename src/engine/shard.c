@@ -30,7 +30,7 @@ void shard_credit(struct shard *shard, uint64_t location)
 
 	assert(l.segment < shard->segment_count);
 	if (shard->counting)
-		shard->segments[l.segment].live += l.size;
+		shard_live_add(shard, l.segment, l.size);
 }
 
 void shard_debit(struct shard *shard, uint64_t location)
@@ -41,10 +41,8 @@ void shard_debit(struct shard *shard, uint64_t location)
 	assert(l.segment < shard->segment_count);
 	if (!shard->counting)
 		return;
+	shard_live_drop(shard, l.segment, l.size);
 	segment = &shard->segments[l.segment];
-	assert(segment->live >=
-	       l.size); /* else: counted wrongly, and a live segment would be freed */
-	segment->live -= l.size;
 	/*
 	 * What made it so is in the open frame; of a RESOLVE, which is logged after it was applied,
 	 * perhaps in the next: a checkpoint that was cut before must not count.
@@ -52,6 +50,8 @@ void shard_debit(struct shard *shard, uint64_t location)
 	segment->dead_lsn = shard->log.lsn_next;
 	if (shard->started && shard->log.open == NULL)
 		segment->dead_lsn++;
+	if (segment->live == 0)
+		supply_dead(shard, segment->dead_lsn);
 }
 
 struct key_lock *shard_lock_find(struct shard *shard, uint64_t hash, struct bytes key)
@@ -329,6 +329,8 @@ static void cache_read_ahead(struct load *load)
 	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
 	                  &record, &used, &crc) != STATUS_OK)
 		return; /* who needs it reads it again, and says so */
+	if (!kv_key_is_sound(record.key))
+		return;
 	hash = hash64(record.key);
 	/* The key may have been written again meanwhile: then this is not its record any more. */
 	if (btree_find(&shard->partitions[kv_partition_hashed(record.key, hash,
@@ -661,6 +663,7 @@ static unsigned shard_run(struct actor *actor)
 	shard->exclusive_yields = false;
 	if (shard->exclusive != NULL && !run_exclusive(shard))
 		return shard->exclusive_yields; /* 1: the worker does not sleep */
+	cleaner_consider(shard); /* before others have taken all the room in the log */
 	while (done < SHARD_RUN_MAX && !STAILQ_EMPTY(&shard->queue)) {
 		struct req *batch[SHARD_BATCH];
 		unsigned count = batch_take(shard, batch);

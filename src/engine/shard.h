@@ -16,6 +16,7 @@
 #ifndef ENGINE_SHARD_H
 #define ENGINE_SHARD_H
 
+#include "base/assert.h"
 #include "core/timer.h"
 #include "core/worker.h"
 #include "engine/btree.h"
@@ -34,6 +35,8 @@ enum {
 	SHARD_BUSY_BUCKETS = 4096, /* a commit may lock 65,536 keys */
 	SHARD_BLOBS_MAX = 256,     /* unpublished or opened at a time */
 	SHARD_TXNS_MAX = 256, /* transactions over several engines that are not forgotten yet */
+	/* Writes that wait for space: 1,024 connections with 64 commands under way each. */
+	SHARD_SPACE_WAITERS_MAX = 65536,
 };
 
 /* A partition of the store; only its owner touches it. */
@@ -51,7 +54,8 @@ enum shard_segment_state {
 
 struct shard_segment {
 	uint64_t generation; /* of all segments, ours or not: to check what is read */
-	uint64_t dead_lsn;   /* nothing later than this frame refers to it */
+	uint64_t dead_lsn;   /* nothing from this frame on refers to it */
+	uint64_t last_lsn;   /* of a log segment of this run: its last frame */
 	uint32_t live;       /* bytes that our index refers to */
 	uint8_t kind;        /* enum segment_kind */
 	uint8_t state;       /* enum shard_segment_state */
@@ -110,6 +114,7 @@ struct shard_stats {
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
+	uint64_t blob_bytes;    /* written to extents */
 	uint64_t acknowledged;  /* writes whose request completed with OK */
 	uint64_t corrupt;       /* blocks that were not what they should be */
 	uint64_t blobs_dropped; /* handles that their owners forgot */
@@ -163,9 +168,15 @@ struct shard {
 	struct shard_segment *segments; /* by number */
 	uint32_t segment_count, segment_blocks;
 	struct space *space;
-	uint32_t space_left; /* segments, when the space last answered */
-	bool space_low;      /* it refused: only deletes and what makes room may write */
-	bool space_none;     /* and not even for those, nor will a checkpoint give any back */
+	uint64_t live;            /* bytes in all segments */
+	struct space_report room; /* when the space last answered */
+	bool space_low;           /* only deletes and what makes room may take segments */
+	bool space_none;          /* not even those, nor will a checkpoint give any back */
+	/* enum space_need: what the log's segments are for; the deepest that waits for another. */
+	uint8_t log_need, next_need, starved_need;
+	uint64_t room_ns; /* when a segment was given back last, by anyone, or space ran low */
+	struct req_list space_waiters; /* new data, until there is room for it */
+	unsigned space_waiter_count;
 	uint64_t version_next;
 	uint64_t hint;         /* where the index has what was put last */
 	uint64_t uncached_lsn; /* writes up to here may be missing in the cache */
@@ -207,7 +218,11 @@ struct shard {
 	struct shard_stats stats;
 };
 
-enum { SHARD_TICK_NS = 100 * 1000 * 1000 };
+enum {
+	SHARD_TICK_NS = 100 * 1000 * 1000,
+	SHARD_LOOK_NS = 5 * 1000 * 1000, /* how often a shard that waits looks for segments */
+};
+#define SHARD_SPACE_WAIT_NS (10ull * 1000 * 1000 * 1000) /* without any that came free */
 
 /* A key as it is now. */
 struct found {
@@ -262,6 +277,19 @@ enum status find_record(struct shard *shard, struct op *op, struct found *found)
 /* Reads a record into the cache; nobody waits for it. */
 void shard_read_ahead(struct shard *shard, uint64_t location);
 void shard_requeue(struct shard *shard, struct req *req); /* at the front */
+/* Bytes in a segment that are referred to from now on, or no longer. */
+static inline void shard_live_add(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	shard->segments[segment].live += size;
+	shard->live += size;
+}
+static inline void shard_live_drop(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	/* Else: counted wrongly, and a live segment would be freed. */
+	assert(shard->segments[segment].live >= size);
+	shard->segments[segment].live -= size;
+	shard->live -= size;
+}
 void shard_credit(struct shard *shard, uint64_t location);
 void shard_debit(struct shard *shard, uint64_t location);
 /* Where a block of a segment is on the device. */
@@ -290,6 +318,24 @@ enum btree_result replay_put(struct shard *shard, const struct record *record, u
                              struct btree_miss *miss) __attribute__((warn_unused_result));
 enum btree_result replay_delete(struct shard *shard, const struct record *record,
                                 struct btree_miss *miss) __attribute__((warn_unused_result));
+
+/*
+ * Whether new data may be written now. OP_PARKED: the request waits for the cleaner or a
+ * checkpoint, or has failed, because live data fill the store.
+ */
+enum op_result op_wait_for_space(struct req *req);
+bool shard_has_space(const struct shard *shard);
+/*
+ * log_reserve() for a change (SPACE_LOG), which leaves the last segments to the cleaner, or for
+ * what makes room or ends what was begun (SPACE_CLEAN).
+ */
+enum status shard_reserve(struct shard *shard, size_t size, enum space_need need)
+        __attribute__((warn_unused_result));
+/* Live data fill the store, or nothing has come free for SHARD_SPACE_WAIT_NS. */
+bool shard_is_full(const struct shard *shard);
+/* Those that wait look again; those whose time is over end. */
+void shard_wake_space_waiters(struct shard *shard);
+void shard_expire_space_waiters(struct shard *shard);
 
 /* shard_txn.c */
 enum op_result op_prepare(struct req *req);
@@ -380,6 +426,13 @@ void checkpoint_refused(struct shard *shard, enum status status);
 /* After recovery: the root that is on disk. */
 void checkpoint_restore(struct shard *shard, const struct root *root);
 bool checkpoint_is_running(const struct shard *shard);
+/* Segments that the next one may need beside those at hand; while one runs, for what grows. */
+uint32_t checkpoint_segments_needed(const struct shard *shard);
+/*
+ * Whether recovery from the newest root on disk has no need of a log segment of this run whose
+ * records have all been replaced, if what replaced them is durable.
+ */
+bool checkpoint_is_past(const struct shard *shard, uint32_t segment);
 
 /* supply.c: segments for the log, the index and blobs, with their headers on disk. */
 struct supply;
@@ -391,6 +444,13 @@ bool supply_is_running(const struct shard *shard);
 bool supply_release(struct shard *shard, uint32_t segment);
 /* A checkpoint holds everything up to this frame: what is dead before it is given back. */
 void supply_release_up_to(struct shard *shard, uint64_t lsn);
+/*
+ * Whether a checkpoint is worth its price: it gives back what is dead but was written after the
+ * last one, and pages of the index that were replaced.
+ */
+bool supply_checkpoint_is_worth(const struct shard *shard);
+/* Nothing in a segment is live any more from this frame on. */
+void supply_dead(struct shard *shard, uint64_t lsn);
 void supply_turn(struct shard *shard); /* at the end of every turn */
 void supply_tick(struct shard *shard); /* asks again for what was refused */
 
@@ -399,6 +459,8 @@ enum status cleaner_open(struct shard *shard) __attribute__((warn_unused_result)
 void cleaner_close(struct shard *shard);
 void cleaner_consider(struct shard *shard); /* at the end of a turn */
 void cleaner_tick(struct shard *shard);
+/* Space is wanted, and there is no segment that is worth emptying. */
+bool cleaner_is_idle(const struct shard *shard);
 bool cleaner_is_running(const struct shard *shard);
 
 #endif

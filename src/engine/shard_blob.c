@@ -25,6 +25,8 @@ void blob_pin(struct shard *shard, uint32_t segment, int by)
 
 	assert(by > 0 ? s->pins < UINT16_MAX : s->pins > 0);
 	s->pins = (uint16_t)(s->pins + by);
+	if (s->pins == 0 && s->live == 0)
+		supply_dead(shard, s->dead_lsn);
 }
 
 void blob_pin_extents(struct shard *shard, struct blob_handle *h, int by)
@@ -205,9 +207,11 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 	h->size += size;
 	blob_pin(shard, extent.segment, 1);
 	blobs->next_block += blocks;
+	shard->stats.blob_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	if (blobs->next_block == shard->segment_blocks) {
 		shard->segments[blobs->segment].state = SEGMENT_SEALED;
 		shard->segments[blobs->segment].dead_lsn = shard->log.lsn_next;
+		supply_dead(shard, shard->log.lsn_next);
 		blobs->segment = UINT32_MAX;
 	}
 	io->handle = h;
@@ -228,7 +232,7 @@ enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct byt
 			h->status = STATUS_READ_ONLY;
 		else if (h->extent_count == BLOB_EXTENTS_MAX)
 			h->status = STATUS_TOO_LARGE;
-		else if (op->shard->space_low)
+		else if (shard_is_full(op->shard))
 			h->status = STATUS_NO_SPACE;
 		if (h->status != STATUS_OK)
 			break;
@@ -505,16 +509,15 @@ static void each_extent(struct shard *shard, struct bytes value,
 
 static void gain(struct shard *shard, uint32_t segment, uint32_t size)
 {
-	shard->segments[segment].live += size;
+	shard_live_add(shard, segment, size);
 }
 
 static void lose(struct shard *shard, uint32_t segment, uint32_t size)
 {
-	struct shard_segment *s = &shard->segments[segment];
-
-	assert(s->live >= size);
-	s->live -= size;
-	s->dead_lsn = shard->log.lsn_next;
+	shard_live_drop(shard, segment, size);
+	shard->segments[segment].dead_lsn = shard->log.lsn_next;
+	if (shard->segments[segment].live == 0)
+		supply_dead(shard, shard->log.lsn_next);
 }
 
 void blob_credit(struct shard *shard, struct bytes value)

@@ -507,7 +507,7 @@ enum op_result op_clear(struct req *req)
 	enum status status;
 
 	if (op->step == 0) {
-		status = log_reserve(&shard->log, record_size(record.key.size, 0, false));
+		status = shard_reserve(shard, record_size(record.key.size, 0, false), SPACE_LOG);
 		if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
 			status = STATUS_NO_SPACE;
 		if (status == STATUS_BUSY)

@@ -26,9 +26,12 @@ static void log_switched(struct log *log, uint32_t sealed_segment)
 {
 	struct shard *shard = container_of(log, struct shard, log);
 
+	shard->log_need = shard->next_need;
 	if (sealed_segment != UINT32_MAX) {
 		shard->segments[sealed_segment].state = SEGMENT_SEALED;
 		shard->segments[sealed_segment].dead_lsn = log->lsn_next;
+		shard->segments[sealed_segment].last_lsn = log->lsn_next - 1;
+		supply_dead(shard, log->lsn_next);
 	}
 }
 
@@ -49,6 +52,20 @@ static uint32_t commit_writes_max(const struct shard *shard)
 	return (uint32_t)(pages.pages_max / COMMIT_PAGES_SHARE);
 }
 
+/*
+ * What is behind the newest checkpoint can be emptied and used again at once. Of a store that is
+ * overwritten evenly the cleaner takes segments that are about as old as all of the log is long: so
+ * a checkpoint for each half of that is no hindrance to it.
+ */
+static uint64_t checkpoint_log_max(const struct shard *shard)
+{
+	uint64_t most = shard->store->options.checkpoint_log_max;
+	uint64_t size = (uint64_t)shard->segment_count * shard->segment_blocks << BLOCK_SHIFT;
+	uint64_t half = size / 2 / shard->space->stream_count;
+
+	return most < half ? most : half;
+}
+
 void shard_init(struct shard *shard)
 {
 	shard->actor.ops = &shard_actor_ops;
@@ -67,7 +84,7 @@ void shard_init(struct shard *shard)
 	};
 	shard->log.switched = log_switched;
 	shard->log.advanced = log_advanced;
-	shard->checkpoint_log_max = shard->store->options.checkpoint_log_max;
+	shard->checkpoint_log_max = checkpoint_log_max(shard);
 	shard->version_next = 1;
 	shard->counting = true;
 	log_start(&shard->log, 1);
@@ -78,6 +95,9 @@ void shard_start(struct shard *shard)
 	if (shard->started)
 		return;
 	shard->started = true;
+	shard->live = 0;
+	for (uint32_t i = 0; i < shard->segment_count; i++)
+		shard->live += shard->segments[i].live;
 	worker_add_actor(shard->worker, &shard->actor);
 	timer_arm(&shard->worker->timers, &shard->tick, shard->worker->now_ns + SHARD_TICK_NS,
 	          shard_tick);

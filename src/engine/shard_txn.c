@@ -192,7 +192,7 @@ static enum status part_log(struct shard *shard, struct txn *txn)
 {
 	uint32_t end;
 	size_t size = part_size(shard, txn, &end);
-	enum status status = log_reserve(&shard->log, size);
+	enum status status = shard_reserve(shard, size, SPACE_LOG);
 
 	if (status == STATUS_OK)
 		part_append(shard, txn, end, size);
@@ -206,7 +206,7 @@ static enum status group_log_again(struct shard *shard, struct txn *txn)
 		uint64_t records = shard->log.stats.records;
 		uint32_t end;
 		size_t size = part_size(shard, txn, &end);
-		enum status status = log_reserve(&shard->log, size);
+		enum status status = shard_reserve(shard, size, SPACE_CLEAN);
 
 		if (status != STATUS_OK)
 			return status;
@@ -264,11 +264,13 @@ static enum op_result prepare_log(struct req *req)
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 	struct txn *txn = txn_find(shard, op->cmd.version);
-	enum status status = STATUS_NO_SPACE;
+	enum op_result result = op_wait_for_space(req);
+	enum status status;
 
-	assert(txn != NULL && txn->phase == TXN_PREPARING);
-	if (!txn->whole && !shard_is_full(shard))
-		status = part_log(shard, txn);
+	assert(txn != NULL && txn->phase == TXN_PREPARING && !txn->whole);
+	if (result != OP_DONE)
+		return result;
+	status = part_log(shard, txn);
 	if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
 		status = STATUS_NO_SPACE;
 	if (status == STATUS_BUSY)
@@ -290,14 +292,14 @@ static enum op_result prepare_locked(struct req *req, struct txn *txn)
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 	struct commit *commit = txn_commit(txn);
-	uint64_t room = (uint64_t)shard->space_left * shard->segment_blocks << BLOCK_SHIFT;
+	uint64_t room = (uint64_t)shard->room.left * shard->segment_blocks << BLOCK_SHIFT;
 	size_t size = commit_size(shard, txn->order, commit);
 
 	op->step = STEP_LOG;
 	if (size > KV_COMMIT_SIZE_MAX)
 		return op_finish(req, STATUS_TOO_LARGE, 0);
 	/* A checkpoint may have to write it once more. */
-	if (shard_is_full(shard) || (size > shard->log.frame_size_max && 2 * size > room))
+	if (size > shard->log.frame_size_max && 2 * size > room)
 		return op_finish(req, STATUS_NO_SPACE, 0);
 	for (uint32_t i = 0; i < commit->count; i++)
 		commit_note(commit, i)->version = shard->version_next++;
@@ -393,7 +395,7 @@ static enum status resolve_log(struct shard *shard, struct txn *txn, bool commit
 	if (commits)
 		status = group_log_again(shard, txn);
 	if (status == STATUS_OK)
-		status = log_reserve(&shard->log, record_size(0, 1, false));
+		status = shard_reserve(shard, record_size(0, 1, false), SPACE_CLEAN);
 	if (status != STATUS_OK)
 		return status;
 	log_append(&shard->log, &record);

@@ -36,7 +36,7 @@ static enum op_result op_btree_wait(struct req *req, struct bytes key, uint64_t 
 static enum op_result op_reserve(struct req *req, size_t size)
 {
 	struct shard *shard = op_of(req)->shard;
-	enum status status = log_reserve(&shard->log, size);
+	enum status status = shard_reserve(shard, size, SPACE_LOG);
 
 	if (status == STATUS_OK)
 		return OP_DONE;
@@ -208,12 +208,6 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 	return op_finish(req, STATUS_OK, finish_result);
 }
 
-/* Room for new data: deletes and the engine's own writes go on when there is none. */
-bool shard_is_full(const struct shard *shard)
-{
-	return shard->space_low;
-}
-
 enum op_result op_put(struct req *req)
 {
 	struct op *op = op_of(req);
@@ -234,8 +228,9 @@ enum op_result op_put(struct req *req)
 		result = expiry_step(req, cmd->key, op->lock.hash, cmd->expires_ms);
 		return result == OP_DONE ? op_finish(req, STATUS_OK, op->result) : result;
 	}
-	if (shard_is_full(shard))
-		return op_finish(req, STATUS_NO_SPACE, 0);
+	result = op_wait_for_space(req);
+	if (result != OP_DONE)
+		return result;
 	if (look) {
 		result = op_find(req, cmd->key, op->lock.hash, true, &found);
 		if (result != OP_DONE)
@@ -340,6 +335,10 @@ enum op_result op_update(struct req *req)
 		result = blob_store_ready(req, &record);
 		return result == OP_DONE ? op_store(req, &record) : result;
 	}
+	/* In a store that is full the visit may still remove the key. */
+	result = shard_is_full(shard) ? OP_DONE : op_wait_for_space(req);
+	if (result != OP_DONE)
+		return result;
 	result = op_find(req, cmd->key, op->lock.hash, true, &found);
 	if (result != OP_DONE)
 		return result;
@@ -364,7 +363,7 @@ enum op_result op_update(struct req *req)
 		return op_finish(req, STATUS_OK, found.entry.version);
 	if (edit.action == KV_REMOVE)
 		return found.location == 0 ? op_finish(req, STATUS_OK, 0) : op_remove(req, 0);
-	if (shard_is_full(shard))
+	if (!shard_has_space(shard))
 		return op_finish(req, STATUS_NO_SPACE, found.entry.version);
 	if (edit.action == KV_TOUCH) {
 		found.entry.blob = blob;
@@ -654,15 +653,16 @@ enum op_result op_commit(struct req *req)
 	size = commit_size(shard, order, commit);
 	if (size == 0)
 		return op_finish(req, STATUS_OK, order->count);
-	if (shard_is_full(shard))
-		return op_finish(req, STATUS_NO_SPACE, 0);
+	result = op_wait_for_space(req);
+	if (result != OP_DONE)
+		return result;
 	if (size > shard->kv.traits.commit_size || commit->count > shard->kv.traits.commit_writes)
 		return op_finish(req, STATUS_TOO_LARGE, 0);
 	if (!btree_pool_has_room(shard->pool, commit->count * UPDATE_CHANGES)) {
 		checkpoint_want(shard);
 		return OP_AGAIN;
 	}
-	status = log_reserve(&shard->log, size);
+	status = shard_reserve(shard, size, SPACE_LOG);
 	if (status == STATUS_BUSY)
 		return OP_AGAIN;
 	if (status != STATUS_OK)

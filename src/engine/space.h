@@ -13,15 +13,24 @@ enum space_op { SPACE_ALLOCATE, SPACE_RELEASE, SPACE_LOOK };
 
 /* What a segment is for: a deeper one may use more of the reserve. */
 enum space_need {
-	SPACE_DATA, /* new data: none of it */
-	SPACE_LOG,  /* a delete or the cleaner: all but what checkpoints need */
-	SPACE_ROOT, /* a checkpoint: all; it is what gives space back */
+	SPACE_DATA,  /* new data: none of it */
+	SPACE_LOG,   /* a delete: not what the cleaner needs, */
+	SPACE_CLEAN, /* the cleaner: nor what checkpoints need */
+	SPACE_ROOT,  /* a checkpoint: all; it is what gives space back */
+};
+
+enum {
+	SPACE_LOG_RESERVE = 1,       /* segments of each stream for deletes */
+	SPACE_CLEAN_RESERVE = 1,     /* for its cleaner, which makes more of them */
+	SPACE_LIVE_MAX_PERCENT = 90, /* of what is not reserved: more live data fill the store */
 };
 
 /*
  * A message to the space and its answer. Memory: the caller's, its own until `done`.
  * ALLOCATE: segment and generation; NO_SPACE: none for this purpose. RELEASE: of a segment that the
  * caller no longer refers to; when no shard does, it is free. LOOK: just what is left.
+ *
+ * Every message says how the caller's stream stands, and every answer how the store does.
  */
 struct space_call;
 typedef void space_done_fn(struct space_call *call);
@@ -37,9 +46,18 @@ struct space_call {
 	bool fresh;   /* ALLOCATE: the segment was never written */
 	enum status status;
 	uint32_t slot; /* the caller's */
-	uint32_t left; /* the answer's: segments that anyone could still get */
+	uint32_t stream;
+	uint32_t checkpoint_count; /* segments that its next checkpoint still needs */
+	uint64_t live;             /* bytes that it refers to */
 	uint32_t segment;
 	uint64_t generation;
+	struct space_report {
+		uint32_t left;     /* segments that are free */
+		uint32_t kept;     /* of those, not for SPACE_DATA */
+		uint32_t kept_log; /* and not for SPACE_LOG */
+		uint64_t released; /* segments that became free, ever */
+		bool full;         /* live data fill the store: waiting gains nothing */
+	} report;
 };
 
 struct space {
@@ -49,19 +67,25 @@ struct space {
 	uint32_t free_count;
 	uint32_t touched; /* segments from this one on were never used */
 	uint32_t segment_count;
-	uint32_t reserve_count; /* kept from SPACE_DATA */
-	uint32_t root_count;    /* of those, kept from SPACE_LOG */
+	uint64_t segment_size; /* bytes */
 	uint64_t generation_next;
+	uint64_t released;
+	unsigned stream_count;
+	struct space_stream { /* as each stream has said last */
+		uint64_t live;
+		uint32_t checkpoint_count;
+	} streams[STREAMS_MAX];
 };
 
-/* checkpoint_count: segments that the largest checkpoint of a stream takes. */
 enum status space_open(struct space *space, struct worker *home, uint32_t segment_count,
-                       unsigned stream_count, uint32_t checkpoint_count)
+                       uint32_t segment_blocks, unsigned stream_count)
         __attribute__((warn_unused_result));
 void space_close(struct space *space);
 
 /* At recovery, before any call: one more shard refers to the segment. */
 void space_hold(struct space *space, uint32_t segment);
+/* After space_start(), before any worker runs: one shard less does. */
+void space_drop(struct space *space, uint32_t segment);
 /* After the last space_hold(): what is held by nobody below `touched` is free. */
 void space_start(struct space *space, uint32_t touched, uint64_t generation_next);
 

@@ -38,6 +38,7 @@ static enum status shard_arrays(struct shard *shard)
 	STAILQ_INIT(&shard->load_waiters);
 	STAILQ_INIT(&shard->queue);
 	STAILQ_INIT(&shard->txn_waiters);
+	STAILQ_INIT(&shard->space_waiters);
 	for (unsigned i = 0; i < SHARD_LOADS_MAX; i++) {
 		shard->load_pool[i].shard = shard;
 		LIST_INSERT_HEAD(&shard->loads_free, &shard->load_pool[i], link);
@@ -100,17 +101,6 @@ static void shard_free(struct shard *shard)
 	free(shard);
 }
 
-/* Of the largest checkpoint of a stream, but not more than a small device can spare. */
-static uint32_t checkpoint_segments(const struct store *store, uint64_t segments_per_stream)
-{
-	uint64_t blocks = (store->options.index_memory_size >> BLOCK_SHIFT) +
-	                  4ull * store->super.partition_count;
-	uint64_t wanted = 1 + blocks / store->super.segment_blocks;
-	uint64_t most = segments_per_stream / 4;
-
-	return (uint32_t)(wanted < most ? wanted : most);
-}
-
 /* Called by recovery when the superblock says how the store is laid out. */
 enum status store_make_shards(struct store *store, const struct store_worker *workers,
                               unsigned worker_count)
@@ -125,8 +115,8 @@ enum status store_make_shards(struct store *store, const struct store_worker *wo
 		segments = SEGMENTS_MAX;
 	if (segments < 6ull * worker_count)
 		return STATUS_NO_SPACE;
-	status = space_open(&store->space, workers[0].worker, (uint32_t)segments, worker_count,
-	                    checkpoint_segments(store, segments / worker_count));
+	status = space_open(&store->space, workers[0].worker, (uint32_t)segments,
+	                    store->super.segment_blocks, worker_count);
 	if (status != STATUS_OK)
 		return status;
 	store->partitions = calloc(store->super.partition_count, sizeof(*store->partitions));
@@ -246,7 +236,7 @@ void store_worker_stats(const struct store *store, unsigned worker_index,
 		.index_pages = pages.pages,
 		.index_pages_max = pages.pages_max,
 		.index_pages_dirty = pages.pages_dirty,
-		.segments_left = shard->space_left,
+		.segments_left = shard->room.left,
 		.failed = shard->log.failed != STATUS_OK,
 	};
 	memcpy(out->commands, shard->stats.commands, sizeof(out->commands));

@@ -11,7 +11,13 @@
 #include "engine/shard.h"
 #include "engine/store.h"
 
-enum { FILL_BLOCKS = 64, FILL_FRAME_MAX = 128 << 10, RELEASES_MAX = 8 };
+enum {
+	FILL_BLOCKS = 64,
+	FILL_FRAME_MAX = 128 << 10,
+	RELEASES_MAX = 8,
+	NOT_REFUSED = -1,
+	LOOK_TICKS = 10, /* between looks at what the others have left, when nothing is short */
+};
 
 struct supply_line {
 	struct supply *supply;
@@ -28,11 +34,15 @@ struct supply {
 	struct shard *shard;
 	struct supply_line lines[SEGMENT_KINDS];
 	struct space_call releases[RELEASES_MAX];
-	uint32_t scan;          /* segment that is looked at next for a release */
-	bool scanning;          /* a checkpoint has made some releasable */
-	bool refused;           /* since the last tick: do not ask again before the next */
-	uint64_t lsn;           /* of the checkpoint */
-	uint64_t frames, bytes; /* of the log when it last asked for a segment */
+	uint32_t scan;     /* segment that is looked at next for a release */
+	bool scanning;     /* some may be releasable */
+	int refused;       /* the deepest need; not asked again before something has changed */
+	uint64_t lsn;      /* of the last checkpoint */
+	uint64_t dead_lsn; /* some may be releasable when this is durable; 0: none are known */
+	struct timer look; /* while somebody waits for space */
+	unsigned ticks;
+	uint32_t checkpoint_count; /* as the space was told last */
+	uint64_t frames, bytes;    /* of the log when it last asked for a segment */
 };
 
 struct supply_frame {
@@ -98,24 +108,47 @@ static void line_ended(struct supply_line *line)
 	line->running = false;
 }
 
-/* There is no segment to be had now: asked again with the next tick. */
+/* What the space has said about the store. */
+static void answered(struct shard *shard, const struct space_call *call)
+{
+	bool was_low = shard->space_low;
+	bool more = call->report.released != shard->room.released;
+
+	shard->room = call->report;
+	shard->space_low = call->report.left <= call->report.kept;
+	if (more || (shard->space_low && !was_low))
+		shard->room_ns = shard->worker->now_ns;
+	if (more || !shard->space_low)
+		shard->supply->refused = NOT_REFUSED;
+	if (!shard->space_low)
+		shard->space_none = false;
+	if (shard->space_waiter_count > 0 && (!shard->space_low || shard_is_full(shard)))
+		shard_wake_space_waiters(shard);
+	else if (more || !shard->space_low)
+		blob_unpark(shard);
+}
+
+/* There is no segment to be had now: asked again when one has come free, and with the next tick. */
 static void refused(struct supply_line *line, enum status status)
 {
 	struct shard *shard = line->supply->shard;
+	enum space_need need = line->call.need;
 
 	shard->space_low = true;
-	shard->supply->refused = true;
+	if ((int)need > shard->supply->refused)
+		shard->supply->refused = (int)need;
 	line_ended(line);
-	if (line->kind == SEGMENT_INDEX)
+	if (line->kind == SEGMENT_INDEX) {
 		checkpoint_refused(shard, status);
+		shard->space_none = true;
+	}
 	if (line->kind == SEGMENT_BLOB)
 		blob_unpark(shard);
+	if (need != SPACE_LOG && need != SPACE_CLEAN)
+		return;
 	if (shard->log.stats.records != shard->records_checkpointed)
 		checkpoint_want(shard); /* what is dead since the last is given back */
-	else if (line->kind == SEGMENT_LOG && line->call.need == SPACE_LOG &&
-	         !checkpoint_is_running(shard))
-		shard->space_none = true;
-	if (line->kind == SEGMENT_INDEX)
+	else if (!checkpoint_is_running(shard) && cleaner_is_idle(shard))
 		shard->space_none = true;
 }
 
@@ -150,6 +183,8 @@ static void hand_over(struct supply_line *line)
 	};
 	switch ((enum segment_kind)line->kind) {
 	case SEGMENT_LOG:
+		shard->next_need = line->call.need;
+		shard->starved_need = SPACE_DATA;
 		log_set_next(&shard->log, segment, generation);
 		break;
 	case SEGMENT_INDEX:
@@ -197,14 +232,13 @@ static void allocated(struct space_call *call)
 	struct supply_line *line = container_of(call, struct supply_line, call);
 	struct shard *shard = line->supply->shard;
 
-	shard->space_left = call->left;
+	answered(shard, call);
 	if (call->status != STATUS_OK) {
 		refused(line, call->status);
 		return;
 	}
 	if (shard_has_bug(shard, BUG_ONE_GENERATION))
 		call->generation = 1;
-	shard->space_low = call->left <= shard->space->reserve_count;
 	if (call->segment >= shard->touched)
 		shard->touched = call->segment + 1;
 	if (call->generation > shard->generation_seen)
@@ -218,11 +252,21 @@ static void allocated(struct space_call *call)
 		line_header(line);
 }
 
+static void ask_space(struct shard *shard, struct space_call *call)
+{
+	call->stream = shard->index;
+	call->live = shard->live;
+	if (call->op != SPACE_RELEASE) /* they come in crowds */
+		shard->supply->checkpoint_count = checkpoint_segments_needed(shard);
+	call->checkpoint_count = shard->supply->checkpoint_count;
+	space_call(shard->space, call, shard->worker);
+}
+
 void supply_want(struct shard *shard, enum segment_kind kind, enum space_need need)
 {
 	struct supply_line *line = &shard->supply->lines[kind];
 
-	if (line->running || line->call.busy || shard->supply->refused)
+	if (line->running || line->call.busy || (int)need <= shard->supply->refused)
 		return;
 	line->buf = buf_get(shard->bufs, (size_t)FILL_BLOCKS << BLOCK_SHIFT);
 	if (line->buf == NULL)
@@ -231,7 +275,7 @@ void supply_want(struct shard *shard, enum segment_kind kind, enum space_need ne
 	line->call.op = SPACE_ALLOCATE;
 	line->call.need = (uint8_t)need;
 	line->call.done = allocated;
-	space_call(shard->space, &line->call, shard->worker);
+	ask_space(shard, &line->call);
 }
 
 bool supply_is_running(const struct shard *shard)
@@ -253,10 +297,7 @@ static void released(struct space_call *call)
 {
 	struct supply *supply = container_of(call - call->slot, struct supply, releases[0]);
 
-	supply->shard->space_left = call->left;
-	supply->shard->space_low = call->left <= supply->shard->space->reserve_count;
-	if (!supply->shard->space_low)
-		supply->shard->space_none = false;
+	answered(supply->shard, call);
 }
 
 /* False: no call is free, ask again later. */
@@ -271,7 +312,7 @@ static bool tell_space(struct shard *shard, enum space_op op, uint32_t segment)
 		call->segment = segment;
 		call->slot = i;
 		call->done = released;
-		space_call(shard->space, call, shard->worker);
+		ask_space(shard, call);
 		return true;
 	}
 	return false;
@@ -287,11 +328,40 @@ bool supply_release(struct shard *shard, uint32_t segment)
 	return true;
 }
 
-static bool is_releasable(const struct shard *shard, uint32_t segment, uint64_t lsn)
+static bool is_dead(const struct shard *shard, uint32_t segment)
 {
 	const struct shard_segment *s = &shard->segments[segment];
 
-	return s->state == SEGMENT_SEALED && s->live == 0 && s->pins == 0 && s->dead_lsn <= lsn + 1;
+	return s->state == SEGMENT_SEALED && s->live == 0 && s->pins == 0;
+}
+
+/*
+ * The newest checkpoint may refer to records and extents in it. But all of them have been replaced,
+ * by what is durable: a replay puts that in their place before anybody asks for them, and does not
+ * read them itself. The checkpoint's own pages are read; and so is the log behind it.
+ */
+static bool is_replaced(const struct shard *shard, uint32_t segment)
+{
+	const struct shard_segment *s = &shard->segments[segment];
+
+	if (!shard->open || shard->exclusive != NULL || s->dead_lsn > shard->log.lsn_durable + 1)
+		return false;
+	return s->kind == SEGMENT_BLOB ||
+	       (s->kind == SEGMENT_LOG && checkpoint_is_past(shard, segment));
+}
+
+static bool is_releasable(const struct shard *shard, uint32_t segment, uint64_t lsn)
+{
+	return is_dead(shard, segment) &&
+	       (shard->segments[segment].dead_lsn <= lsn + 1 || is_replaced(shard, segment));
+}
+
+void supply_dead(struct shard *shard, uint64_t lsn)
+{
+	struct supply *supply = shard->supply;
+
+	if (supply->dead_lsn == 0 || lsn < supply->dead_lsn)
+		supply->dead_lsn = lsn;
 }
 
 void supply_release_up_to(struct shard *shard, uint64_t lsn)
@@ -309,6 +379,32 @@ static bool wants_log_segment(const struct shard *shard)
 	       shard->log.next_block > shard->segment_blocks / 64;
 }
 
+static void release_dead(struct shard *shard)
+{
+	struct supply *supply = shard->supply;
+
+	if (supply->dead_lsn != 0 && supply->dead_lsn <= shard->log.lsn_durable + 1) {
+		supply->dead_lsn = 0;
+		supply->scanning = true;
+		supply->scan = 0;
+	}
+	if (!supply->scanning || shard->read_pins > 0 || !shard->open || shard->exclusive != NULL)
+		return;
+	for (; supply->scan < shard->segment_count; supply->scan++) {
+		if (!is_dead(shard, supply->scan))
+			continue;
+		if (is_releasable(shard, supply->scan, supply->lsn)) {
+			if (!supply_release(shard, supply->scan))
+				return;
+		} else if (shard->segments[supply->scan].dead_lsn > shard->log.lsn_durable + 1) {
+			supply_dead(shard, shard->segments[supply->scan].dead_lsn);
+		} /* else: the next checkpoint, when it ends */
+	}
+	supply->scanning = false;
+}
+
+static void looked(struct timer *timer);
+
 void supply_turn(struct shard *shard)
 {
 	struct supply *supply = shard->supply;
@@ -317,39 +413,61 @@ void supply_turn(struct shard *shard)
 	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK &&
 	    wants_log_segment(shard))
 		supply_want(shard, SEGMENT_LOG,
-		            shard->log.starved && shard->space_low ? SPACE_LOG : SPACE_DATA);
+		            shard->log.starved && shard->space_low ? shard->starved_need
+		                                                   : SPACE_DATA);
 	if (shard_has_bug(shard, BUG_EARLY_RELEASE) && shard->open)
 		supply_release_up_to(shard, UINT64_MAX - 1);
-	if (!supply->scanning || shard->read_pins > 0)
-		return;
-	for (; supply->scan < shard->segment_count; supply->scan++) {
-		if (is_releasable(shard, supply->scan, supply->lsn) &&
-		    !supply_release(shard, supply->scan))
-			return;
-	}
-	supply->scanning = false;
+	release_dead(shard);
+	if (shard->space_low && shard->open && !supply->look.armed &&
+	    (shard->space_waiter_count > 0 || shard->log.starved))
+		timer_arm(&shard->worker->timers, &supply->look,
+		          shard->worker->now_ns + SHARD_LOOK_NS, looked);
 }
 
-/* Whether there are segments that only wait for a checkpoint. */
-static bool has_dead(const struct shard *shard)
+bool supply_checkpoint_is_worth(const struct shard *shard)
 {
+	uint32_t dead = 0;
+
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
-		if (is_releasable(shard, i, UINT64_MAX - 1))
-			return true;
+		const struct shard_segment *s = &shard->segments[i];
+
+		if (is_dead(shard, i) && !is_releasable(shard, i, shard->supply->lsn))
+			dead++;
+		if (s->kind == SEGMENT_INDEX && s->cleaning && s->live > 0)
+			dead++; /* its pages are dirty */
 	}
-	return false;
+	return dead > 0 &&
+	       (4 * dead >= checkpoint_segments_needed(shard) || cleaner_is_idle(shard));
+}
+
+static void look_for_space(struct shard *shard)
+{
+	shard_expire_space_waiters(shard);
+	if (shard->space_waiter_count > 0 &&
+	    (shard_is_full(shard) || shard->log.failed != STATUS_OK))
+		shard_wake_space_waiters(shard);
+	if (!shard->inert && shard->quiet == NULL)
+		(void)tell_space(shard, SPACE_LOOK, 0); /* another shard may have given some back */
+}
+
+static void looked(struct timer *timer)
+{
+	look_for_space(container_of(timer, struct supply, look)->shard);
 }
 
 void supply_tick(struct shard *shard)
 {
-	shard->supply->refused = false;
+	struct supply *supply = shard->supply;
+
+	supply->refused = NOT_REFUSED;
 	if (shard->quiet != NULL || shard->inert)
 		return;
 	blob_unpark(shard);
-	if (!shard->space_low)
-		return;
-	(void)tell_space(shard, SPACE_LOOK, 0); /* another shard may have given some back */
-	if (shard->open && !checkpoint_is_running(shard) && has_dead(shard))
+	if (shard->space_low ||
+	    (shard->space->stream_count > 1 && ++supply->ticks % LOOK_TICKS == 0))
+		look_for_space(shard);
+	if (shard->space_low && shard->open && !checkpoint_is_running(shard) &&
+	    supply_checkpoint_is_worth(shard))
 		checkpoint_want(shard);
 }
 
@@ -360,6 +478,8 @@ enum status supply_open(struct shard *shard)
 	if (supply == NULL)
 		return STATUS_NO_SPACE;
 	supply->shard = shard;
+	supply->refused = NOT_REFUSED;
+	supply->checkpoint_count = 1;
 	for (unsigned i = 0; i < SEGMENT_KINDS; i++) {
 		supply->lines[i].supply = supply;
 		supply->lines[i].kind = (uint8_t)i;
@@ -370,6 +490,7 @@ enum status supply_open(struct shard *shard)
 
 void supply_close(struct shard *shard)
 {
+	timer_cancel(&shard->worker->timers, &shard->supply->look);
 	free(shard->supply);
 	shard->supply = NULL;
 }

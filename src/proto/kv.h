@@ -222,6 +222,8 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
  * the collection, so that members live beside their collection's own record.
  */
 uint32_t kv_partition(struct bytes key, unsigned partitions);
+/* Whether it is a key at all: for what was read from a disk. */
+bool kv_key_is_sound(struct bytes key);
 /* The same when hash64(key) is known. */
 uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions);
 

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes in a store that is nearly full. New data may not take the segments that deletes, the
+ * cleaner and checkpoints need. As long as there is garbage, a write that finds none waits until
+ * some has been turned into free segments; when live data fill the store it is refused.
+ */
+#include "base/assert.h"
+#include "engine/shard.h"
+
+bool shard_has_space(const struct shard *shard)
+{
+	return !shard->space_low ||
+	       (shard->log.next.generation != 0 && shard->next_need == SPACE_DATA);
+}
+
+enum status shard_reserve(struct shard *shard, size_t size, enum space_need need)
+{
+	struct log *log = &shard->log;
+	uint8_t its = log_fits(log, size) ? shard->log_need : shard->next_need;
+	enum status status = STATUS_BUSY;
+
+	assert(need == SPACE_LOG || need == SPACE_CLEAN);
+	if (its > need && shard->room.left <= shard->room.kept_log && shard->open &&
+	    log->failed == STATUS_OK)
+		log->starved = true;
+	else
+		status = log_reserve(log, size);
+	if (status == STATUS_BUSY && log->starved && need > shard->starved_need)
+		shard->starved_need = (uint8_t)need;
+	return status;
+}
+
+bool shard_is_full(const struct shard *shard)
+{
+	if (!shard->space_low)
+		return false;
+	return shard->room.full || (!checkpoint_is_running(shard) &&
+	                            shard->worker->now_ns > shard->room_ns + SHARD_SPACE_WAIT_NS);
+}
+
+enum op_result op_wait_for_space(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct shard *shard = op->shard;
+
+	if (shard_has_space(shard))
+		return OP_DONE;
+	if (shard->log.failed != STATUS_OK || shard_is_full(shard)) {
+		op_finish(req, shard->log.failed != STATUS_OK ? STATUS_READ_ONLY : STATUS_NO_SPACE,
+		          0);
+		return OP_PARKED;
+	}
+	if (shard->space_waiter_count == SHARD_SPACE_WAITERS_MAX) {
+		op_finish(req, STATUS_BUSY, 0);
+		return OP_PARKED;
+	}
+	op_lock(op); /* what comes later for the key stays behind it */
+	STAILQ_INSERT_TAIL(&shard->space_waiters, req, link);
+	shard->space_waiter_count++;
+	return OP_PARKED;
+}
+
+void shard_wake_space_waiters(struct shard *shard)
+{
+	blob_unpark(shard);
+	STAILQ_CONCAT(&shard->space_waiters, &shard->queue);
+	STAILQ_CONCAT(&shard->queue, &shard->space_waiters);
+	shard->space_waiter_count = 0;
+}
+
+void shard_expire_space_waiters(struct shard *shard)
+{
+	struct req_list waiters = STAILQ_HEAD_INITIALIZER(waiters);
+	struct req *req;
+
+	STAILQ_CONCAT(&waiters, &shard->space_waiters);
+	shard->space_waiter_count = 0;
+	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
+		enum status status = req_check(req);
+
+		STAILQ_REMOVE_HEAD(&waiters, link);
+		if (status != STATUS_OK) {
+			op_finish(req, status, 0);
+			continue;
+		}
+		STAILQ_INSERT_TAIL(&shard->space_waiters, req, link);
+		shard->space_waiter_count++;
+	}
+	assert(shard->space_waiter_count <= SHARD_SPACE_WAITERS_MAX);
+}
