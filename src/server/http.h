@@ -18,7 +18,8 @@ struct http_server;
 enum {
 	HTTP_FIELDS_MAX = 100,           /* of a request's header section, and of its trailers */
 	HTTP_PARAMETERS_MAX = 64,        /* of a query */
-	HTTP_HEAD_MAX = 32 << 10,        /* bytes of a request line or a header section */
+	HTTP_TARGET_MAX = 16 << 10,      /* bytes of a request line */
+	HTTP_HEAD_MAX = 24 << 10,        /* bytes of it and the header section; of trailers */
 	HTTP_COLLECT_MAX = 1 << 20,      /* bytes of a body that is collected */
 	HTTP_ANSWER_HEAD_MAX = 16 << 10, /* bytes of an answer's fields */
 	HTTP_PIECES_MAX = 4,             /* lent to the server at a time */
@@ -154,7 +155,7 @@ void http_answer_reject(struct http_exchange *exchange, unsigned status, const c
 void http_answer_stream(struct http_exchange *exchange, uint64_t size);
 
 /*
- * A piece of the body, 1 byte or more, not copied: after a pull(), or before the first one.
+ * A piece of the body, 1 byte or more, not copied: after a pull().
  * `buf`: holds the bytes; its reference becomes the server's. NULL: the memory stays as it is until
  * ended(), or until http_lent() says 0. The bytes of all pieces are at most the size that was said;
  * with the last of them a body of known size is finished.
