@@ -58,10 +58,8 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd)
 
 uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions)
 {
-	uint8_t space = key.data[0];
-
 	assert(partitions > 0);
-	if (space >= KV_SPACE_REDIS_MEMBERS && space < KV_SPACE_REDIS_MEMBERS + 16) {
+	if (kv_space_is_placed(key.data[0])) {
 		assert(key.size >= 3);
 		return ((uint32_t)key.data[1] << 8 | key.data[2]) % partitions;
 	}
