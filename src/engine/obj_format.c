@@ -162,6 +162,23 @@ size_t obj_record_encode(const struct obj_record *record, uint8_t *out)
 	return (size_t)(at - out);
 }
 
+void obj_record_set_null(uint8_t *value, uint64_t null_version)
+{
+	put64(value + 48, null_version);
+}
+
+void obj_record_retire(uint8_t *value)
+{
+	put16(value + 2, (uint16_t)(get16(value + 2) & ~OBJ_HAS_COPY));
+	obj_record_set_null(value, 0);
+}
+
+void obj_record_promote(uint8_t *value, uint64_t null_version)
+{
+	put16(value + 2, (uint16_t)(get16(value + 2) | OBJ_HAS_COPY));
+	obj_record_set_null(value, null_version);
+}
+
 size_t obj_record_start_size(struct bytes value)
 {
 	size_t size = OBJ_RECORD_HEADER;

@@ -94,6 +94,10 @@ size_t obj_record_size(const struct obj_record *record);
 size_t obj_record_encode(const struct obj_record *record, uint8_t *out);
 enum status obj_record_decode(struct bytes value, struct obj_record *record)
         __attribute__((warn_unused_result));
+/* In an encoded one: as an older version is kept; and as the newest, made of an older one. */
+void obj_record_retire(uint8_t *value);
+void obj_record_promote(uint8_t *value, uint64_t null_version);
+void obj_record_set_null(uint8_t *value, uint64_t null_version);
 /* What a list needs of it: that many bytes of its start decode with obj_record_decode_start(). */
 size_t obj_record_start_size(struct bytes value);
 enum status obj_record_decode_start(struct bytes value, struct obj_record *record)
