@@ -28,8 +28,7 @@ uint32_t walk_partition_of(const struct store_image *image, struct bytes key)
 
 	if (key.size == 0 || key.size > KV_KEY_MAX)
 		return UINT32_MAX;
-	if (key.data[0] >= KV_SPACE_REDIS_MEMBERS && key.data[0] < KV_SPACE_REDIS_MEMBERS + 16 &&
-	    key.size < MEMBER_HEAD)
+	if (kv_space_is_placed(key.data[0]) && key.size < MEMBER_HEAD)
 		return UINT32_MAX;
 	return kv_partition(key, image->super.partition_count);
 }

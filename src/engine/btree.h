@@ -16,7 +16,7 @@
 
 enum {
 	BTREE_PAGE_SIZE = 4096,
-	BTREE_KEY_MAX = 1040, /* bytes: three of the largest fit a page */
+	BTREE_KEY_MAX = 1104, /* bytes: three of the largest fit a page */
 	BTREE_DEPTH_MAX = 64, /* a page has room for three children with the largest keys */
 };
 

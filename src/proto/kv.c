@@ -56,22 +56,17 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd)
 	kv->ops->submit(kv, req, cmd);
 }
 
-static bool is_member(uint8_t space)
-{
-	return space >= KV_SPACE_REDIS_MEMBERS && space < KV_SPACE_REDIS_MEMBERS + 16;
-}
-
 bool kv_key_is_sound(struct bytes key)
 {
 	if (key.size == 0 || key.size > KV_KEY_MAX)
 		return false;
-	return key.size >= 3 || !is_member(key.data[0]);
+	return key.size >= 3 || !kv_space_is_placed(key.data[0]);
 }
 
 uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions)
 {
 	assert(partitions > 0);
-	if (is_member(key.data[0])) {
+	if (kv_space_is_placed(key.data[0])) {
 		assert(key.size >= 3);
 		return ((uint32_t)key.data[1] << 8 | key.data[2]) % partitions;
 	}

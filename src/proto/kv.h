@@ -9,7 +9,7 @@
 #include "core/req.h"
 
 enum {
-	KV_KEY_MAX = 1024,        /* bytes, the space byte included */
+	KV_KEY_MAX = 1088,        /* bytes, the space byte included */
 	KV_INLINE_MAX = 32 << 10, /* bytes of a value that a command may carry; larger: a blob */
 	KV_COMMIT_WRITES_MAX = 65536,
 	KV_COMMIT_SIZE_MAX = 256 << 20, /* bytes of keys and inline values, of one engine */
@@ -28,6 +28,7 @@ enum kv_space {
 	KV_SPACE_SERVER = 1,         /* what faces keep of themselves; always durable */
 	KV_SPACE_REDIS = 16,         /* .. + 15: database 0 .. 15 */
 	KV_SPACE_REDIS_MEMBERS = 32, /* .. + 15: the members of their collections */
+	KV_SPACE_OBJECTS = 48,       /* .. + 15: buckets, objects and what belongs to them */
 	KV_SPACE_APP = 64,           /* .. + 15: users of the library */
 };
 
@@ -218,12 +219,18 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
 
 /*
  * The partition of a key, of kv->traits.partitions: a keyed hash of the whole key, except in
- * KV_SPACE_REDIS_MEMBERS, whose keys start with space, partition as two bytes big-endian, and then
- * the collection, so that members live beside their collection's own record.
+ * KV_SPACE_REDIS_MEMBERS and KV_SPACE_OBJECTS, whose keys start with space and partition as two
+ * bytes big-endian: so members live beside their collection's own record, and a bucket's objects
+ * in a few partitions, in order.
  */
 uint32_t kv_partition(struct bytes key, unsigned partitions);
 /* Whether it is a key at all: for what was read from a disk. */
 bool kv_key_is_sound(struct bytes key);
+/* Whether keys of that space say their partition. */
+static inline bool kv_space_is_placed(uint8_t space)
+{
+	return space >= KV_SPACE_REDIS_MEMBERS && space < KV_SPACE_OBJECTS + 16;
+}
 /* The same when hash64(key) is known. */
 uint32_t kv_partition_hashed(struct bytes key, uint64_t hash, unsigned partitions);
 

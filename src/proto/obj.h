@@ -19,7 +19,7 @@ enum {
 	OBJ_DOCUMENTS = 32,
 	OBJ_DOCUMENT_MAX = 256 << 10,
 	OBJ_PIECE_MAX = 1 << 20, /* bytes of a WRITE or a READ */
-	OBJ_PIECE_UNIT = 4096,
+	OBJ_PIECE_UNIT = 64 << 10,
 	OBJ_PARTS_MAX = 10000,
 	OBJ_DELIMITER_MAX = 64,
 };
@@ -47,10 +47,10 @@ enum {
  * WRITE            handle, value (6)                   bytes so far            NO_SPACE, TOO_LARGE
  * COMMIT           handle, put, visit (7)              version                 CONFLICT, NO_SPACE
  * ABORT            handle                              0
- * OPEN             name, version, visit                handle                  CONFLICT, BUSY
+ * OPEN             name, version, visit                handle                  BUSY
  * READ             handle, offset, out                 bytes; 0: past the end  CORRUPT
  * RELEASE          handle                              0
- * HEAD             name, version, visit                version                 CONFLICT
+ * HEAD             name, version, visit                version
  * DELETE           name, version, visit (8)            enum obj_deleted        CONFLICT, DENIED
  * UPDATE           name, version, put (9)              version                 CONFLICT, DENIED
  * PARTS            name, version, list, visit          1: there are more       (10)
@@ -82,10 +82,10 @@ enum {
  * (5) offset: how much will come, as far as is known: a hint. With `upload` and `part` (1..10000)
  *     it is a part of that upload, which replaces the one of that number; its COMMIT takes
  *     etag, brief and attributes of put, no conditions, and has result 0.
- * (6) 1..OBJ_PIECE_MAX bytes, of which every piece but the last is a multiple of OBJ_PIECE_UNIT.
- *     They are the submitter's until completion. Large pieces are cheaper to write and to read.
- * (7) Ends the handle, unless it is CONFLICT, NO_SPACE or BUSY: then it may be tried again, or
- *     aborted. put->condition is decided at the moment of the change. visit is told what was made.
+ * (6) 1..OBJ_PIECE_MAX bytes, the submitter's until completion. Multiples of OBJ_PIECE_UNIT are not
+ *     copied; large ones are cheaper, to read too.
+ * (7) OK ends the handle; after anything else it may be tried again, or aborted. put->condition is
+ *     decided at the moment of the change. visit is told what was made.
  * (8) Without a version: of a bucket with versioning puts a marker. A version that is not there is
  *     no error. visit is told of the marker that was put, or of what was removed. DENIED: locked.
  *     put may be NULL, or only have a condition.

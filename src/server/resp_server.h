@@ -23,7 +23,7 @@ struct resp_user;
 
 enum {
 	RESP_DATABASES = 16,
-	RESP_KEY_MAX = KV_KEY_MAX - 1,           /* bytes; the space byte is ours */
+	RESP_KEY_MAX = 1023,                     /* bytes, without the space byte */
 	RESP_CALL_ARGUMENTS = 8,                 /* of a call, in its own memory */
 	RESP_CALL_MEMORY = 192,                  /* bytes of arguments in its own memory */
 	RESP_CALL_REPLY = 160,                   /* bytes of reply in its own memory */

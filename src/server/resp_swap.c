@@ -10,7 +10,7 @@
 
 enum {
 	BATCH = 60, /* keys of one scan */
-	BATCH_SIZE = BATCH * (KV_KEY_MAX + 2),
+	BATCH_SIZE = BATCH * (RESP_KEY_MAX + 1 + 2),
 	KEYS_MAX = 10000, /* of both; each is a check or a write or two of the commit */
 };
 
