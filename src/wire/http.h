@@ -36,6 +36,18 @@ bool http_is_token(struct bytes bytes);
 /* No control character but TAB; section 5.5. Neither end is white space. */
 bool http_is_value(struct bytes bytes);
 
+/* How many bytes from the front are of a token; may be in a value. */
+size_t http_token_size(struct bytes bytes);
+size_t http_value_size(struct bytes bytes);
+
+/* Without spaces and tabs at both ends. */
+struct bytes http_trim(struct bytes bytes);
+
+void http_lower(uint8_t *data, size_t size); /* ASCII letters, in place */
+
+/* Decimal digits and nothing else; false also when it does not fit 64 bits. */
+bool http_parse_u64(struct bytes digits, uint64_t *ret_value);
+
 /* Compares names in any case; `lower` is in lower case. */
 bool http_name_is(struct bytes name, struct bytes lower);
 
