@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the S3 face share: the call, its steps, and how it answers. */
+#ifndef SERVER_S3_INTERNAL_H
+#define SERVER_S3_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "base/cipher.h"
+#include "base/prng.h"
+#include "core/timer.h"
+#include "server/s3_server.h"
+#include "wire/s3_acl.h"
+#include "wire/s3_lifecycle.h"
+#include "wire/s3_payload.h"
+#include "wire/s3_policy.h"
+
+enum {
+	S3_CALL_BUFS_MAX = 8,    /* memory of a call: bump-allocated from these */
+	S3_SMALL_MEMORY = 1536,  /* of a call, before it takes a buffer */
+	S3_BODY_MAX = 1 << 20,   /* bytes of a collected body (HTTP_COLLECT_MAX) */
+	S3_LIST_MAX = 1000,      /* entries of a page */
+	S3_OUTPUT_MARGIN = 8192, /* bytes of a page kept for its last entry and its end */
+	S3_PART_SIZE_MIN = 5 << 20,
+	S3_METADATA_MAX = 2048, /* bytes of user metadata */
+	S3_PIECE_SIZE = 256 << 10, /* bytes of a body on the way, read or written at a time */
+	S3_KEY_SALT = 16,
+	S3_KEY_CHECK = 16,
+};
+
+/* Documents of a bucket, by number; what is stored depends on these. */
+enum s3_document {
+	S3_DOCUMENT_ACL = 0,
+	S3_DOCUMENT_POLICY = 1,
+	S3_DOCUMENT_CORS = 2,
+	S3_DOCUMENT_LIFECYCLE = 3,
+	S3_DOCUMENT_TAGGING = 4,
+	S3_DOCUMENT_ENCRYPTION = 5,
+	S3_DOCUMENT_PUBLIC_BLOCK = 6,
+	S3_DOCUMENT_OWNERSHIP = 7,
+	S3_DOCUMENT_LOCK = 8,
+	S3_DOCUMENT_NOTIFICATION = 9,
+	S3_DOCUMENT_PAYMENT = 10,
+};
+
+/* Attributes of an object, by number; what is stored depends on these. */
+enum s3_attribute {
+	S3_ATTRIBUTE_CONTENT_TYPE = 1,
+	S3_ATTRIBUTE_CONTENT_ENCODING = 2,
+	S3_ATTRIBUTE_CACHE_CONTROL = 3,
+	S3_ATTRIBUTE_CONTENT_DISPOSITION = 4,
+	S3_ATTRIBUTE_CONTENT_LANGUAGE = 5,
+	S3_ATTRIBUTE_EXPIRES = 6,
+	S3_ATTRIBUTE_METADATA = 7, /* pairs: size (2, little-endian) and name, size and value */
+	S3_ATTRIBUTE_TAGS = 8,     /* wire/s3_tags.h */
+	S3_ATTRIBUTE_ACL = 9,      /* wire/s3_acl.h */
+	S3_ATTRIBUTE_SSE = 10,     /* struct s3_sse */
+	S3_ATTRIBUTE_REDIRECT = 11,
+	S3_ATTRIBUTE_OWNER = 12,
+	S3_ATTRIBUTE_LOCK = 13, /* of an upload: what the object's lock will be */
+};
+
+/*
+ * obj_meta.brief of an object, an upload and a part: what lists say of it too.
+ *
+ *   0       1, the version of this form
+ *   1       enum s3_checksum_kind
+ *   2       1: the checksum is of the whole object; 0: composite, of those of its parts
+ *   3       storage class: 0 STANDARD, by index of s3_storage_classes
+ *   4       enum s3_sse_kind
+ *   5       size of the owner's id (0 in a part: then the salt of its key lies there)
+ *   6..     checksum, s3_checksum_size() bytes
+ *   then    the owner's id, or S3_KEY_SALT bytes
+ */
+enum s3_sse_kind { S3_SSE_NONE, S3_SSE_CUSTOMER };
+
+struct s3_brief {
+	enum s3_checksum_kind checksum;
+	bool full, has_checksum;
+	uint8_t storage_class;
+	enum s3_sse_kind sse;
+	uint8_t value[S3_CHECKSUM_SIZE_MAX];
+	struct bytes owner;
+	uint8_t salt[S3_KEY_SALT];
+};
+
+size_t s3_brief_format(const struct s3_brief *brief, uint8_t out[OBJ_BRIEF_MAX]);
+void s3_brief_parse(struct s3_brief *brief, struct bytes kept);
+const char *s3_storage_class(uint8_t index);
+bool s3_storage_class_of(struct bytes name, uint8_t *ret_index);
+
+struct s3_call;
+typedef void s3_next_fn(struct s3_call *call);
+
+/* What a route needs beside a valid signature. */
+enum s3_target { S3_ON_SERVICE, S3_ON_BUCKET, S3_ON_OBJECT };
+enum {
+	S3_ROUTE_OWNER = 1 << 0,      /* without a policy only the bucket's owner may */
+	S3_ROUTE_OBJECT_ACL = 1 << 1, /* `permission` is the object's, else the bucket's */
+	S3_ROUTE_COLLECT = 1 << 2,    /* start runs when the body is there: call->body */
+	S3_ROUTE_NO_BUCKET = 1 << 3,  /* start runs before the bucket is looked at */
+	S3_ROUTE_SELF = 1 << 4,       /* start asks for authorization by itself */
+	S3_ROUTE_NEEDS_MD5 = 1 << 5,  /* the body must come with a digest */
+};
+
+struct s3_route {
+	enum http_method method;
+	enum s3_target target;
+	const char *parameter; /* of the query, NULL: none of the known ones */
+	const char *action;
+	uint8_t permission; /* S3_READ .. */
+	uint32_t flags;
+	s3_next_fn *start; /* NULL: not implemented */
+	uint16_t document; /* for routes that share a start */
+};
+
+extern const struct s3_route s3_routes[];
+/* NULL: MethodNotAllowed; a route without start: NotImplemented. */
+const struct s3_route *s3_route_find(const struct s3_call *call);
+
+/* An upload on its way in: digests, buffers. From a pool of options.uploads_max. */
+struct s3_upload {
+	SLIST_ENTRY(s3_upload) link;
+	struct s3_digests digests;
+	struct s3_payload payload;
+	struct cipher cipher;
+	struct buf *filling; /* takes what comes */
+	struct buf *writing; /* the store reads it */
+	uint64_t handle;     /* 0: not created yet */
+	uint64_t size_max;   /* EntityTooLarge above */
+	uint64_t size_hint;
+	bool encrypts, ended, creating, failed;
+	enum s3_error error;
+};
+
+/* Server-side encryption with a customer's key. Kept: salt and check. */
+struct s3_sse {
+	bool there;
+	uint8_t customer_key[CIPHER_KEY_SIZE];
+	struct bytes md5_text;
+	uint8_t salt[S3_KEY_SALT];
+	uint8_t key[CIPHER_KEY_SIZE]; /* of this object: from the customer's and the salt */
+	uint8_t check[S3_KEY_CHECK];
+};
+
+/* An object as a visit has told of it, in the call's memory. */
+struct s3_found {
+	bool there;
+	struct obj_meta meta; /* etag, brief, attributes are the call's */
+	struct s3_brief brief;
+};
+
+struct s3_user {
+	char access[S3_ACCESS_KEY_MAX];
+	char secret[S3_SECRET_KEY_MAX];
+	char id[S3_USER_MAX];
+	char name[128];
+	char email[128];
+	uint8_t access_size, secret_size, id_size, name_size, email_size;
+};
+
+/*
+ * A call. Memory: the exchange's, zeroed when it begins. A function that answers is the last that
+ * touches it, but for the handler's own functions, which see call->answered.
+ */
+struct s3_call {
+	struct s3_server *server;
+	struct http_exchange *exchange;
+	const struct http_request *request;
+	const struct s3_route *route;
+	s3_next_fn *next;      /* when the request under way has ended */
+	s3_next_fn *granted;   /* when authorization has been given */
+	s3_next_fn *collected; /* when the body is there */
+	STAILQ_ENTRY(s3_call) link; /* waits for the keys */
+	struct req req;
+
+	struct bytes bucket, key; /* empty: none */
+	uint64_t version;         /* of ?versionId=; with OBJ_NULL_VERSION in flags: null */
+	uint32_t version_flags;
+	bool has_version;
+	const char *action; /* what is asked of policies */
+	uint8_t permission;
+	uint64_t request_id;
+
+	struct sigv4 sig;
+	uint8_t signing_key[SHA256_SIZE];
+	bool anonymous;
+	struct bytes user, user_name; /* in memory */
+
+	struct obj_bucket info; /* label: in memory */
+	bool info_there, owner, policy_checked, cors_done, acl_ignored, enforced, decided;
+	struct bytes document;  /* as a visit has told, in memory */
+	struct bytes request_tags;
+
+	struct s3_found found;
+	struct obj_put put;
+	struct obj_attributes attributes;
+	struct obj_list list;
+	struct s3_brief brief;
+	uint8_t brief_memory[OBJ_BRIEF_MAX];
+	char etag[OBJ_ETAG_MAX];
+	struct s3_sse sse, source_sse;
+
+	struct bytes body; /* collected */
+	struct s3_upload *upload;
+	struct text out; /* the answer's XML, in a buffer */
+	struct buf *out_buf;
+
+	/* Of a GET: what is left to send. */
+	uint64_t handle, at, end;
+	struct cipher *cipher;
+	struct buf *reading;
+	uint64_t part_start, part_end; /* the part that `at` is in, of an encrypted multipart */
+	uint8_t part_salt[S3_KEY_SALT];
+
+	void *state; /* of the route, in memory */
+	uint32_t steps;
+	bool answered, aborted, running, waiting;
+
+	struct buf *bufs[S3_CALL_BUFS_MAX];
+	uint32_t buf_count;
+	size_t small_used;
+	_Alignas(16) uint8_t small[S3_SMALL_MEMORY];
+};
+STAILQ_HEAD(s3_call_list, s3_call);
+
+struct s3_server {
+	struct s3_server_options options;
+	struct worker *worker;
+	struct obj *obj;
+	struct kv *kv;
+	struct bufs *bufs;
+	struct digest sha256, md5, sha1;
+	struct prng prng;
+	struct s3_upload *uploads;
+	SLIST_HEAD(, s3_upload) uploads_free;
+	struct cipher *ciphers; /* one a download that decrypts: uploads_max */
+	uint32_t cipher_count;
+	struct json_value *values; /* S3_POLICY_VALUES_MAX, for one function at a time */
+	uint8_t *scratch;          /* S3_SCRATCH_SIZE, for one function at a time */
+
+	struct s3_user *users;
+	uint32_t user_count;
+	bool users_loaded, users_loading, users_again;
+	uint64_t users_loaded_ns;
+	struct s3_user *users_next; /* what a load fills */
+	uint32_t users_next_count;
+	uint8_t users_cursor[KV_KEY_MAX];
+	size_t users_cursor_size;
+	struct req users_req;
+	struct s3_call_list users_waiting;
+	struct timer users_timer;
+	uint8_t first_record[S3_KEY_RECORD_MAX], first_key[1 + 20];
+
+	struct s3_sweep *sweep; /* lifecycle; NULL: another worker's */
+	uint64_t request_id_next;
+	bool draining;
+};
+enum { S3_SCRATCH_SIZE = 128 << 10 };
+
+/* s3_server.c: steps, memory, answers. */
+
+/* Submits on call->req; next() runs when it has ended, with call->req.status and .result. */
+void s3_submit(struct s3_call *call, const struct obj_cmd *cmd, s3_next_fn *next);
+/* A command on the call's bucket and key, its version when one was asked for. */
+struct obj_cmd s3_command(const struct s3_call *call, enum obj_op op);
+/* Memory until the end of the call. NULL: none is left, and the call has answered. */
+void *s3_alloc(struct s3_call *call, size_t size);
+bool s3_copy(struct s3_call *call, struct bytes from, struct bytes *to);
+/* Room for an XML answer of about that size in call->out. False: it has answered SlowDown. */
+bool s3_begin_xml(struct s3_call *call, size_t size);
+
+void s3_reply_error(struct s3_call *call, enum s3_error error);
+/* The same with a text of its own. */
+void s3_reply_error_text(struct s3_call *call, enum s3_error error, const char *text);
+void s3_reply_status(struct s3_call *call); /* of call->req, which is not OK */
+enum s3_error s3_error_of(enum status status, uint64_t result);
+void s3_reply(struct s3_call *call, unsigned status); /* the common fields; more may follow */
+void s3_end(struct s3_call *call);                    /* no body */
+void s3_end_xml(struct s3_call *call);                /* call->out */
+void s3_field(struct s3_call *call, const char *name, struct bytes value);
+void s3_field_etag(struct s3_call *call, struct bytes etag);
+void s3_field_version(struct s3_call *call, const char *name, const struct obj_meta *meta);
+
+/* Of the request. */
+bool s3_header(const struct s3_call *call, const char *name, struct bytes *ret_value);
+bool s3_parameter(const struct s3_call *call, const char *name, struct bytes *ret_value);
+uint64_t s3_now_ms(const struct s3_call *call);
+
+/* Ids as text: 16 hexadecimal digits, "null". */
+enum { S3_ID_SIZE = 16 };
+void s3_id_format(uint64_t id, char out[S3_ID_SIZE]);
+bool s3_id_parse(struct bytes text, uint64_t *ret_id);
+struct bytes s3_version_text(const struct obj_meta *meta, char memory[S3_ID_SIZE]);
+
+/* Visits that keep what they are told in the call: visitor is the call. */
+void s3_visit_found(void *visitor, const struct obj_entry *entry);
+void s3_visit_document(void *visitor, const struct obj_entry *entry);
+
+/* s3_users.c. */
+void s3_users_load(struct s3_server *server);
+const struct s3_user *s3_user_of_access(const struct s3_server *server, struct bytes access);
+const struct s3_user *s3_user_of_id(const struct s3_server *server, struct bytes id);
+const struct s3_user *s3_user_of_email(const struct s3_server *server, struct bytes email);
+struct s3_names s3_names(struct s3_server *server);
+
+/* s3_auth.c: who asks, and whether he may. */
+void s3_authenticate(struct s3_call *call, s3_next_fn *next);
+/* Runs next when the call's action is allowed; else it has answered. */
+void s3_authorize(struct s3_call *call, s3_next_fn *next);
+/* The same of another bucket and key: a copy's source. */
+bool s3_sign_request(const struct s3_call *call, struct sigv4_request *request);
+
+/* s3_cors.c */
+void s3_cors_preflight(struct s3_call *call);
+void s3_cors_apply(struct s3_call *call, s3_next_fn *next);
+
+/* s3_meta.c: what headers say of an object, and back. */
+/* Fills call->attributes from the request; false: it has answered. */
+bool s3_meta_read(struct s3_call *call, bool tags);
+bool s3_attributes_init(struct s3_call *call);
+bool s3_attribute_set(struct s3_call *call, unsigned number, struct bytes value);
+bool s3_acl_read(struct s3_call *call, struct s3_acl *acl, bool *ret_said);
+bool s3_acl_resolve(struct s3_call *call, struct s3_acl *acl);
+bool s3_lock_read(struct s3_call *call); /* x-amz-object-lock-*: into call->put */
+void s3_meta_write(struct s3_call *call, const struct s3_found *found); /* the answer's fields */
+void s3_checksum_fields(struct s3_call *call, const struct s3_brief *brief);
+void s3_expiration_field(struct s3_call *call, struct bytes lifecycle, struct bytes tags,
+                         const struct obj_meta *meta);
+bool s3_default_lock(struct s3_call *call, struct bytes document);
+
+/* s3_sse.c */
+enum s3_error s3_sse_read(struct s3_call *call, const char *prefix, struct s3_sse *sse);
+void s3_sse_make(struct s3_call *call, struct s3_sse *sse);                /* a new salt */
+bool s3_sse_open(struct s3_call *call, struct s3_sse *sse, struct bytes kept); /* right key? */
+void s3_sse_derive(struct s3_server *server, struct s3_sse *sse);
+void s3_sse_fields(struct s3_call *call, const struct s3_sse *sse);
+enum s3_error s3_sse_check_found(struct s3_call *call, const struct s3_found *found,
+                                 struct s3_sse *sse);
+
+/* s3_conditions.c */
+enum s3_error s3_check_get_conditions(struct s3_call *call, const struct obj_meta *meta,
+                                      bool copy_source);
+bool s3_put_conditions(struct s3_call *call); /* If-Match, If-None-Match: into call->put */
+
+/* s3_upload.c: a body into the store. */
+size_t s3_upload_body(struct s3_call *call, struct bytes piece);
+void s3_upload_body_ended(struct s3_call *call);
+void s3_upload_release(struct s3_call *call);
+bool s3_upload_take(struct s3_call *call); /* from the pool; false: it has answered */
+
+/* s3_get.c */
+void s3_get_pull(struct s3_call *call);
+void s3_get_release(struct s3_call *call, s3_next_fn *next);
+bool s3_find_part(struct s3_call *call);
+
+#endif
