@@ -345,7 +345,7 @@ static bool resp_is_drained(const void *state)
 {
 	const struct resp_face *face = state;
 
-	return face->server.connection_count == 0 && face->server.calls_used == 0;
+	return resp_server_is_drained(&face->server);
 }
 
 static void resp_close(void *state)
