@@ -72,6 +72,7 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		                                                 : CONNECTIONS_MAX_DEFAULT,
 		.connection_id_next = 1,
 		.random_state = options->random_seed,
+		.values_max = options->values_memory != 0 ? options->values_memory : UINT64_MAX,
 	};
 	settings_complete(&server->settings, server->connections_max);
 	server->calls = calloc(server->calls_max, sizeof(*server->calls));

@@ -340,6 +340,7 @@ struct resp_server_options {
 	uint32_t calls_max;
 	uint32_t connections_max;
 	uint64_t random_seed;
+	size_t values_memory; /* bytes of values and arguments too large for buffers; 0: any */
 	struct resp_settings settings; /* zeros: defaults */
 };
 
@@ -378,6 +379,7 @@ struct resp_server {
 	struct resp_connection_list ready;   /* have something to parse, send or close */
 	struct resp_connection_list starved; /* have input, but no call was free */
 	struct resp_large *large;            /* memory of very long arguments; resp_large.c */
+	uint64_t values_max, values_used;    /* bytes of the memory of those and of transactions */
 	struct resp_uploads *uploads;        /* values that arrive; resp_upload.c */
 	uint32_t uploads_used;               /* of them, under way */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
