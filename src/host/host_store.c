@@ -228,7 +228,6 @@ static void set_options(const struct host *host, struct store_options *options)
 	options->create = !host->options.must_exist; /* only where nothing is */
 	options->index_memory_size = host->parts.index;
 	options->cache_memory_size = host->parts.cache;
-	options->load_memory_size = host->parts.values;
 	options->salvage = host->options.salvage;
 	options->partition_count = (uint32_t)conf_number(conf, CONF_STORAGE_PARTITIONS);
 	options->segment_blocks = (uint32_t)(segment_size(host) >> BLOCK_SHIFT);
