@@ -422,15 +422,6 @@ static void send_long(struct resp_client *client, const char *head, const char *
 	resp_bench_run(client->bench);
 }
 
-static const char *ask_long(struct resp_client *client, const char *head, const char *value,
-                            size_t size)
-{
-	client->output_size = 0;
-	send_long(client, head, value, size, 50000);
-	client->output[client->output_size] = '\0';
-	return (const char *)client->output;
-}
-
 static void expect_bulk(struct resp_client *client, const char *words, const char *value,
                         size_t size)
 {
@@ -515,103 +506,6 @@ static void test_long_values_in_a_pipeline(void **state)
 		                    "\r\n+OK\r\n$5\r\nshort\r\n:7\r\n$7\r\nshorter\r\n$-1\r\n");
 		resp_bench_close(bench);
 	}
-}
-
-/* Conditions and options of what is written while it arrives, and what is wrong with it. */
-static void test_uploads(void **state)
-{
-	enum { SIZE = 700000 };
-	char *value = malloc(SIZE);
-
-	(void)state;
-	assert_non_null(value);
-	fill(value, SIZE, 6);
-	for (unsigned k = 0; k < array_count(kinds); k++) {
-		struct resp_bench *bench = resp_bench_open(&kinds[k]);
-		struct resp_client *client = resp_client_open(bench, 0);
-
-		assert_string_equal(ask_long(client, "*4\r\n$5\r\nSETEX\r\n$1\r\nk\r\n$2\r\n50\r\n",
-		                             value, SIZE),
-		                    "+OK\r\n");
-		assert_string_equal(resp_ask(client, "TTL k"), ":50\r\n");
-		assert_string_equal(
-		        ask_long(client, "*3\r\n$5\r\nSETNX\r\n$1\r\nk\r\n", value, SIZE),
-		        ":0\r\n");
-		assert_string_equal(
-		        ask_long(client, "*3\r\n$5\r\nSETNX\r\n$1\r\nj\r\n", value, SIZE),
-		        ":1\r\n");
-		expect_bulk(client, "GET j", value, SIZE);
-		resp_ask(client, "SET i old");
-		assert_string_equal(
-		        ask_long(client, "*3\r\n$6\r\nGETSET\r\n$1\r\ni\r\n", value, SIZE),
-		        "$3\r\nold\r\n");
-		expect_bulk(client, "GET i", value, SIZE);
-		/* The options come behind the value. */
-		ask_long(client, "*4\r\n$3\r\nSET\r\n$1\r\nk\r\n", value, SIZE);
-		assert_string_equal(resp_ask_raw(client, "$7\r\nKEEPTTL\r\n"), "+OK\r\n");
-		assert_string_equal(resp_ask(client, "TTL k"), ":50\r\n");
-		ask_long(client, "*4\r\n$3\r\nSET\r\n$1\r\nn\r\n", value, SIZE);
-		assert_string_equal(resp_ask_raw(client, "$2\r\nXX\r\n"), "$-1\r\n");
-		ask_long(client, "*4\r\n$3\r\nSET\r\n$1\r\nn\r\n", value, SIZE);
-		assert_string_equal(resp_ask_raw(client, "$2\r\nQQ\r\n"), "-ERR syntax error\r\n");
-		assert_string_equal(resp_ask(client, "EXISTS n"), ":0\r\n");
-		/* Behind others in the pipeline, in another database, and inside MULTI. */
-		resp_client_bytes(client, "SET i x\r\nSELECT 3\r\n", 19);
-		assert_string_equal(ask_long(client, "*3\r\n$3\r\nSET\r\n$1\r\ni\r\n", value, SIZE),
-		                    "+OK\r\n+OK\r\n+OK\r\n");
-		expect_bulk(client, "GET i", value, SIZE);
-		resp_ask(client, "MULTI");
-		assert_string_equal(ask_long(client, "*3\r\n$3\r\nSET\r\n$1\r\nm\r\n", value, SIZE),
-		                    "+QUEUED\r\n");
-		assert_string_equal(resp_ask(client, "EXEC"), "*1\r\n+OK\r\n");
-		expect_bulk(client, "GET m", value, SIZE);
-		assert_int_equal(bench->server.uploads_used, 0);
-		resp_bench_close(bench);
-	}
-	free(value);
-}
-
-/* Many at once have a bounded share of the memory; who goes away in the middle leaves nothing. */
-static void test_many_uploads(void **state)
-{
-	enum { SIZE = 3000000, PIECE = 50000 };
-	struct resp_bench_options options = { .memory_size = 4 << 20, .delay_ns_max = 100000 };
-	struct resp_bench *bench = resp_bench_open(&options);
-	char *value = malloc(SIZE), head[] = "*3\r\n$3\r\nSET\r\n$1\r\n0\r\n$3000000\r\n";
-
-	(void)state;
-	assert_non_null(value);
-	fill(value, SIZE, 7);
-	for (unsigned i = 0; i < RESP_CLIENTS; i++) {
-		struct resp_client *client = resp_client_open(bench, i);
-
-		head[sizeof(head) - 14] = (char)('0' + i);
-		resp_client_bytes(client, head, sizeof(head) - 1);
-	}
-	for (unsigned i = 0; i < RESP_CLIENTS; i++) {
-		struct resp_client *client = &bench->clients[i];
-
-		if (i % 2 == 1) { /* half of it, then it is gone */
-			resp_client_bytes(client, value, PIECE);
-			resp_client_close(client);
-			continue;
-		}
-		for (size_t at = 0; at < SIZE; at += PIECE) {
-			resp_client_bytes(client, value + at, PIECE);
-			assert_true(bench->bufs.used_size <= 3 << 20);
-			if (client->paused)
-				resp_bench_run(bench);
-		}
-		resp_client_bytes(client, "\r\n", 2);
-		resp_bench_run(bench);
-		client->output[client->output_size] = '\0';
-		assert_string_equal((const char *)client->output, "+OK\r\n");
-	}
-	assert_int_equal(bench->server.uploads_used, 0);
-	expect_bulk(&bench->clients[0], "GET 0", value, SIZE);
-	assert_string_equal(resp_ask(&bench->clients[0], "EXISTS 0 1 2 3"), ":2\r\n");
-	resp_bench_close(bench);
-	free(value);
 }
 
 /* What is too long for memory is sent as it is read, as fast as it is taken, in its order. */
@@ -909,8 +803,6 @@ int main(void)
 		cmocka_unit_test(test_one_send),
 		cmocka_unit_test(test_long_values),
 		cmocka_unit_test(test_long_values_in_a_pipeline),
-		cmocka_unit_test(test_uploads),
-		cmocka_unit_test(test_many_uploads),
 		cmocka_unit_test(test_streamed),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_few_calls),

@@ -78,7 +78,8 @@ void shard_init(struct shard *shard)
 			.durable = true,
 			.transactional = true,
 		},
-		.frames_size = (uint32_t)(align_up(sizeof(struct op), 16) + align_up(txn_frame_size(), 16)),
+		.frames_size = (uint32_t)(align_up(sizeof(struct op), 16) +
+		                          align_up(txn_frame_size(), 16)),
 	};
 	shard->commit_writes = commit_writes_max(shard);
 	shard->log.switched = log_switched;
