@@ -73,8 +73,8 @@ static void test_the_default_on_two_workers(void **state)
 	assert_int_equal(p.buffers / mib, 10);
 	assert_int_equal(p.receives / mib, 7);
 	assert_int_equal(p.log / mib, 25);
-	assert_int_equal(p.index / mib, 103);
-	assert_int_equal(p.cache / mib, 51);
+	assert_int_equal(p.index / mib, 85);
+	assert_int_equal(p.cache / mib, 42);
 }
 
 static void test_the_default_is_enough_for_any_shape(void **state)

@@ -413,8 +413,11 @@ static void send_long(struct resp_client *client, const char *head, const char *
 
 	resp_client_bytes(client, head, strlen(head));
 	resp_client_bytes(client, header, (size_t)sprintf(header, "$%zu\r\n", size));
-	for (size_t at = 0; at < size; at += piece)
+	for (size_t at = 0; at < size; at += piece) {
 		resp_client_bytes(client, value + at, size - at < piece ? size - at : piece);
+		if (client->paused)
+			resp_bench_run(client->bench);
+	}
 	resp_client_bytes(client, "\r\n", 2);
 	resp_bench_run(client->bench);
 }

@@ -173,6 +173,7 @@ static enum status open_here(struct host_worker *w, void *arg)
 		.calls_max = limit_calls(w->host),
 		.connections_max = limit_connections(w->host),
 		.random_seed = w->worker.now_ns ^ w->worker.id,
+		.values_memory = w->host->parts.values,
 		.settings = { .memory_max = w->host->memory },
 	};
 	struct resp_face *face = calloc(1, sizeof(*face));
@@ -345,7 +346,7 @@ static bool resp_is_drained(const void *state)
 {
 	const struct resp_face *face = state;
 
-	return face->server.connection_count == 0 && face->server.calls_used == 0;
+	return resp_server_is_drained(&face->server);
 }
 
 static void resp_close(void *state)

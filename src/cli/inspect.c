@@ -154,6 +154,7 @@ static enum cli_exit print_memory(const struct conf *conf, struct memory_shape s
 	print_part("buffers", p.buffers);
 	print_part("receives", p.receives);
 	print_part("connections", p.connections);
+	print_part("values", p.values);
 	printf("  and each of %u engines\n", shape.engines);
 	print_part("log", p.log);
 	print_part("index", p.index);

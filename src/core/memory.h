@@ -25,6 +25,7 @@ struct memory_shape {
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
  *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
  *    connections 512 KiB   1/8 of S / W     128 MiB   connections, calls, replies not sent yet
+ *    values      -         1/8 of S / W     1.1 GiB   large values that a command has in memory
  *   each engine
  *    log         12 MiB    1/16 of S / E    128 MiB   buffers: frames, checkpoints, the cleaner
  *    index       2 MiB     2/3 of the rest            pages of the index
@@ -40,6 +41,7 @@ struct memory_parts {
 	uint64_t buffers; /* a multiple of 1 MiB */
 	uint64_t receives;
 	uint64_t connections;
+	uint64_t values; /* beyond what buffers hold; a multiple of 64 KiB */
 	/* Of each engine. */
 	uint64_t log; /* a multiple of 1 MiB */
 	uint64_t index;

@@ -9,7 +9,6 @@ enum {
 	EXTENT_BLOCKS_MAX = 128, /* 512 KiB: 512 MiB are 1024 extents */
 	IOS_MAX = 16,
 	FREES_MAX = 65536,
-	LOAD_MAX = 64 << 20, /* bytes of a value that a command may have in memory */
 };
 
 _Static_assert((KV_VALUE_MAX >> BLOCK_SHIFT) / EXTENT_BLOCKS_MAX + 64 <= BLOB_EXTENTS_MAX,
@@ -57,6 +56,7 @@ struct blobs {
 	/* The whole value of one command, and its new one. */
 	struct req *loader;
 	uint8_t *load, *load_new;
+	size_t load_max; /* bytes of each */
 	struct blob_handle load_handle;
 	uint64_t load_location; /* of the record whose value it is */
 	bool loaded;

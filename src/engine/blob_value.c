@@ -190,18 +190,19 @@ bool blob_is_running(const struct shard *shard)
 static bool load_memory(struct blobs *blobs)
 {
 	if (blobs->load == NULL) {
-		uint8_t *memory = mmap(NULL, 2 * (size_t)LOAD_MAX, PROT_READ | PROT_WRITE,
+		uint8_t *memory = mmap(NULL, 2 * blobs->load_max, PROT_READ | PROT_WRITE,
 		                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 		if (memory == MAP_FAILED)
 			return false;
 		blobs->load = memory;
-		blobs->load_new = memory + LOAD_MAX;
+		blobs->load_new = memory + blobs->load_max;
 	}
 	return true;
 }
 
-static enum status load_begin(struct blobs *blobs, const struct found *found)
+/* `most`: bytes that a value may have. */
+static enum status load_begin(struct blobs *blobs, const struct found *found, uint64_t most)
 {
 	struct blob_handle *h = &blobs->load_handle;
 	struct blob_value value;
@@ -209,7 +210,7 @@ static enum status load_begin(struct blobs *blobs, const struct found *found)
 	*h = (struct blob_handle){ .size = found->entry.size };
 	if (!found->entry.blob)
 		return STATUS_OK;
-	if (found->entry.size > LOAD_MAX)
+	if (found->entry.size > most)
 		return STATUS_TOO_LARGE;
 	if (blob_value_decode(found->entry.value, &value) != STATUS_OK)
 		return STATUS_CORRUPT;
@@ -253,7 +254,10 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 		blobs->loader = NULL;
 	}
 	if (blobs->loader == NULL) {
-		status = load_memory(blobs) ? load_begin(blobs, found) : STATUS_BUSY;
+		/* Who changes nothing needs no room for another. */
+		uint64_t most = op->cmd.op == KV_GET ? 2 * blobs->load_max : blobs->load_max;
+
+		status = load_memory(blobs) ? load_begin(blobs, found, most) : STATUS_BUSY;
 		if (status != STATUS_OK) {
 			op_finish(req, status, 0);
 			return OP_PARKED;
@@ -275,7 +279,7 @@ enum op_result blob_load(struct req *req, struct found *found, struct kv_edit *e
 		found->entry.blob = false;
 	}
 	edit->scratch = blobs->load_new;
-	edit->scratch_max = LOAD_MAX;
+	edit->scratch_max = blobs->load_max;
 	return OP_DONE;
 }
 

@@ -727,8 +727,13 @@ static void op_returned(struct req *req)
 static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd)
 {
 	struct shard *shard = container_of(kv, struct shard, kv);
-	struct op *op = req_push(req, struct op, op_returned);
+	struct op *op;
 
+	if (cmd->op == KV_COMMIT && txn_is_needed(shard, cmd->commit)) {
+		txn_submit(shard, req, cmd);
+		return;
+	}
+	op = req_push(req, struct op, op_returned);
 	op->shard = shard;
 	op->cmd = *cmd;
 	op->lock.hash = takes_turns(cmd) ? hash64(cmd->key) : 0;

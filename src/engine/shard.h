@@ -187,6 +187,7 @@ struct shard {
 	struct txn txns[SHARD_TXNS_MAX];
 	struct req_list txn_waiters; /* for a free one */
 	struct req *txn_locker; /* a PREPARE of many keys that locks one after another, or NULL */
+	uint32_t commit_writes; /* of a COMMIT that is done at once */
 	uint64_t txn_next;      /* counts the transactions that began here */
 	uint64_t group_lsn;     /* the last frame with a PREPARE */
 	struct key_lock_list busy[SHARD_BUSY_BUCKETS];
@@ -340,6 +341,10 @@ void shard_expire_space_waiters(struct shard *shard);
 /* shard_txn.c */
 enum op_result op_prepare(struct req *req);
 enum op_result op_resolve(struct req *req);
+/* A COMMIT that is too large to be done at once: by PREPARE and RESOLVE, alone. */
+bool txn_is_needed(const struct shard *shard, const struct kv_commit *order);
+void txn_submit(struct shard *shard, struct req *req, const struct kv_cmd *cmd);
+size_t txn_frame_size(void); /* bytes of frames that it pushes beside an op */
 /* A PREPARE ends without having prepared: its keys are free again. */
 void txn_unprepare(struct req *req);
 /* A checkpoint begins: it will hold the frames there are, but not what is prepared in them. */

@@ -550,6 +550,7 @@ enum status blobs_open(struct shard *shard)
 		return STATUS_NO_SPACE;
 	shard->blobs = blobs;
 	blobs->shard = shard;
+	blobs->load_max = shard->store->options.load_memory_size / 2 / BLOCK_SIZE * BLOCK_SIZE;
 	blobs->segment = UINT32_MAX;
 	STAILQ_INIT(&blobs->parked);
 	for (unsigned i = 0; i < IOS_MAX; i++)
@@ -565,7 +566,7 @@ enum status blobs_open(struct shard *shard)
 void blobs_close(struct shard *shard)
 {
 	if (shard->blobs->load != NULL)
-		munmap(shard->blobs->load, 2 * (size_t)LOAD_MAX);
+		munmap(shard->blobs->load, 2 * shard->blobs->load_max);
 	free(shard->blobs->frees);
 	free(shard->blobs);
 	shard->blobs = NULL;

@@ -74,14 +74,14 @@ void shard_init(struct shard *shard)
 		.worker = shard->worker,
 		.traits = {
 			.partitions = shard->partition_count,
-			.commit_size = shard->log.frame_size_max - FRAME_HEADER_SIZE,
-			.commit_writes = commit_writes_max(shard),
 			.sorted = true,
 			.durable = true,
 			.transactional = true,
 		},
-		.frames_size = align_up(sizeof(struct op), 16),
+		.frames_size = (uint32_t)(align_up(sizeof(struct op), 16) +
+		                          align_up(txn_frame_size(), 16)),
 	};
+	shard->commit_writes = commit_writes_max(shard);
 	shard->log.switched = log_switched;
 	shard->log.advanced = log_advanced;
 	shard->checkpoint_log_max = checkpoint_log_max(shard);

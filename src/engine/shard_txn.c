@@ -518,3 +518,96 @@ enum status txns_carry_over(struct shard *shard, uint64_t *lsn)
 		*lsn = shard->group_lsn;
 	return STATUS_OK;
 }
+
+/* A COMMIT of this engine alone, in the passes of layer/kv_shard.c. */
+
+enum { WRITE_HEAD_MAX = 64 }; /* bytes of a record without key and value, with its padding */
+
+enum alone_pass { ALONE_PREPARE, ALONE_WAIT, ALONE_COMMIT, ALONE_LAST };
+
+struct alone_frame {
+	struct frame frame;
+	struct shard *shard;
+	uint64_t id, result;
+	enum status status; /* what the request completes with */
+	uint8_t pass;       /* enum alone_pass */
+};
+
+size_t txn_frame_size(void)
+{
+	return sizeof(struct alone_frame);
+}
+
+/*
+ * What goes to one frame, and changes little of the index, is done at once. The record of a blob
+ * is a list of extents, and no larger than an inline value.
+ */
+bool txn_is_needed(const struct shard *shard, const struct kv_commit *order)
+{
+	size_t most = shard->log.frame_size_max - FRAME_HEADER_SIZE, size = 0;
+
+	if (order->count > shard->commit_writes)
+		return true;
+	for (uint32_t i = 0; i < order->count && size <= most; i++) {
+		const struct kv_write *write = &order->writes[i];
+
+		size += WRITE_HEAD_MAX + write->key.size;
+		size += write->flags & KV_FROM_BLOB ? KV_INLINE_MAX : write->value.size;
+	}
+	return size > most;
+}
+
+static void alone_resolve(struct req *req, struct alone_frame *alone, enum kv_resolve how)
+{
+	struct kv_cmd cmd = { .op = KV_RESOLVE, .version = alone->id, .limit = how };
+
+	/* Not by kv_submit(): what has begun is ended, whoever has lost patience. */
+	req->state = REQ_RUNNING;
+	shard_kv_ops.submit(&alone->shard->kv, req, &cmd);
+}
+
+/* It is committed when all parts are on disk; that it was resolved nobody has to wait for. */
+static void alone_answered(struct req *req)
+{
+	struct alone_frame *alone = req_top(req, struct alone_frame);
+	enum status status = req->status;
+	enum alone_pass pass = (enum alone_pass)alone->pass++;
+
+	if (status != STATUS_OK && pass != ALONE_LAST) {
+		alone->status = status;
+		alone->result = req->result;
+	}
+	if (pass == ALONE_PREPARE && status == STATUS_OK) {
+		alone->id = req->result;
+		alone_resolve(req, alone, KV_RESOLVE_WAIT);
+	} else if (pass == ALONE_WAIT) {
+		if (status != STATUS_OK)
+			alone->pass = ALONE_LAST;
+		alone_resolve(req, alone,
+		              status == STATUS_OK ? KV_RESOLVE_COMMIT : KV_RESOLVE_ABORT);
+	} else if (pass == ALONE_COMMIT && status == STATUS_OK) {
+		alone_resolve(req, alone, KV_RESOLVE_FORGET);
+	} else {
+		status = alone->status;
+		req->result = alone->result;
+		req_pop(req, struct alone_frame);
+		req_complete(req, status, req->result);
+	}
+}
+
+void txn_submit(struct shard *shard, struct req *req, const struct kv_cmd *cmd)
+{
+	struct alone_frame *alone = req_push(req, struct alone_frame, alone_answered);
+	struct kv_cmd prepare = {
+		.op = KV_PREPARE,
+		.handle = 1ull << shard->index,
+		.commit = cmd->commit,
+	};
+
+	alone->shard = shard;
+	alone->id = 0;
+	alone->result = cmd->commit->count;
+	alone->status = STATUS_OK;
+	alone->pass = ALONE_PREPARE;
+	shard_kv_ops.submit(&shard->kv, req, &prepare);
+}

@@ -656,8 +656,7 @@ enum op_result op_commit(struct req *req)
 	result = op_wait_for_space(req);
 	if (result != OP_DONE)
 		return result;
-	if (size > shard->kv.traits.commit_size || commit->count > shard->kv.traits.commit_writes)
-		return op_finish(req, STATUS_TOO_LARGE, 0);
+	assert(size <= shard->log.frame_size_max - FRAME_HEADER_SIZE); /* txn_is_needed() */
 	if (!btree_pool_has_room(shard->pool, commit->count * UPDATE_CHANGES)) {
 		checkpoint_want(shard);
 		return OP_AGAIN;

@@ -17,6 +17,7 @@ void store_options_init(struct store_options *options)
 		.segment_blocks = SEGMENT_BLOCKS_MAX,
 		.index_memory_size = 64 << 20,
 		.cache_memory_size = 64 << 20,
+		.load_memory_size = 128 << 20,
 		.checkpoint_log_max = 1ull << 30,
 		.checkpoint_records = 2000000,
 	};

@@ -33,6 +33,7 @@ struct store_options {
 	uint32_t segment_blocks;     /* of a new store */
 	size_t index_memory_size;    /* bytes per worker */
 	size_t cache_memory_size;    /* bytes per worker */
+	size_t load_memory_size;     /* bytes per worker, touched by the first KV_LOAD of a blob */
 	uint64_t checkpoint_log_max; /* bytes of log between checkpoints */
 	uint64_t checkpoint_records; /* records between checkpoints: what replays in time */
 	enum kv_durability durability[KV_SPACES];

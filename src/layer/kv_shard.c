@@ -95,10 +95,9 @@ static void send_to_all(struct kv_shard *shard, struct req *req, const struct kv
 }
 
 /*
- * A COMMIT over several engines, or too large for one to do at once. The request goes from one to
- * the next, in ascending order, once for each pass. When all have prepared and are durable it is
- * committed: nothing can fail any more, and the deadline is not looked at. A failed write after
- * that leaves the rest to the next start.
+ * A COMMIT over several engines. The request goes from one to the next, in ascending order, once
+ * for each pass. When all have prepared and are durable it is committed: nothing can fail any more,
+ * and the deadline is not looked at. A failed write after that leaves the rest to the next start.
  */
 enum txn_pass {
 	TXN_PREPARE,
@@ -109,8 +108,6 @@ enum txn_pass {
 	TXN_ABORT, /* those that have prepared */
 	TXN_ENDED,
 };
-
-enum { WRITE_HEAD_MAX = 64 }; /* bytes of a record without key and value, with its padding */
 
 struct txn_frame {
 	struct frame frame;
@@ -123,28 +120,6 @@ struct txn_frame {
 	uint8_t next;       /* engine that it goes to, or is at */
 	uint8_t pass;       /* enum txn_pass */
 };
-
-/*
- * Whether one engine may do it at once. Of a blob's record only the engine knows the size: it is a
- * list of extents, and no larger than an inline value.
- */
-static bool commit_is_small(const struct kv_shard *shard, const struct kv_commit *commit)
-{
-	const struct kv_traits *engine = &shard->engines[0]->traits;
-	uint64_t size = 0;
-
-	if (engine->commit_writes != 0 && commit->count > engine->commit_writes)
-		return false;
-	for (uint32_t i = 0; i < commit->count && engine->commit_size != 0; i++) {
-		const struct kv_write *write = &commit->writes[i];
-
-		size += WRITE_HEAD_MAX + write->key.size;
-		size += write->flags & KV_FROM_BLOB ? KV_INLINE_MAX : write->value.size;
-		if (size > engine->commit_size)
-			return false;
-	}
-	return true;
-}
 
 static uint64_t commit_engines(const struct kv_shard *shard, const struct kv_commit *commit)
 {
@@ -219,9 +194,6 @@ static void txn_answered(struct req *req)
 	case TXN_COMMIT:
 		if (failed) /* it is committed, but cannot be seen before the next start */
 			frame->status = req->status;
-		/* Who is alone has nobody that could ask it: that it has prepared is enough. */
-		if ((frame->engines & (frame->engines - 1)) == 0 && !failed)
-			frame->pass = TXN_COMMITTED;
 		break;
 	case TXN_COMMITTED:
 		if (failed) { /* nobody forgets it */
@@ -264,7 +236,7 @@ static void commit_submit(struct kv_shard *shard, struct req *req, const struct 
 	uint64_t engines = commit_engines(shard, cmd->commit);
 	struct txn_frame *frame;
 
-	if ((engines & (engines - 1)) == 0 && commit_is_small(shard, cmd->commit)) {
+	if ((engines & (engines - 1)) == 0) {
 		send_to(shard, req, cmd, (unsigned)__builtin_ctzll(engines));
 		return;
 	}
@@ -337,12 +309,6 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 	}
 }
 
-static struct kv_traits commit_any(struct kv_traits traits)
-{
-	traits.commit_size = traits.commit_writes = 0;
-	return traits;
-}
-
 static const struct kv_ops shard_ops = { .name = "shard", .submit = shard_submit };
 
 enum status kv_shard_open(struct kv_shard **out, struct worker *worker, struct kv *const *engines,
@@ -356,7 +322,7 @@ enum status kv_shard_open(struct kv_shard **out, struct worker *worker, struct k
 	shard->kv = (struct kv){
 		.ops = &shard_ops,
 		.worker = worker,
-		.traits = commit_any(engines[0]->traits),
+		.traits = engines[0]->traits,
 		.frames_size = engines[0]->frames_size + align_up(sizeof(struct hop_frame), 16),
 	};
 	_Static_assert(sizeof(struct txn_frame) <= sizeof(struct hop_frame), "frames_size");

@@ -101,8 +101,8 @@ enum weir_status weir_get(struct weir *weir, struct weir_key key, struct weir_va
 		free(value->data);
 		value->data = NULL;
 		/* It may have grown again meanwhile: then once more. */
-		if (status != WEIR_TOO_LARGE)
-			return status;
+		if (status != WEIR_TOO_LARGE || value->size <= room)
+			return status; /* or the engine has no memory for it */
 		room = value->size;
 	}
 }

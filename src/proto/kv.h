@@ -71,9 +71,8 @@ enum kv_space {
  *     version: the transaction, 0: give it an id. It completes before it is durable. Engines are
  *     asked in ascending order: it waits for keys that others have locked.
  * (7) version: the transaction; limit: enum kv_resolve. Not known: nothing is done.
- * (8) TOO_LARGE: more than KV_COMMIT_SIZE_MAX; of an engine itself, which layer/kv_shard.c then
- * asks to PREPARE and RESOLVE: more than traits.commit_size or commit_writes. BUSY: no memory for
- * it now.
+ * (8) TOO_LARGE: more than KV_COMMIT_SIZE_MAX. BUSY: no memory for it now. A key whose value is a
+ *     blob is written at most once in a commit.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */
@@ -195,7 +194,6 @@ enum kv_durability {
 
 struct kv_traits {
 	unsigned partitions;
-	uint32_t commit_size, commit_writes; /* of a COMMIT that is done at once; 0: any */
 	bool sorted, durable, transactional;
 };
 

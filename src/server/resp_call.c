@@ -70,6 +70,7 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->value.size = 0;
 	call->error_text = NULL;
 	call->txn = NULL;
+	call->upload = NULL;
 	return call;
 }
 
@@ -84,6 +85,8 @@ void resp_call_free(struct resp_call *call)
 	}
 	if (call->large)
 		resp_large_free(call);
+	if (call->upload != NULL)
+		resp_upload_release(call);
 	call->phase = RESP_CALL_FREE;
 	call->connection = NULL;
 	server->calls_used--;
@@ -612,6 +615,10 @@ static void start_visit(struct resp_call *call)
 	if (!resp_call_key(call, (uint32_t)call->command->key_first, &key) ||
 	    !call->command->prepare(call)) {
 		resp_call_done(call);
+		return;
+	}
+	if (call->upload != NULL) {
+		resp_upload_store(call);
 		return;
 	}
 	if (call->kv_op == KV_PUT && call->value.size > KV_INLINE_MAX) {

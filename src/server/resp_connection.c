@@ -140,10 +140,14 @@ static bool parse_event(struct resp_connection *connection, const struct resp_ev
 		resp_call_argument(call, event->data);
 		return true;
 	case RESP_BULK:
-		resp_call_bulk(call, event->size);
+		if (!resp_upload_begin(call, event->size))
+			resp_call_bulk(call, event->size);
 		return true;
 	case RESP_PIECE:
-		resp_call_piece(call, event->data, event->last);
+		if (call->upload != NULL)
+			resp_upload_piece(call, event->data, event->last);
+		else
+			resp_call_piece(call, event->data, event->last);
 		return true;
 	case RESP_END:
 		connection->reading = NULL;
@@ -168,7 +172,17 @@ static void parse(struct resp_connection *connection, struct bytes *input)
 	struct resp_event event;
 
 	while (may_parse(connection)) {
-		resp_next(&connection->parser, &limits, input, &event);
+		struct resp_call *call = connection->reading;
+		size_t room =
+		        call != NULL && call->upload != NULL ? resp_upload_room(call) : SIZE_MAX;
+		struct bytes part = bytes_of(input->data, input->size < room ? input->size : room);
+		size_t taken = part.size;
+
+		if (room == 0)
+			return;
+		resp_next(&connection->parser, &limits, &part, &event);
+		taken -= part.size;
+		*input = bytes_of(input->data + taken, input->size - taken);
 		if (!parse_event(connection, &event))
 			return;
 		if (event.type == RESP_END || event.type == RESP_INLINE)
@@ -505,9 +519,10 @@ static void connection_sweep(struct resp_connection *connection)
 	if (connection->sending && idle_s >= STUCK_S) {
 		server->stats.output_closed++;
 		resp_connection_kill(connection);
-	} else if (connection->reading != NULL && !TAILQ_EMPTY(&server->starved) &&
+	} else if (connection->reading != NULL && resp_upload_is_idle(connection->reading) &&
+	           (!TAILQ_EMPTY(&server->starved) || resp_uploads_wait(server)) &&
 	           idle_s >= HOLDER_S) {
-		/* Half a request holds a call that others wait for. */
+		/* Half a request holds a call, or a buffer, that others wait for. */
 		server->stats.idle_closed++;
 		resp_connection_kill(connection);
 	} else if (timeout_s > 0 && idle_s >= timeout_s && connection->call_count == 0) {
@@ -524,6 +539,7 @@ static void server_sweep(struct timer *timer)
 	TAILQ_FOREACH (connection, &server->connections, link) {
 		connection_sweep(connection);
 	}
+	resp_uploads_wake(server);
 	timer_arm(&server->worker->timers, timer, server->worker->now_ns + SWEEP_NS, server_sweep);
 }
 

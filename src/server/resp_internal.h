@@ -108,6 +108,30 @@ void resp_string_part(struct resp_call *call, uint64_t size, uint64_t *ret_offse
 void resp_reply_absent_string(struct resp_call *call);
 void resp_reply_bulk_header(struct resp_call *call, uint64_t size);
 
+/* What a SET, SETNX, GETSET, SETEX or PSETEX wants beside the value; prepared. */
+struct resp_set_terms {
+	uint64_t expires_ms;
+	bool nx, xx, get, keep;
+	bool number; /* replies 1 or 0 */
+};
+void resp_set_terms(struct resp_call *call, struct resp_set_terms *ret_terms);
+
+/* resp_upload.c: long values of rows with RESP_UPLOADS, written while they arrive. */
+enum status resp_uploads_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_uploads_close(struct resp_server *server); /* uploads_used is 0 */
+/* Those that wait for a buffer look again. */
+void resp_uploads_wake(struct resp_server *server);
+bool resp_uploads_wait(const struct resp_server *server); /* whether one does */
+/* The next argument has so many bytes; false: it is to be gathered in memory. */
+bool resp_upload_begin(struct resp_call *call, uint64_t size);
+/* Bytes of input that may be parsed; 0: not now, its connection becomes ready when some may. */
+size_t resp_upload_room(struct resp_call *call);
+void resp_upload_piece(struct resp_call *call, struct bytes data, bool last);
+bool resp_upload_is_idle(const struct resp_call *call); /* nothing but its peer keeps it waiting */
+/* Of a prepared call that starts; ends in resp_call_done(). */
+void resp_upload_store(struct resp_call *call);
+void resp_upload_release(struct resp_call *call); /* and closes a blob that got no key */
+
 /* resp_large.c: memory for arguments that fit no buffer; a few calls at a time. */
 enum status resp_large_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_large_close(struct resp_server *server);

@@ -62,11 +62,13 @@ uint8_t *resp_large_take(struct resp_call *call, size_t size)
 	struct slot *slot = slot_find(large, call->large ? call : NULL);
 	uint8_t *memory;
 
-	if (slot == NULL || size > SLOT_SIZE - slot->used)
+	if (slot == NULL || size > SLOT_SIZE - slot->used ||
+	    align_up(size, 16) > call->server->values_max - call->server->values_used)
 		return NULL;
 	memory = large->memory + (size_t)(slot - large->slots) * SLOT_SIZE + slot->used;
 	slot->user = call;
 	slot->used += align_up(size, 16);
+	call->server->values_used += align_up(size, 16);
 	call->large = true;
 	return memory;
 }
@@ -79,6 +81,8 @@ void resp_large_free(struct resp_call *call)
 	assert(call->large && slot != NULL);
 	madvise(large->memory + (size_t)(slot - large->slots) * SLOT_SIZE,
 	        align_up(slot->used, BUF_ALIGN), MADV_DONTNEED);
+	assert(call->server->values_used >= slot->used);
+	call->server->values_used -= slot->used;
 	*slot = (struct slot){ .user = NULL };
 	call->large = false;
 }

@@ -20,9 +20,14 @@ static void *region_take(struct resp_txn *txn, size_t size)
 		txn->status = STATUS_TOO_LARGE;
 		return NULL;
 	}
+	if (align_up(size, BUF_ALIGN) > txn->server->values_max - txn->server->values_used) {
+		txn->status = STATUS_BUSY;
+		return NULL;
+	}
 	txns->region_user = txn;
 	memory = txns->region + txns->region_used;
 	txns->region_used += align_up(size, BUF_ALIGN);
+	txn->server->values_used += align_up(size, BUF_ALIGN);
 	return memory;
 }
 

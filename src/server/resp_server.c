@@ -72,6 +72,7 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		                                                 : CONNECTIONS_MAX_DEFAULT,
 		.connection_id_next = 1,
 		.random_state = options->random_seed,
+		.values_max = options->values_memory != 0 ? options->values_memory : UINT64_MAX,
 	};
 	settings_complete(&server->settings, server->connections_max);
 	server->calls = calloc(server->calls_max, sizeof(*server->calls));
@@ -87,7 +88,9 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		return STATUS_NO_SPACE;
 	}
 	pools_init(server);
-	status = resp_large_open(server);
+	status = resp_uploads_open(server);
+	if (status == STATUS_OK)
+		status = resp_large_open(server);
 	if (status == STATUS_OK)
 		status = resp_txns_open(server);
 	if (status == STATUS_OK)
@@ -97,6 +100,8 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 			resp_txns_close(server);
 		if (server->large != NULL)
 			resp_large_close(server);
+		if (server->uploads != NULL)
+			resp_uploads_close(server);
 		memory_free(server);
 		return status;
 	}
@@ -113,6 +118,7 @@ void resp_server_close(struct resp_server *server)
 	resp_scans_close(server);
 	resp_txns_close(server);
 	resp_large_close(server);
+	resp_uploads_close(server);
 	memory_free(server);
 }
 

@@ -103,6 +103,7 @@ enum {
 	RESP_LOADS = 1 << 18,    /* visit may need a second step: for a long reply, for a blob */
 	RESP_BLIND = 1 << 22,    /* apply only writes: its keys are not looked at before */
 	RESP_STREAMS = 1 << 23,  /* a blob is not loaded for visit, but sent as it is read */
+	RESP_UPLOADS = 1 << 25,  /* its last word but options may be written while it arrives */
 	RESP_BOTH_DBS =
 	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
@@ -230,6 +231,7 @@ struct resp_call {
 	struct resp_out reply;
 	struct resp_txn *txn;         /* NULL: not in a transaction */
 	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
+	struct resp_upload *upload;   /* its value is a blob already; resp_upload.c */
 	bool changed;                 /* visit, commit: something was written */
 	bool streams;                 /* a blob is to be read when it is its turn to reply */
 	bool large;                   /* some argument is in server->large */
@@ -338,6 +340,7 @@ struct resp_server_options {
 	uint32_t calls_max;
 	uint32_t connections_max;
 	uint64_t random_seed;
+	size_t values_memory; /* bytes of values and arguments too large for buffers; 0: any */
 	struct resp_settings settings; /* zeros: defaults */
 };
 
@@ -376,6 +379,9 @@ struct resp_server {
 	struct resp_connection_list ready;   /* have something to parse, send or close */
 	struct resp_connection_list starved; /* have input, but no call was free */
 	struct resp_large *large;            /* memory of very long arguments; resp_large.c */
+	uint64_t values_max, values_used;    /* bytes of the memory of those and of transactions */
+	struct resp_uploads *uploads;        /* values that arrive; resp_upload.c */
+	uint32_t uploads_used;               /* of them, under way */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	uint64_t connection_id_next, random_state;
@@ -390,14 +396,20 @@ extern const struct listener_handler resp_listener_handler; /* listener->owner: 
 /* NO_SPACE: not enough memory. */
 enum status resp_server_open(struct resp_server *server, const struct resp_server_options *options)
         __attribute__((warn_unused_result));
-void resp_server_close(struct resp_server *server); /* after its last connection has gone */
+void resp_server_close(struct resp_server *server); /* it is drained */
 
 /* resp_metrics.c: by operation, with face="resp". Once, before anybody reads the metrics. */
 enum status resp_server_metrics(const struct resp_server *server, struct metrics *metrics)
         __attribute__((warn_unused_result));
 
-/* Asks all connections to end after their replies; connection_count says when they have. */
+/* Asks all to end after their replies; resp_server_is_drained() says when they have. */
 void resp_server_drain(struct resp_server *server);
+
+static inline bool resp_server_is_drained(const struct resp_server *server)
+{
+	return server->connection_count == 0 && server->calls_used == 0 &&
+	       server->uploads_used == 0;
+}
 
 /* Takes no more commands; what is replied so far, and what runs, is sent. Any handler may call it.
  */

@@ -263,6 +263,20 @@ static bool set_prepare(struct resp_call *call)
 	return true;
 }
 
+void resp_set_terms(struct resp_call *call, struct resp_set_terms *ret_terms)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+
+	*ret_terms = (struct resp_set_terms){
+		.expires_ms = state->expires_ms,
+		.nx = state->flags & SET_NX,
+		.xx = state->flags & SET_XX,
+		.get = state->flags & SET_GET,
+		.keep = state->flags & SET_KEEP_EXPIRY,
+		.number = state->flags & SET_REPLY_NUMBER,
+	};
+}
+
 static bool setnx_prepare(struct resp_call *call)
 {
 	*RESP_STATE(call, struct set_state) = (struct set_state){
@@ -587,19 +601,21 @@ static const struct resp_command commands[] = {
 	  .flags = READS | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_FAST,
 	  .prepare = prepare_nothing, .visit = get_visit },
 	{ .name = "set", .arity = -3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
 	  .prepare = set_prepare, .visit = set_visit },
 	{ .name = "setnx", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_UPLOADS,
+	  .acl = ACL_WRITES | RESP_ACL_FAST,
 	  .prepare = setnx_prepare, .visit = set_visit },
 	{ .name = "setex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
 	  .prepare = setex_prepare, .visit = set_visit },
 	{ .name = "psetex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
 	  .prepare = psetex_prepare, .visit = set_visit },
 	{ .name = "getset", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_UPLOADS,
+	  .acl = ACL_WRITES | RESP_ACL_FAST,
 	  .prepare = getset_prepare, .visit = set_visit },
 	{ .name = "getdel", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = RESP_WRITE | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,

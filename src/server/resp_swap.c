@@ -11,7 +11,7 @@
 enum {
 	BATCH = 60, /* keys of one scan */
 	BATCH_SIZE = BATCH * (RESP_KEY_MAX + 1 + 2),
-	KEYS_MAX = 10000, /* of both; each is a check or a write or two of the commit */
+	KEYS_MAX = 20000, /* of both; each is at most three writes and checks of the commit */
 };
 
 struct swap {
@@ -97,7 +97,7 @@ static void swap_scanned(struct resp_call *call)
 		return;
 	}
 	if (!swap_take(call)) {
-		resp_reply_error(call, "ERR SWAPDB of more than 10000 keys is not supported");
+		resp_reply_error(call, "ERR SWAPDB of more than 20000 keys is not supported");
 		resp_call_done(call);
 		return;
 	}

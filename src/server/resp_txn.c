@@ -38,6 +38,7 @@ static void run_drop(struct resp_txn *txn)
 	if (txns->region_user == txn) {
 		/* What was touched goes back to the system: it may be a gigabyte. */
 		madvise(txns->region, align_up(txns->region_used, BUF_ALIGN), MADV_DONTNEED);
+		txn->server->values_used -= txns->region_used;
 		txns->region_used = 0;
 	}
 }
@@ -125,7 +126,8 @@ static void txn_fail(struct resp_txn *txn)
 	else if (txn->status == STATUS_TOO_LARGE)
 		resp_reply_error(call, "ERR transaction is too large");
 	else if (txn->status == STATUS_BUSY && !txn->conflict)
-		resp_reply_error(call, "OOM no memory for this command");
+		resp_reply_error(call, "OOM no memory for this command and the values that it "
+		                       "needs as a whole");
 	else
 		resp_reply_status(call, txn->status != STATUS_OK ? txn->status : STATUS_BUSY);
 	txn_end(txn);

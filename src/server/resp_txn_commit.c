@@ -42,6 +42,7 @@ bool txn_blob_submit(struct resp_txn *txn)
 		return false;
 	left = entry->value.size - txn->write_offset;
 	cmd.handle = entry->handle;
+	cmd.partition = (uint16_t)kv_partition(entry->key, txn->server->kv->traits.partitions);
 	cmd.value = bytes_of(entry->value.value.data + txn->write_offset,
 	                     left < TXN_BLOB_PIECE ? left : TXN_BLOB_PIECE);
 	txn->write_offset += cmd.value.size;
