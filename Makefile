@@ -38,18 +38,18 @@ format:
 	@tools/sources.sh -x h src/* include tests bench | xargs clang-format -i
 
 tsan:
-	@$(LIB) configure build-tsan --buildtype=debug -Db_sanitize=thread -Dtests=enabled; \
+	@$(LIB) configure build-tsan --buildtype=debug -Db_lto=false -Db_sanitize=thread -Dtests=enabled; \
 	ninja -C build-tsan; meson test -C build-tsan --no-rebuild --print-errorlogs --suite unit
 
 msan:
 	@$(LIB) export CC=clang; \
-	configure build-msan --buildtype=debug -Db_sanitize=memory -Db_lundef=false -Dtests=enabled; \
+	configure build-msan --buildtype=debug -Db_lto=false -Db_sanitize=memory -Db_lundef=false -Dtests=enabled; \
 	ninja -C build-msan; meson test -C build-msan --no-rebuild --print-errorlogs \
 	--no-suite outside --no-suite tree --no-suite judges
 
 fuzz:
 	@$(LIB) [ -n "$(F)" ] || die 'which one? make fuzz F=name, of fuzz/name_fuzz.c'; \
-	export CC=clang; configure build-fuzz --buildtype=debug -Db_sanitize=address,undefined \
+	export CC=clang; configure build-fuzz --buildtype=debug -Db_lto=false -Db_sanitize=address,undefined \
 		-Db_lundef=false -Dfuzz=true -Dtests=disabled; \
 	ninja -C build-fuzz fuzz/$(F)_fuzz; mkdir -p build-fuzz/found/$(F) fuzz/corpus/$(F); \
 	build-fuzz/fuzz/$(F)_fuzz -max_total_time=$(S) -artifact_prefix=build-fuzz/found/ \

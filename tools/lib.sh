@@ -81,5 +81,6 @@ configure_release() {
 }
 
 configure_debug() {
-	configure build-debug --buildtype=debug -Db_sanitize=address,undefined -Dtests=enabled
+	configure build-debug --buildtype=debug -Db_lto=false -Db_sanitize=address,undefined \
+		-Dtests=enabled
 }
