@@ -33,6 +33,7 @@ static enum cli_exit worker_open(struct offline *offline, unsigned index)
 		                            .receive_memory = 64 << 10 };
 	const struct io_file_options file = { .direct = true,
 		                              .read_only = offline->read_only,
+		                              .lock = index == 0 ? IO_LOCK_FIRST : IO_LOCK_NEXT,
 		                              .fua = IO_FUA_FLUSH };
 	char error[IO_ERROR_SIZE] = "";
 
