@@ -193,9 +193,11 @@ static enum cli_exit recover(struct offline *offline, struct store_recovery *did
 	req_push(&req, struct wait_frame, waited)->done = &done;
 	store_open(&store, &options, workers, offline->count, &req);
 	status = wait_for(offline, &req, &done);
-	*did = store->recovered;
+	if (store != NULL)
+		*did = store->recovered;
 	if (status != STATUS_OK)
-		cli_error("%s: %s", offline->file, store->error);
+		cli_error("%s: %s", offline->file,
+		          store != NULL ? store->error : status_text(status));
 	else if ((status = close_store(offline, store)) != STATUS_OK)
 		cli_error("%s: could not be closed cleanly: %s", offline->file,
 		          status_text(status));
