@@ -8,6 +8,7 @@
 #   make msan             what stays inside the tree under MemorySanitizer (clang)
 #   make fuzz F=name [S=seconds]
 #   make sim [SEED=n]     one seed of the simulator, with its trace
+#   make faults           every call that can fail does, once: some minutes
 #   make bench [B=names]  figures against peers: see bench/run.py --help
 #   make ci               everything, in the order of continuous integration
 SHELL := /bin/sh
@@ -60,6 +61,11 @@ sim: debug
 		if [ -x $$program ]; then SIM_SEED=$(SEED) $$program || exit 1; fi; \
 	done
 
+faults: debug
+	@FAULT_STRIDE=1 build-debug/tests/fault_test
+	@for workers in 1 3; do build-debug/tests/sim_engine_test sweep=1 seed=$$workers \
+		workers=$$workers steps=600 trials=0 keys=200 value_max=40000 || exit 1; done
+
 bench:
 	@$(LIB) configure build --buildtype=release -Dtests=disabled; \
 	meson configure build -Dbench=true; ninja -C build; bench/run.py $(B)
@@ -73,4 +79,4 @@ install: all
 clean:
 	@rm -rf build build-debug build-tsan build-msan build-fuzz
 
-.PHONY: all debug test lint format tsan msan fuzz sim bench ci install clean
+.PHONY: all debug test lint format tsan msan fuzz sim faults bench ci install clean

@@ -33,6 +33,7 @@ static struct store *store_open(void)
 	assert_non_null(store);
 	store->pages = aligned_alloc(BTREE_PAGE_SIZE, (size_t)STORE_PAGES_MAX * BTREE_PAGE_SIZE);
 	assert_non_null(store->pages);
+	memset(store->pages, 0, (size_t)STORE_PAGES_MAX * BTREE_PAGE_SIZE);
 	store->allocate_max = UINT32_MAX;
 	for (uint32_t i = STORE_PAGES_MAX; i > 0; i--)
 		store->free[store->free_count++] = i - 1;

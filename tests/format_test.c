@@ -346,6 +346,19 @@ static void test_frame(void **state)
 	assert_int_equal(frame_check(data, size, &other, 2, &read), STATUS_NOT_FOUND);
 }
 
+/* By member: what lies between them has no value. */
+static void assert_same_header(const struct frame_header *a, const struct frame_header *b)
+{
+	assert_int_equal(a->generation, b->generation);
+	assert_int_equal(a->lsn, b->lsn);
+	assert_int_equal(a->durable_lsn, b->durable_lsn);
+	assert_int_equal(a->segment, b->segment);
+	assert_int_equal(a->block, b->block);
+	assert_int_equal(a->size, b->size);
+	assert_int_equal(a->record_count, b->record_count);
+	assert_int_equal(a->records_crc, b->records_crc);
+}
+
 /* Of a header every bit counts but those of its unused end, of a record all but its padding. */
 static void test_frame_flips(void **state)
 {
@@ -362,7 +375,7 @@ static void test_frame_flips(void **state)
 			continue;
 		passed++;
 		assert_true(bit / 8 >= FRAME_HEADER_SIZE); /* padding: nothing reads it */
-		assert_memory_equal(&read, &first, sizeof(read));
+		assert_same_header(&read, &first);
 	}
 	assert_true(passed <= 3 * (RECORD_UNIT - 1) * 8);
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 enum { BLOCK = 4096, BLOCKS = 512, MANY = 512 };
 
@@ -371,6 +372,134 @@ static void test_open_says_why(void **state)
 	fixture_close(&f);
 }
 
+static struct io_file_options locked(enum io_lock lock)
+{
+	struct io_file_options options = fresh;
+
+	options.lock = lock;
+	options.lock_wait_ms = lock == IO_LOCK_FIRST ? 20 : 0;
+	return options;
+}
+
+static enum status try_lock(struct fixture *f, enum io_lock lock, bool read_only, struct blk **blk)
+{
+	struct io_file_options options = locked(lock);
+	char error[IO_ERROR_SIZE] = "";
+	enum status status;
+
+	options.read_only = read_only;
+	status = io_blk_open(f->io, path, &options, blk, error);
+	assert_int_equal(status == STATUS_BUSY, strstr(error, "still writes") != NULL);
+	return status;
+}
+
+/* It is the open file's: whoever still has that has the lock, here a child that inherited it. */
+static void test_lock(void **state)
+{
+	struct fixture f;
+	struct blk *first, *next, *other;
+	int pipes[2], status;
+	pid_t child;
+
+	(void)state;
+	fixture_open(&f, &(struct io_options){ 0 });
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, false, &first), STATUS_OK);
+	assert_int_equal(try_lock(&f, IO_LOCK_NEXT, false, &next), STATUS_OK);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, false, &other), STATUS_BUSY);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, true, &other), STATUS_BUSY);
+	first->ops->close(first);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, false, &other), STATUS_BUSY);
+	assert_int_equal(pipe(pipes), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char byte;
+
+		close(pipes[1]);
+		_exit(read(pipes[0], &byte, 1) == 0 ? 0 : 1);
+	}
+	next->ops->close(next);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, false, &other), STATUS_BUSY);
+	close(pipes[0]);
+	close(pipes[1]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, true, &other), STATUS_OK);
+	other->ops->close(other);
+	assert_int_equal(try_lock(&f, IO_LOCK_FIRST, false, &other), STATUS_OK);
+	other->ops->close(other);
+	fixture_close(&f);
+}
+
+/* Writes the whole file again and again, much at a time, until it is killed. */
+static void write_for_ever(int ready)
+{
+	static struct op ops[BLOCKS / 16];
+	struct io_file_options options = locked(IO_LOCK_FIRST);
+	struct iovec v = { blocks(16), (size_t)16 * BLOCK };
+	struct fixture f;
+	struct blk *blk;
+
+	memset(v.iov_base, 0xaa, v.iov_len);
+	fixture_open(&f, &(struct io_options){ 0 });
+	blk = open_blk(&f, &options);
+	for (;;) {
+		for (unsigned i = 0; i < array_count(ops); i++)
+			op_submit(&ops[i], blk,
+			          &(struct blk_cmd){ .op = BLK_WRITE,
+			                             .flags = i % 2 == 0 ? BLK_FUA : 0,
+			                             .lba = (uint64_t)16 * i,
+			                             .block_count = 16,
+			                             .iov = &v,
+			                             .iov_count = 1 });
+		for (unsigned i = 0; i < array_count(ops); i++)
+			RUN_UNTIL(&f, ops[i].done);
+		if (write(ready, "", 1) != 1)
+			_exit(1);
+	}
+}
+
+/* Who gets the lock after a kill writes last: nothing of the dead process comes afterwards. */
+static void test_lock_outlives_kill(void **state)
+{
+	struct io_file_options options = fresh;
+	uint8_t *in = blocks(BLOCKS), *out = blocks(BLOCKS);
+
+	(void)state;
+	options.lock = IO_LOCK_FIRST;
+	memset(out, 0xbb, (size_t)BLOCKS * BLOCK);
+	for (unsigned round = 0; round < 5; round++) {
+		struct blk_cmd cmd = { .op = BLK_WRITE, .block_count = BLOCKS };
+		struct fixture f;
+		struct blk *blk;
+		int pipes[2], status;
+		pid_t child;
+		char byte;
+
+		assert_int_equal(pipe(pipes), 0);
+		child = fork();
+		assert_true(child >= 0);
+		if (child == 0)
+			write_for_ever(pipes[1]);
+		assert_int_equal(read(pipes[0], &byte, 1), 1);
+		assert_int_equal(kill(child, SIGKILL), 0);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		fixture_open(&f, &(struct io_options){ 0 });
+		blk = open_blk(&f, &options);
+		assert_int_equal(run_data(&f, blk, cmd, out), STATUS_OK);
+		fixture_idle(&f, 20);
+		cmd.op = BLK_READ;
+		assert_int_equal(run_data(&f, blk, cmd, in), STATUS_OK);
+		assert_memory_equal(in, out, (size_t)BLOCKS * BLOCK);
+		blk->ops->close(blk);
+		fixture_close(&f);
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	free(in);
+	free(out);
+}
+
 static int make_file(void **state)
 {
 	int fd;
@@ -400,6 +529,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_space, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_many_in_flight, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_open_says_why, make_file, remove_file),
+		cmocka_unit_test_setup_teardown(test_lock, make_file, remove_file),
+		cmocka_unit_test_setup_teardown(test_lock_outlives_kill, make_file, remove_file),
 	};
 
 	return run_all_kinds(tests, array_count(tests));

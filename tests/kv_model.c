@@ -420,23 +420,44 @@ static bool is_older(const struct kv_model *model, unsigned key, uint64_t number
 	return shown != NULL && shown->ended < own->began;
 }
 
-bool kv_model_whole(struct kv_model *model, const uint64_t *numbers, unsigned first, unsigned last)
+/* The only write that an absent key may be absent by; NULL: there are several. */
+static const struct write *absent_by(const struct kv_model *model, unsigned key, uint64_t since)
+{
+	const struct write *write, *only = NULL;
+
+	if (model->keys[key].unknown)
+		return NULL;
+	TAILQ_FOREACH (write, &model->keys[key].writes, link) {
+		if (!write->what.deletes && write->what.expires_ms == 0 && !write->what.undecided)
+			continue;
+		if (successor(model, write, since) != NULL)
+			continue;
+		if (only != NULL || !write->what.deletes)
+			return NULL;
+		only = write;
+	}
+	return only;
+}
+
+bool kv_model_whole(struct kv_model *model, const struct kv_model_snapshot *s)
 {
 	bool whole = true;
 
-	for (unsigned key = first; key <= last; key++) {
-		const struct write *part =
-		        numbers[key] == 0 ? NULL : find_in(model, key, numbers[key]);
+	for (unsigned key = s->first; key <= s->last; key++) {
+		const struct write *part = s->numbers[key] == 0
+		                                   ? absent_by(model, key, s->since)
+		                                   : find_in(model, key, s->numbers[key]);
 
 		if (part == NULL || part->what.group == 0)
 			continue;
-		for (unsigned other = first; other <= last; other++) {
-			if (!is_older(model, other, numbers[other], part))
+		for (unsigned other = s->first; other <= s->last; other++) {
+			if (!is_older(model, other, s->numbers[other], part))
 				continue;
 			whole = wrong(model, &model->stats.split,
 			              "key %u shows %" PRIu64 " of commit %" PRIu64
 			              ", key %u shows %" PRIu64 " from before it",
-			              key, numbers[key], part->what.group, other, numbers[other]);
+			              key, s->numbers[key], part->what.group, other,
+			              s->numbers[other]);
 		}
 	}
 	return whole;
@@ -477,7 +498,10 @@ bool kv_model_restarted(struct kv_model *model, const struct kv_model_restart *r
 
 		good = check(model, &seen, "after a restart") && good;
 	}
-	good = kv_model_whole(model, restart->numbers, 0, model->key_count - 1) && good;
+	good = kv_model_whole(model, &(struct kv_model_snapshot){ .numbers = restart->numbers,
+	                                                          .last = model->key_count - 1,
+	                                                          .since = model->now }) &&
+	       good;
 	if (!restart->decides)
 		return good;
 	for (unsigned key = 0; key < model->key_count; key++) {

@@ -79,8 +79,16 @@ struct kv_model_seen {
 };
 bool kv_model_seen(struct kv_model *model, const struct kv_model_seen *seen);
 
-/* Whether commits are whole in what one scan saw: numbers[key] for the keys first..last. */
-bool kv_model_whole(struct kv_model *model, const uint64_t *numbers, unsigned first, unsigned last);
+/*
+ * Whether commits, and clears that were given as one, are whole in what one scan saw: numbers[key]
+ * for the keys first..last, of one moment not before `since`.
+ */
+struct kv_model_snapshot {
+	const uint64_t *numbers;
+	unsigned first, last;
+	uint64_t since;
+};
+bool kv_model_whole(struct kv_model *model, const struct kv_model_snapshot *snapshot);
 
 /*
  * After a restart: numbers[key] of every key. `decides`: this is what the store goes on with.

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/store_check.h"
 #include "base/assert.h"
 #include "core/buf.h"
 #include "engine/store.h"
 #include "layer/kv_shard.h"
+#include "transport/mem.h"
 
 enum {
 	PARTITIONS = 8,
@@ -18,6 +20,8 @@ enum {
 	CHECKPOINT_LOG = 512 << 10,
 	CHECKPOINT_RECORDS = 200,
 	CHECKPOINT_RECORDS_FEW = 10, /* of every second life: checkpoints meet everything else */
+	CLEAR_TURN = 7,
+	CLEAR_TURN_FEW = 1,
 };
 
 uint32_t engine_bugs;
@@ -96,6 +100,7 @@ static void *engine_open(const struct store_env *env)
 	options.index_memory_size = INDEX_SIZE;
 	options.cache_memory_size = CACHE_SIZE;
 	options.checkpoint_log_max = CHECKPOINT_LOG;
+	options.clear_turn_max = env->seed & 2 ? CLEAR_TURN : CLEAR_TURN_FEW;
 	options.checkpoint_records = env->seed & 1 ? CHECKPOINT_RECORDS : CHECKPOINT_RECORDS_FEW;
 	memcpy(options.uuid, &env->seed, sizeof(env->seed));
 	for (unsigned i = 0; i < env->worker_count; i++) {
@@ -173,9 +178,46 @@ static void engine_abandon(void *store)
 	free(engine);
 }
 
+/* Time stands still for the check. */
+static uint64_t no_time(struct clock *clock)
+{
+	(void)clock;
+	return 1;
+}
+
+static void hear(void *context, enum finding kind, const char *text)
+{
+	char *what = context;
+
+	if (kind != FINDING_NOTE && what[0] == '\0')
+		snprintf(what, 256, "check: %s", text);
+}
+
+static bool engine_check(uint8_t *disk, uint64_t size, char what[static 256])
+{
+	static struct clock clock = { no_time, no_time };
+	static struct worker worker;
+	const struct store_check_options options = { .tell = hear, .context = what };
+	struct store_check_result result;
+	struct store_reader reader;
+	struct mem mem;
+	enum status status;
+
+	worker_init(&worker, 0, ROLE_STORAGE, &clock);
+	mem_init(&mem, &worker, disk, size / BLOCK_SIZE);
+	status = store_reader_open(&reader, &worker, &mem.blk);
+	assert(status == STATUS_OK);
+	status = store_check_run(&reader, &options, &result);
+	store_reader_close(&reader);
+	if (status != STATUS_OK && what[0] == '\0')
+		snprintf(what, 256, "check: %s", status_name(status));
+	return what[0] == '\0';
+}
+
 const struct store_binding *engine_binding(void)
 {
 	static const struct store_binding binding = { .name = "engine",
+		                                      .check = engine_check,
 		                                      .open = engine_open,
 		                                      .state = engine_state,
 		                                      .kv = engine_kv,

@@ -17,6 +17,7 @@
 
 static const struct store_harness_options base_options = {
 	.trials = 30000,
+	.check = 100000,
 	.disk.faults = { .cut_torn = 200000, .cut_garbage = 100000, .stall = 1000 },
 };
 
@@ -127,6 +128,22 @@ static void test_large_commits(void **state)
 	run_seeds(&options, 4);
 }
 
+/* A bit that is wrong in what is read, and reads that fail: an error, and never other bytes. */
+static void test_bad_reads(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.live_faults = (struct sim_disk_faults){ .read_flip = 50000, .read_error = 20000 };
+	options.keys = 200;
+	run_seeds(&options, 8);
+	options.value_max = 60000;
+	options.disk_size = 64 << 20;
+	run_seeds(&options, 4);
+	options.workers = 3;
+	run_seeds(&options, 8);
+}
+
 /* Writes are refused most of the time, and the power is cut all the same. */
 static void test_full(void **state)
 {
@@ -172,7 +189,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_many_keys),      cmocka_unit_test(test_expiry),
 		cmocka_unit_test(test_blobs),          cmocka_unit_test(test_large_commits),
 		cmocka_unit_test(test_full),           cmocka_unit_test(test_faults),
-		cmocka_unit_test(test_another_number),
+		cmocka_unit_test(test_another_number), cmocka_unit_test(test_bad_reads),
 	};
 
 	const char *seed = getenv("SIM_SEED");

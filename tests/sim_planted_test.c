@@ -23,6 +23,7 @@ static unsigned seeds_until_found(uint32_t bugs, unsigned seeds, char *first, si
 		.commit_max = bugs == BUG_FIRST_PART ? 64 : 0,
 		.disk_size = bugs == BUG_FIRST_PART ? 32 << 20 : 8 << 20,
 		.disk.faults = { .cut_torn = 200000, .cut_garbage = 100000, .stall = 1000 },
+		.live_faults = { .read_flip = 20000 },
 	};
 	struct store_harness_result r = { 0 };
 	bool good = true;
@@ -55,6 +56,8 @@ static void test_planted(void **state)
 		{ BUG_FORGOTTEN_DELETE, "replay forgets deletes" },
 		{ BUG_EARLY_RELEASE, "segment given back before the checkpoint" },
 		{ BUG_FIRST_PART, "a commit counts when its first frame is there" },
+		{ BUG_FORGOTTEN_CLEAR, "checkpoint forgets the rest of a clear" },
+		{ BUG_UNCHECKED_RECORD, "skip record checksum" },
 	};
 
 	(void)state;

@@ -23,6 +23,7 @@ enum kind {
 	DO_COMMIT,
 	DO_GET,
 	DO_SCAN,
+	DO_CLEAR,     /* of a space */
 	DO_BLOB,      /* BLOB_WRITE.., PUT */
 	DO_BLOB_READ, /* BLOB_OPEN, BLOB_READ.., BLOB_CLOSE */
 	KINDS
@@ -33,13 +34,14 @@ static const struct {
 	unsigned weight;
 	const char *name;
 } kinds[KINDS] = {
-	[DO_PUT] = { KV_PUT, 25, "put" },
+	[DO_PUT] = { KV_PUT, 24, "put" },
 	[DO_SWAP] = { KV_PUT, 5, "swap" },
 	[DO_DELETE] = { KV_DELETE, 8, "delete" },
 	[DO_UPDATE] = { KV_UPDATE, 15, "update" },
 	[DO_COMMIT] = { KV_COMMIT, 12, "commit" },
 	[DO_GET] = { KV_GET, 20, "get" },
 	[DO_SCAN] = { KV_SCAN, 5, "scan" },
+	[DO_CLEAR] = { KV_CLEAR, 1, "clear" },
 	[DO_BLOB] = { KV_BLOB_WRITE, 5, "blob" },
 	[DO_BLOB_READ] = { KV_BLOB_OPEN, 5, "blob read" },
 };
@@ -65,7 +67,8 @@ struct client {
 	unsigned blob_count, blobs_written;    /* the first writes of a commit are blobs */
 	uint32_t blob_sizes[COMMIT_BLOBS_MAX]; /* of their values */
 	uint64_t handles[COMMIT_BLOBS_MAX];
-	uint64_t *scanned; /* by key */
+	uint64_t *scanned; /* by key; of a CLEAR the numbers of its deletes */
+	uint8_t clear_key;
 	struct kv_write writes[COMMIT_MAX];
 	struct kv_commit commit;
 	uint8_t key_room[COMMIT_MAX][STORE_KEY_MAX];
@@ -285,6 +288,13 @@ static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *
 	edit->value = bytes_of(edit->scratch, client->size);
 }
 
+static void finish_clear(struct client *client, enum status status)
+{
+	client->busy = false;
+	for (unsigned key = client->scan_first; key <= client->scan_last; key++)
+		kv_model_end(client->all->model, client->scanned[key], status, 0);
+}
+
 static void finish_writes(struct client *client, enum status status, uint64_t version)
 {
 	for (unsigned i = 0; i < client->key_count; i++)
@@ -318,7 +328,10 @@ static void finish_scan(struct client *client, enum status status, uint64_t coun
 	/* Over several workers a scan is a moment of each. */
 	if (client->all->options.expiry == 0 && client->all->worker_count == 1 &&
 	    count <= KV_SCAN_MOMENT)
-		kv_model_whole(model, client->scanned, client->scan_first, client->scan_last);
+		kv_model_whole(model, &(struct kv_model_snapshot){ .numbers = client->scanned,
+		                                                   .first = client->scan_first,
+		                                                   .last = client->scan_last,
+		                                                   .since = client->since });
 }
 
 static void close_handle(struct client *client)
@@ -531,6 +544,9 @@ static void client_done(struct req *req)
 	case DO_SCAN:
 		finish_scan(client, status, result);
 		break;
+	case DO_CLEAR:
+		finish_clear(client, status);
+		break;
 	case DO_BLOB:
 		blob_written(client, status, result);
 		break;
@@ -651,7 +667,8 @@ static void start_commit(struct client *client, struct prng *prng)
 		if (i == 0)
 			group = client->numbers[0];
 		*write = (struct kv_write){ .op = what.deletes ? KV_DELETE : KV_PUT,
-			                    .key = key_of(client, i) };
+			                    .key = key_of(client, i),
+			                    .expires_ms = what.expires_ms };
 		if (what.deletes)
 			continue;
 		kv_model_fill(client->numbers[i], 0, value, what.size);
@@ -696,6 +713,26 @@ static void start_scan(struct client *client, struct prng *prng)
 	submit(client, &cmd);
 }
 
+/* Over several workers each clears its keys at a moment of its own. */
+static void start_clear(struct client *client, struct prng *prng)
+{
+	unsigned count = client->all->options.keys;
+	unsigned space = (unsigned)prng_below(prng, STORE_SPACES);
+	uint64_t group = client->all->worker_count == 1 ? UINT64_MAX : 0;
+
+	client->scan_first = client->keys[0] = store_space_first(space, count);
+	client->scan_last = store_space_first(space + 1, count) - 1;
+	for (unsigned key = client->scan_first; key <= client->scan_last; key++) {
+		client->scanned[key] = kv_model_begin(
+		        client->all->model,
+		        &(struct kv_model_write){ .key = key, .deletes = true, .group = group });
+		if (group == UINT64_MAX)
+			group = client->scanned[key];
+	}
+	client->clear_key = store_space(space);
+	submit(client, &(struct kv_cmd){ .op = KV_CLEAR, .key = bytes_of(&client->clear_key, 1) });
+}
+
 static void start_blob(struct client *client, struct prng *prng)
 {
 	client->size =
@@ -733,6 +770,9 @@ static void start_kind(struct client *client, struct prng *prng)
 		break;
 	case DO_SCAN:
 		start_scan(client, prng);
+		break;
+	case DO_CLEAR:
+		start_clear(client, prng);
 		break;
 	case DO_BLOB:
 		start_blob(client, prng);
@@ -784,7 +824,7 @@ int store_clients_start(struct store_clients *all, struct prng *prng)
 	/* A few keys are hot: concurrent writers meet there. */
 	if (prng_below(prng, 3) == 0)
 		client->keys[0] %= 4;
-	client->handle = client->done = 0;
+	client->handle = client->done = client->expires_ms = 0;
 	client->closing = false;
 	client->numbers[0] = client->numbers[1] = 0;
 	start_kind(client, prng);

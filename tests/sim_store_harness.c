@@ -38,6 +38,7 @@ struct harness {
 	struct store_clients *clients;
 	uint64_t *numbers; /* by key: what a restart found */
 	uint64_t moment;
+	uint8_t *image; /* a disk's bytes, for binding->check(), or NULL */
 	bool failed;
 };
 
@@ -313,6 +314,31 @@ static void check_restart(struct harness *h, struct machine *m, bool decides)
 	}
 }
 
+/* The oracle that needs no store: what is on the media must be sound by itself. */
+static void check_image(struct harness *h, const struct sim_disk *disk)
+{
+	char what[256] = "";
+
+	if (h->image == NULL || h->result->lives == 0 || !prng_chance(&h->prng, h->options.check))
+		return;
+	h->result->checked++;
+	sim_disk_peek(disk, 0, h->image, h->options.disk_size);
+	if (!h->binding->check(h->image, h->options.disk_size, what))
+		fail(h, &h->result->forged, "after a cut: %s", what);
+}
+
+/* Faults that only a store that is open meets. */
+static void set_live_faults(struct harness *h, bool on)
+{
+	struct sim_disk_faults faults = h->options.disk.faults;
+
+	if (on) {
+		faults.read_flip += h->options.live_faults.read_flip;
+		faults.read_error += h->options.live_faults.read_error;
+	}
+	sim_disk_set_faults(h->machine.disk, &faults);
+}
+
 /* What a power cut at this moment would leave: opened on a copy, checked, thrown away. */
 static void try_cut(struct harness *h)
 {
@@ -324,6 +350,7 @@ static void try_cut(struct harness *h)
 	sim_wall_jump(h->copy.sim, 0, (int64_t)(here->wall_ms(here) - there->wall_ms(there)));
 	h->result->trials++;
 	h->result->cuts++;
+	check_image(h, h->copy.disk);
 	machine_start(h, &h->copy, false);
 	if (prng_below(&h->prng, 4) == 0) {
 		/* And again, in the middle of recovery. */
@@ -442,9 +469,11 @@ static bool live(struct harness *h, bool format)
 	h->result->lives++;
 	check_restart(h, &h->machine, true);
 	store_clients_attach(h->clients, &h->machine.env, h->binding, h->machine.store);
+	set_live_faults(h, true);
 	run_clients(h, steps);
 	if (prng_below(&h->prng, 4) == 0)
 		drain(h);
+	set_live_faults(h, false);
 	if (!h->failed && prng_below(&h->prng, 4) == 0 &&
 	    state_of(h, &h->machine, &status) == STORE_IS_OPEN)
 		close_cleanly(h);
@@ -452,6 +481,7 @@ static bool live(struct harness *h, bool format)
 		machine_stop(h, &h->machine,
 		             prng_below(&h->prng, 3) == 0 ? SIM_KILL : SIM_POWER_CUT);
 	store_clients_drop(h->clients);
+	check_image(h, h->machine.disk);
 	copy_model_result(h);
 	return true;
 }
@@ -502,6 +532,10 @@ static void harness_open(struct harness *h, const struct store_binding *binding,
 	h->clients = store_clients_open(&h->options, h->model, result);
 	h->numbers = calloc(h->options.keys, sizeof(h->numbers[0]));
 	assert(h->numbers != NULL);
+	if (options->check > 0 && binding->check != NULL) {
+		h->image = malloc(h->options.disk_size);
+		assert(h->image != NULL);
+	}
 }
 
 static void harness_close(struct harness *h)
@@ -526,6 +560,7 @@ static void harness_close(struct harness *h)
 	store_clients_close(h->clients);
 	kv_model_close(h->model);
 	free(h->numbers);
+	free(h->image);
 	sim_close(h->machine.sim);
 	sim_close(h->copy.sim);
 	sim_disk_close(h->copy.disk);
@@ -646,7 +681,7 @@ static void print_result(const struct store_harness_result *r, double seconds)
 		if (r->status[i] > 0)
 			printf("%s %" PRIu64 "  ", status_name((enum status)i), r->status[i]);
 	}
-	printf("\n");
+	printf("%" PRIu64 " images checked\n", r->checked);
 }
 
 static bool take_u32(const char *argument, const char *name, uint32_t *value)
@@ -690,7 +725,9 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 	       take_u32(argument, "workers", &o->workers) || take_u32(argument, "vary", &o->vary) ||
 	       take_u32(argument, "clients", &o->clients) || take_u32(argument, "keys", &o->keys) ||
 	       take_u32(argument, "lives", &o->lives) || take_u32(argument, "steps", &o->steps) ||
-	       take_u32(argument, "trials", &o->trials) ||
+	       take_u32(argument, "trials", &o->trials) || take_u32(argument, "check", &o->check) ||
+	       take_u32(argument, "flip", &o->live_faults.read_flip) ||
+	       take_u32(argument, "read_error", &o->live_faults.read_error) ||
 	       take_u32(argument, "value_max", &o->value_max) ||
 	       take_u32(argument, "expiry", &o->expiry) || take_u32(argument, "touch", &o->touch) ||
 	       take_u32(argument, "commit_max", &o->commit_max) ||

@@ -41,6 +41,11 @@ struct store_binding {
 	/* Frees all memory, in whatever state: the workers have stopped, what was submitted is
 	 * gone. */
 	void (*abandon)(void *store);
+	/*
+	 * Whether the bytes of a disk that the power was cut on are a sound store; if not, `what`
+	 * says why. NULL: nobody can tell without opening it.
+	 */
+	bool (*check)(uint8_t *disk, uint64_t size, char what[static 256]);
 };
 
 struct store_harness_options {
@@ -59,6 +64,10 @@ struct store_harness_options {
 	/* Per million moments at which the power is cut on a copy of the disk, to be opened too. */
 	uint32_t trials;
 	struct sim_disk_options disk; /* seed and size are set here */
+	/* Rates besides those of `disk`, only while the store is open: nothing on the media is
+	 * damaged. */
+	struct sim_disk_faults live_faults;
+	uint32_t check; /* per million cuts whose image is given to binding->check() */
 	/*
 	 * The faults may damage what was durable (lost, misdirected or rotten): then a store may
 	 * say CORRUPT, and may not open; but what it does show must still be right.
@@ -76,6 +85,7 @@ struct store_harness_result {
 	uint64_t lost, forged, split, versions; /* see kv_model.h */
 	uint64_t stuck;   /* requests that never completed, opens that never ended */
 	uint64_t refused; /* opens that failed; with may_corrupt only */
+	uint64_t checked; /* images that binding->check() has seen */
 	uint64_t steps, disk_ops, faults;
 	uint64_t status[STATUS_COUNT]; /* with which requests completed */
 	char first[256];               /* the first that was wrong, or empty */

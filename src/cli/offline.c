@@ -33,6 +33,7 @@ static enum cli_exit worker_open(struct offline *offline, unsigned index)
 		                            .receive_memory = 64 << 10 };
 	const struct io_file_options file = { .direct = true,
 		                              .read_only = offline->read_only,
+		                              .lock = index == 0 ? IO_LOCK_FIRST : IO_LOCK_NEXT,
 		                              .fua = IO_FUA_FLUSH };
 	char error[IO_ERROR_SIZE] = "";
 
@@ -192,9 +193,11 @@ static enum cli_exit recover(struct offline *offline, struct store_recovery *did
 	req_push(&req, struct wait_frame, waited)->done = &done;
 	store_open(&store, &options, workers, offline->count, &req);
 	status = wait_for(offline, &req, &done);
-	*did = store->recovered;
+	if (store != NULL)
+		*did = store->recovered;
 	if (status != STATUS_OK)
-		cli_error("%s: %s", offline->file, store->error);
+		cli_error("%s: %s", offline->file,
+		          store != NULL ? store->error : status_text(status));
 	else if ((status = close_store(offline, store)) != STATUS_OK)
 		cli_error("%s: could not be closed cleanly: %s", offline->file,
 		          status_text(status));

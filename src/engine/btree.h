@@ -139,6 +139,12 @@ struct btree_range {
 	uint8_t at[BTREE_KEY_MAX + 8];
 };
 
+/* Nothing of the range is left below this key. */
+static inline struct bytes btree_range_place(const struct btree_range *range)
+{
+	return range->at_size > 0 ? bytes_of(range->at, range->at_size) : range->lower;
+}
+
 /*
  * Removes up to `limit` entries of a range, leaf by leaf. OK: there may be more, call again;
  * ABSENT: all that was in the range is gone. On MISS and FULL what was told to removed() is gone,

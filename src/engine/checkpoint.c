@@ -309,7 +309,7 @@ static void begin(struct checkpoint *c)
 	c->root.run = shard->store->super.run;
 	c->root.stream = (uint16_t)shard->index;
 	c->root.lsn = log_cut(log);
-	c->root.clean = c->final && !txns_are_prepared(shard);
+	c->root.clean = c->final && !txns_are_prepared(shard) && !shard->clear.active;
 	c->lsn = c->root.lsn;
 	txns_cut(shard);
 	if (!body_allocate(c, body_blocks) || !trees_begin(c, roots)) {
@@ -319,6 +319,7 @@ static void begin(struct checkpoint *c)
 		c->body = NULL;
 		return;
 	}
+	shard_clear_cut(shard);
 	body_release(c, &c->previous);
 	c->root.version_next = shard->version_next;
 	c->root.generation_next = shard->generation_seen + 1;
@@ -496,13 +497,14 @@ static void write_root(struct checkpoint *c)
 
 /*
  * The log must be on disk as far as the index refers to it, and behind the cut it must have what is
- * prepared and not resolved yet.
+ * prepared and not resolved yet, and what a CLEAR has still to do.
  */
 static void wait_for_log(struct checkpoint *c)
 {
 	struct checkpoint_write *write = &c->writes[0];
 
-	if (c->phase != PHASE_LOG && txns_carry_over(c->shard, &c->lsn) != STATUS_OK) {
+	if (c->phase != PHASE_LOG && (txns_carry_over(c->shard, &c->lsn) != STATUS_OK ||
+	                              shard_clear_carry_over(c->shard, &c->lsn) != STATUS_OK)) {
 		c->phase = PHASE_CARRY; /* the log has no room: at the end of a later turn */
 		return;
 	}

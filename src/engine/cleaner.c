@@ -454,7 +454,7 @@ void cleaner_consider(struct shard *shard)
 	struct cleaner *cleaner = shard->cleaner;
 
 	if (cleaner->reading || shard->log.failed != STATUS_OK || shard->exclusive != NULL ||
-	    !shard->open || shard->closing)
+	    shard->clear.active || !shard->open || shard->closing)
 		return;
 	grow_budget(cleaner);
 	if (cleaner->victim == UINT32_MAX) {

@@ -350,11 +350,11 @@ uint32_t record_encode(const struct record *record, uint32_t seed, uint32_t offs
 	return crc;
 }
 
-enum status record_decode(const void *data, size_t size, uint32_t seed, uint32_t offset,
-                          struct record *record, size_t *used, uint32_t *crc)
+enum status record_parse(const void *data, size_t size, uint32_t offset, struct record *record,
+                         size_t *total)
 {
 	const uint8_t *p = data;
-	size_t head, total;
+	size_t head;
 
 	if (size < RECORD_HEADER || get32(p + 12) != offset)
 		return STATUS_CORRUPT;
@@ -364,16 +364,28 @@ enum status record_decode(const void *data, size_t size, uint32_t seed, uint32_t
 		.version = get64(p + 16),
 	};
 	head = RECORD_HEADER + (record->flags & RECORD_EXPIRES ? RECORD_EXPIRY : 0);
-	total = head + get16(p + 4) + get32(p + 8);
-	if (total > size)
-		return STATUS_CORRUPT;
-	*crc = get32(p);
-	if (*crc != crc32c(seed, p + 4, total - 4))
+	*total = head + get16(p + 4) + get32(p + 8);
+	if (*total > size)
 		return STATUS_CORRUPT;
 	if (record->flags & RECORD_EXPIRES)
 		record->expires_ms = get64(p + 24);
 	record->key = bytes_of(p + head, get16(p + 4));
 	record->value = bytes_of(p + head + record->key.size, get32(p + 8));
+	return STATUS_OK;
+}
+
+enum status record_decode(const void *data, size_t size, uint32_t seed, uint32_t offset,
+                          struct record *record, size_t *used, uint32_t *crc)
+{
+	const uint8_t *p = data;
+	size_t total;
+	enum status status = record_parse(data, size, offset, record, &total);
+
+	if (status != STATUS_OK)
+		return status;
+	*crc = get32(p);
+	if (*crc != crc32c(seed, p + 4, total - 4))
+		return STATUS_CORRUPT;
 	*used = pad16(total);
 	return STATUS_OK;
 }

@@ -228,6 +228,13 @@ enum status record_decode(const void *data, size_t size, uint32_t seed, uint32_t
         __attribute__((warn_unused_result));
 
 /*
+ * The same without the checksum; *total: its size without padding. What it says is not to be
+ * believed, but it lies in data[0..size).
+ */
+enum status record_parse(const void *data, size_t size, uint32_t offset, struct record *record,
+                         size_t *total) __attribute__((warn_unused_result));
+
+/*
  * Checks a whole frame, its records included, of which data[0..size) was read from `block` of the
  * segment. CORRUPT: damaged or torn.
  */

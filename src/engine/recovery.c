@@ -431,14 +431,19 @@ void recovery_start(struct store *store, const struct store_worker *workers, uns
 	struct recovery *r = calloc(1, sizeof(*r));
 	struct bufs *bufs = workers[0].bufs;
 
-	assert(r != NULL); /* else: not even this is left, at the start of the program */
+	req->state = REQ_RUNNING;
+	if (r == NULL) {
+		snprintf(store->error, sizeof(store->error), "no memory to open a store");
+		store->phase = STORE_FAILED;
+		req_complete(req, STATUS_NO_SPACE, 0);
+		return;
+	}
 	store->recovery = r;
 	store->recovered.started_ns = workers[0].worker->now_ns;
 	r->store = store;
 	r->worker_count = worker_count;
 	memcpy(r->workers, workers, worker_count * sizeof(*workers));
 	r->req = req;
-	req->state = REQ_RUNNING;
 	for (unsigned i = 0; i < READS_MAX; i++)
 		r->reads[i].recovery = r;
 	r->memory = buf_get(bufs, (size_t)READS_MAX * READ_SIZE);

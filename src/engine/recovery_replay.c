@@ -219,18 +219,16 @@ static void replay_gap(struct recovery *r)
 	proof_read(r);
 }
 
-static enum btree_result replay_clear(struct recovery *r, const struct record *record)
+static enum btree_result clear_again(struct recovery *r, const struct record *record)
 {
 	for (; r->clear_next < r->store->super.partition_count; r->clear_next++) {
 		enum btree_result result;
-		uint64_t removed = 0;
 
 		/* A stream's CLEAR is about the partitions that the stream had. */
 		if (r->clear_next % r->streams != r->cursor)
 			continue;
-		result = shard_clear_partition(recovery_shard(r, r->clear_next),
-		                               &r->store->partitions[r->clear_next], record->key,
-		                               &removed, &r->miss);
+		result = replay_clear(recovery_shard(r, r->clear_next), record, r->clear_next,
+		                      &r->miss);
 		if (result != BTREE_ABSENT) {
 			r->miss_partition = r->clear_next;
 			return result;
@@ -264,7 +262,7 @@ static enum btree_result replay_record(struct recovery *r, const struct record *
 	struct shard *shard;
 
 	if (record->type == RECORD_CLEAR)
-		return replay_clear(r, record);
+		return clear_again(r, record);
 	if (record->type == RECORD_FREE) {
 		if (!recovery_is_redistributed(r))
 			blob_replay_free(r->store->shards[r->cursor], record);

@@ -7,7 +7,8 @@
  *   shard_start.c   made, started, stopped
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
  *   shard_txn.c     PREPARE, RESOLVE: this engine's part of a COMMIT over several
- *   shard_scan.c    SCAN, CLEAR, COUNT
+ *   shard_scan.c    SCAN
+ *   shard_clear.c   CLEAR, COUNT
  *   shard_blob.c, blob_value.c  values that do not fit a record
  *   checkpoint.c    the index to disk, the log's start moved on, segments given back
  *   cleaner.c       segments with little left in them emptied
@@ -146,6 +147,24 @@ struct txn {
 	uint8_t phase;     /* enum txn_state */
 };
 
+/* A CLEAR under way: shard_clear.c. */
+struct clear {
+	struct req *req;          /* NULL while active: it has failed, and with it the log */
+	struct req_list behind;   /* what waits until it has passed op->lock.key, or has ended */
+	struct btree_range range; /* of the partition that it is in */
+	struct bytes upper;
+	uint64_t removed, counted; /* keys; that the space had at first */
+	uint64_t lsn;              /* of the frame with its newest record */
+	uint32_t partition;
+	uint16_t prefix_size;
+	bool active;  /* keys that it has not passed are hidden */
+	bool ready;   /* goes on with a turn; else a page is read for it */
+	bool sliced;  /* has had its share of this turn */
+	bool stalled; /* no page can be changed before a checkpoint */
+	bool held;    /* by a checkpoint that was cut and has not logged the place yet */
+	uint8_t prefix[KV_KEY_MAX], end[KV_KEY_MAX];
+};
+
 struct blobs;
 struct checkpoint;
 struct cleaner;
@@ -184,6 +203,7 @@ struct shard {
 	struct req_list queue;
 	struct req *exclusive; /* a COMMIT that is half applied: nothing else runs */
 	bool exclusive_yields; /* it could go on, but the worker has other things to do too */
+	struct clear clear;
 	struct txn txns[SHARD_TXNS_MAX];
 	struct req_list txn_waiters; /* for a free one */
 	struct req *txn_locker; /* a PREPARE of many keys that locks one after another, or NULL */
@@ -360,12 +380,31 @@ void txn_break(struct shard *shard, uint64_t id);
 
 /* shard_scan.c */
 enum op_result op_scan(struct req *req);
+
+/* shard_clear.c */
 enum op_result op_clear(struct req *req);
 enum op_result op_count(struct req *req);
-/* Removes all keys with the prefix; ABSENT: all are gone. For replay too. */
-enum btree_result shard_clear_partition(struct shard *shard, struct partition *partition,
-                                        struct bytes prefix, uint64_t *removed,
-                                        struct btree_miss *miss)
+/* A RECORD_CLEAR again, in one partition; ABSENT: its keys there are gone. */
+enum btree_result replay_clear(struct shard *shard, const struct record *record, uint32_t partition,
+                               struct btree_miss *miss) __attribute__((warn_unused_result));
+bool shard_clear_hides_key(const struct shard *shard, uint32_t partition, struct bytes key);
+/* Whether a CLEAR has made the key absent that the index may still have. */
+static inline bool shard_clear_hides(const struct shard *shard, uint32_t partition,
+                                     struct bytes key)
+{
+	return shard->clear.active && shard_clear_hides_key(shard, partition, key);
+}
+/* A command that writes a key which a CLEAR has not passed; true: it waits for that now. */
+bool shard_clear_delays(struct req *req, struct bytes key, uint64_t hash);
+/* The first key after all with the prefix, in `end`; of size 0: there is none. */
+struct bytes shard_clear_end(struct bytes prefix, uint8_t end[static KV_KEY_MAX]);
+unsigned shard_clear_turn(struct shard *shard); /* its share of a turn; returns events */
+bool shard_clear_has_work(const struct shard *shard);
+void shard_clear_ended(struct shard *shard, enum status status); /* by op_finish() */
+/* A checkpoint holds what it has done so far, */
+void shard_clear_cut(struct shard *shard);
+/* and the log behind it what is left. BUSY: not yet, ask again. *lsn as in txns_carry_over(). */
+enum status shard_clear_carry_over(struct shard *shard, uint64_t *lsn)
         __attribute__((warn_unused_result));
 
 /* shard_blob.c */

@@ -565,9 +565,18 @@ enum status blobs_open(struct shard *shard)
 
 void blobs_close(struct shard *shard)
 {
-	if (shard->blobs->load != NULL)
-		munmap(shard->blobs->load, 2 * shard->blobs->load_max);
-	free(shard->blobs->frees);
-	free(shard->blobs);
+	struct blobs *blobs = shard->blobs;
+
+	/* After a failed write there may be what nobody will take any more. */
+	for (unsigned i = 0; i < SHARD_BLOBS_MAX; i++) {
+		if (blobs->handles[i].used)
+			buf_unref(blobs->handles[i].buf);
+	}
+	if (blobs->free_buf != NULL)
+		buf_unref(blobs->free_buf);
+	if (blobs->load != NULL)
+		munmap(blobs->load, 2 * blobs->load_max);
+	free(blobs->frees);
+	free(blobs);
 	shard->blobs = NULL;
 }

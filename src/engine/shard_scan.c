@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands over ranges of keys. A scan collects a page of locations in one step, merging its
+ * A command over a range of keys. A scan collects a page of locations in one step, merging its
  * partitions, so a page is one moment; then it reads what is not in memory and visits in order.
  */
 #include "base/assert.h"
@@ -253,6 +253,30 @@ static uint32_t scan_partition_of(const struct op *op, const struct btree_cursor
 	                  op->shard->partitions);
 }
 
+/* The first cursor of the heap is at a key that a CLEAR has still to remove: past all of those. */
+static enum op_result scan_pass_cleared(struct req *req, struct scan *scan,
+                                        struct btree_cursor *cursor)
+{
+	struct op *op = op_of(req);
+	const struct clear *clear = &op->shard->clear;
+	bool reverse = op->cmd.flags & KV_REVERSE;
+	uint32_t partition = scan_partition_of(op, cursor);
+	struct bytes first = partition == clear->partition
+	                             ? btree_range_place(&clear->range)
+	                             : bytes_of(clear->prefix, clear->prefix_size);
+	enum btree_result result = BTREE_ABSENT;
+	struct btree_miss miss;
+
+	if (reverse || clear->upper.size > 0)
+		result = btree_seek(cursor->tree, cursor, reverse ? first : clear->upper, reverse,
+		                    &miss);
+	if (result == BTREE_MISS)
+		return op_load_page(req, partition, &miss);
+	cursor->at_entry = result == BTREE_OK;
+	scan_moved(scan, /* left= */ result == BTREE_ABSENT, reverse);
+	return OP_DONE;
+}
+
 /* One page, at one moment: if a page of the index is missing it begins again. */
 static enum op_result scan_collect(struct req *req)
 {
@@ -280,6 +304,12 @@ static enum op_result scan_collect(struct req *req)
 		}
 		cursor = &scan->cursors[scan->heap[0].cursor];
 		key = btree_cursor_key(cursor);
+		if (shard_clear_hides(op->shard, scan_partition_of(op, cursor), key)) {
+			result = scan_pass_cleared(req, scan, cursor);
+			if (result != OP_DONE)
+				return result;
+			continue;
+		}
 		if (scan->keys_used + key.size > SCAN_KEYS_SIZE)
 			break;
 		entry->location = btree_cursor_value(cursor);
@@ -435,122 +465,4 @@ enum op_result op_scan(struct req *req)
 		if (result != OP_DONE)
 			return result;
 	}
-}
-
-/* Every removed key of a CLEAR gives its bytes back. */
-struct clear_context {
-	struct shard *shard;
-	struct partition *partition;
-	uint8_t space;
-	uint64_t removed;
-};
-
-static void clear_removed(void *context, struct bytes key, btree_value old)
-{
-	struct clear_context *clear = context;
-
-	(void)key;
-	shard_debit(clear->shard, old);
-	if (old & RECORD_BLOB)
-		blob_free_later(clear->shard, old);
-	assert(clear->partition->counts[clear->space] > 0);
-	clear->partition->counts[clear->space]--;
-	clear->removed++;
-}
-
-/* The first key after all that start with the prefix; false: there is none. */
-static bool prefix_end(struct bytes prefix, uint8_t *end, size_t *size)
-{
-	*size = prefix.size;
-	memcpy(end, prefix.data, prefix.size);
-	while (*size > 0 && end[*size - 1] == UINT8_MAX)
-		(*size)--;
-	if (*size == 0)
-		return false;
-	end[*size - 1]++;
-	return true;
-}
-
-enum btree_result shard_clear_partition(struct shard *shard, struct partition *partition,
-                                        struct bytes prefix, uint64_t *removed,
-                                        struct btree_miss *miss)
-{
-	struct clear_context context = {
-		.shard = shard,
-		.partition = partition,
-		.space = prefix.data[0],
-	};
-	uint8_t end[KV_KEY_MAX];
-	size_t end_size;
-	enum btree_result result;
-	struct btree_range range = {
-		.lower = prefix,
-		.removed = clear_removed,
-		.context = &context,
-	};
-
-	if (!prefix_end(prefix, end, &end_size))
-		end_size = 0;
-	range.upper = bytes_of(end, end_size);
-	do {
-		result = btree_remove_range(&partition->tree, &range, 4096, miss);
-	} while (result == BTREE_OK);
-	*removed += context.removed;
-	return result;
-}
-
-enum op_result op_clear(struct req *req)
-{
-	struct op *op = op_of(req);
-	struct shard *shard = op->shard;
-	struct record record = { .type = RECORD_CLEAR, .key = op->cmd.key };
-	enum status status;
-
-	if (op->step == 0) {
-		status = shard_reserve(shard, record_size(record.key.size, 0, false), SPACE_LOG);
-		if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
-			status = STATUS_NO_SPACE;
-		if (status == STATUS_BUSY)
-			return OP_AGAIN;
-		if (status != STATUS_OK)
-			return op_finish(req, status, 0);
-		record.version = shard->version_next++;
-		log_append(&shard->log, &record);
-		op->lsn = log_open_lsn(&shard->log);
-		shard->uncached_lsn = op->lsn;
-		record_cache_clear(shard->cache, record.key);
-		shard->exclusive = req;
-		op->step = 1;
-	}
-	/* op->cmd.limit: the partition that is cleared next. */
-	for (; op->cmd.limit < shard->partition_count; op->cmd.limit++) {
-		struct partition *partition = &shard->partitions[op->cmd.limit];
-		struct btree_miss miss;
-
-		if (!shard_owns(shard, op->cmd.limit))
-			continue;
-		switch (shard_clear_partition(shard, partition, record.key, &op->result, &miss)) {
-		case BTREE_ABSENT:
-			break;
-		case BTREE_MISS:
-			return op_load_page(req, op->cmd.limit, &miss);
-		default:
-			checkpoint_want(shard);
-			return OP_AGAIN;
-		}
-	}
-	return op_finish(req, STATUS_OK, op->result);
-}
-
-enum op_result op_count(struct req *req)
-{
-	struct op *op = op_of(req);
-	uint64_t count = 0;
-
-	for (uint32_t i = 0; i < op->shard->partition_count; i++) {
-		if (shard_owns(op->shard, i))
-			count += op->shard->partitions[i].counts[op->cmd.key.data[0]];
-	}
-	op->lsn = log_last_lsn(&op->shard->log);
-	return op_finish(req, STATUS_OK, count);
 }

@@ -86,6 +86,7 @@ void shard_init(struct shard *shard)
 	shard->log.advanced = log_advanced;
 	shard->checkpoint_log_max = checkpoint_log_max(shard);
 	shard->version_next = 1;
+	STAILQ_INIT(&shard->clear.behind);
 	shard->counting = true;
 	log_start(&shard->log, 1);
 }

@@ -470,7 +470,8 @@ enum op_result commit_check(struct req *req, struct commit *commit, uint32_t i, 
 	struct found found;
 	enum op_result result;
 
-	if (!locked && op_waits(req, write->key, note->hash))
+	if ((!locked && op_waits(req, write->key, note->hash)) ||
+	    shard_clear_delays(req, write->key, note->hash))
 		return OP_PARKED;
 	if (write->flags & KV_FROM_BLOB) {
 		struct record record = { .flags = 0 };
@@ -584,6 +585,8 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 			continue;
 		record.version = note->version;
 		puts = record.type == RECORD_PUT;
+		if (op->step == STEP_APPLY && shard_clear_delays(req, record.key, note->hash))
+			return OP_PARKED;
 		if (op->step == STEP_APPLY && puts)
 			result = apply_put(shard, note->hash, &record, note->location, &miss);
 		else if (op->step == STEP_APPLY)

@@ -20,6 +20,7 @@ void store_options_init(struct store_options *options)
 		.load_memory_size = 128 << 20,
 		.checkpoint_log_max = 1ull << 30,
 		.checkpoint_records = 2000000,
+		.clear_turn_max = 2048,
 	};
 }
 
@@ -158,8 +159,12 @@ void store_open(struct store **out, const struct store_options *options,
 	assert(worker_count > 0 && worker_count <= STREAMS_MAX);
 	assert(req->worker == workers[0].worker);
 	assert(options->partition_count > 0 && options->partition_count <= PARTITIONS_MAX);
-	assert(store != NULL); /* else: not even a page is left, at the start of the program */
 	*out = store;
+	if (store == NULL) {
+		req->state = REQ_RUNNING;
+		req_complete(req, STATUS_NO_SPACE, 0);
+		return;
+	}
 	store->options = *options;
 	recovery_start(store, workers, worker_count, req);
 }

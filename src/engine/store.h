@@ -23,6 +23,8 @@ enum store_bug {
 	BUG_FORGOTTEN_DELETE = 1 << 3, /* replay leaves out deletes */
 	BUG_EARLY_RELEASE = 1 << 4,    /* a segment is given back before the checkpoint */
 	BUG_FIRST_PART = 1 << 5,       /* a commit counts when its first frame is there */
+	BUG_FORGOTTEN_CLEAR = 1 << 6,  /* a checkpoint forgets what a CLEAR has still to do */
+	BUG_UNCHECKED_RECORD = 1 << 7, /* the checksum of a record that is read is skipped */
 };
 
 struct store_options {
@@ -36,6 +38,7 @@ struct store_options {
 	size_t load_memory_size;     /* bytes per worker, touched by the first KV_LOAD of a blob */
 	uint64_t checkpoint_log_max; /* bytes of log between checkpoints */
 	uint64_t checkpoint_records; /* records between checkpoints: what replays in time */
+	uint32_t clear_turn_max;     /* keys that a CLEAR removes in a turn */
 	enum kv_durability durability[KV_SPACES];
 	uint32_t bugs; /* enum store_bug; 0 but in tests */
 };
@@ -86,7 +89,7 @@ void store_options_init(struct store_options *options); /* the defaults */
  *   CORRUPT      damaged; store->error says where
  *   NO_SPACE     the device or the memory is too small
  *
- * Whatever the status, *out is given back with store_free().
+ * Whatever the status, *out is given back with store_free(); without memory it may be NULL.
  */
 void store_open(struct store **out, const struct store_options *options,
                 const struct store_worker *workers, unsigned worker_count, struct req *req);

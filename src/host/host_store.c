@@ -87,7 +87,10 @@ static enum status find_file(struct host *host, char file[PATH_SIZE], bool *is_n
 	return STATUS_OK;
 }
 
-/* One process at a time: two would overwrite each other's acknowledged data. */
+/*
+ * One process at a time: two would overwrite each other's acknowledged data. This lock says so at
+ * once; those of the endpoints wait for what a process that was killed has left in the kernel.
+ */
 static enum status lock_file(struct host *host)
 {
 	const char *path = host->options.path;
@@ -121,7 +124,7 @@ enum status host_store_open(struct host *host)
 	struct host_store *s = &host->store;
 	const char *path = host->options.path;
 	char file[PATH_SIZE], error[IO_ERROR_SIZE] = "";
-	struct io_file_options options = { .direct = true };
+	struct io_file_options options = { .direct = true, .lock = IO_LOCK_FIRST };
 	enum status status;
 
 	status = find_file(host, file, &options.create);
@@ -144,6 +147,7 @@ enum status host_store_open(struct host *host)
 		w->store_index = s->count;
 		s->workers[s->count++] = w;
 		options.create = false;
+		options.lock = IO_LOCK_NEXT;
 	}
 	assert(s->count > 0);
 	return STATUS_OK;

@@ -173,8 +173,11 @@ enum weir_status weir_open(const char *path, const struct weir_options *options,
 	*out = NULL;
 	if (error != NULL)
 		error[0] = '\0';
-	if (weir == NULL)
+	if (weir == NULL) {
+		if (error != NULL)
+			snprintf(error, WEIR_ERROR_SIZE, "no memory for a handle");
 		return WEIR_NO_SPACE;
+	}
 	/* Programs that were built with an older header know fewer options. */
 	weir_options_init(&with);
 	if (options != NULL)

@@ -40,7 +40,7 @@ enum kv_space {
  * UPDATE      key, visit                 new version; 0: absent now  what visit set, NO_SPACE
  * COMMIT      commit                     writes applied: all or none CONFLICT (2), NO_SPACE, (8)
  * SCAN        key, end, limit, visit     entries visited (3)
- * CLEAR       key: a prefix              entries removed
+ * CLEAR       key: a prefix              entries removed (9)         NO_SPACE
  * COUNT       key: the space byte        live keys of that space
  * BLOB_WRITE  handle, value (4)          handle                      NO_SPACE
  * BLOB_OPEN   key, visit                 handle; 0: absent (5)
@@ -73,6 +73,9 @@ enum kv_space {
  * (7) version: the transaction; limit: enum kv_resolve. Not known: nothing is done.
  * (8) TOO_LARGE: more than KV_COMMIT_SIZE_MAX. BUSY: no memory for it now. A key whose value is a
  *     blob is written at most once in a commit.
+ * (9) Of each worker at one moment, in memory and after a crash: from then on its keys are absent.
+ *     They are removed over many turns; what is written to one meanwhile waits until it is removed,
+ *     all else is served. The request completes when the last is gone.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -19,6 +20,8 @@
 enum {
 	BLOCK_SIZE_DEFAULT = 4096,
 	TRIES_MAX = 16,
+	LOCK_WAIT_MS = 10000,
+	LOCK_PAUSE_MS = 2,
 	TRANSFER_SIZE_MAX = 16 << 20, /* of one command: bounds what a queue holds in flight */
 };
 
@@ -106,6 +109,58 @@ static enum status open_fd(struct file *file, const char *path,
 		file->fd = open(path, flags, 0600);
 	}
 	return file->fd < 0 ? fail("open", path, error) : STATUS_OK;
+}
+
+/* 0 or errno. */
+static int lock_try(int fd, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+/* The same for one that may not write: whether it could have the lock. */
+static int lock_probe(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+		return errno;
+	return lock.l_type == F_UNLCK ? 0 : EAGAIN;
+}
+
+static bool lock_is_taken(int err)
+{
+	return err == EAGAIN || err == EACCES;
+}
+
+/*
+ * All endpoints share the lock; the first has it alone for a moment, which it gets when no endpoint
+ * of another process is left.
+ */
+static enum status lock_fd(const struct file *file, const char *path,
+                           const struct io_file_options *options, char error[static IO_ERROR_SIZE])
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+	uint32_t wait_ms = options->lock_wait_ms != 0 ? options->lock_wait_ms : LOCK_WAIT_MS;
+	int err = EAGAIN;
+
+	assert(options->lock <= IO_LOCK_NEXT);
+	if (options->lock == IO_LOCK_NONE)
+		return STATUS_OK;
+	if (options->lock == IO_LOCK_NEXT)
+		wait_ms = err = 0;
+	for (uint32_t ms = 0; ms < wait_ms && lock_is_taken(err); ms += LOCK_PAUSE_MS) {
+		if (ms > 0)
+			nanosleep(&pause, NULL);
+		err = options->read_only ? lock_probe(file->fd) : lock_try(file->fd, F_WRLCK);
+	}
+	if (err == 0)
+		err = lock_try(file->fd, F_RDLCK);
+	if (!lock_is_taken(err))
+		return STATUS_OK; /* else: there are no locks here */
+	snprintf(error, IO_ERROR_SIZE, "%.120s: another process still writes to it", path);
+	return STATUS_BUSY;
 }
 
 /* What O_DIRECT asks of offsets and memory. Unknown to old kernels: what every device can do. */
@@ -221,7 +276,9 @@ enum status file_open(struct file *file, const char *path, const struct io_file_
 	status = open_fd(file, path, options, error);
 	if (status != STATUS_OK)
 		return status;
-	status = measure(file, path, options, error);
+	status = lock_fd(file, path, options, error);
+	if (status == STATUS_OK)
+		status = measure(file, path, options, error);
 	if (status != STATUS_OK) {
 		close(file->fd);
 		return status;

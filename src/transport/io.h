@@ -83,12 +83,25 @@ enum io_fua {
 	IO_FUA_FLUSH, /* write, then fdatasync */
 };
 
+/*
+ * Who may have the file. The lock is the open file's, which every operation under way keeps open:
+ * it is free when the last of them has ended, and after a kill that is later than the end of the
+ * process. It has no effect where the file system has no such locks.
+ */
+enum io_lock {
+	IO_LOCK_NONE,
+	IO_LOCK_FIRST, /* nobody else; waits for who had it */
+	IO_LOCK_NEXT,  /* shared with the FIRST, which is this process' too */
+};
+
 /* Zeroed: an existing file or device, of its own size, through the page cache. */
 struct io_file_options {
 	bool create; /* a regular file that is not there */
 	bool direct; /* O_DIRECT; where the file system has none: through the page cache */
 	bool read_only;
 	enum io_fua fua;
+	enum io_lock lock;
+	uint32_t lock_wait_ms; /* 0: 10 s */
 	uint64_t size; /* bytes to present; 0: what is there. A regular file is made so long, sparse
 	                */
 	uint32_t block_size; /* bytes, a power of two; 0: 4096. Raised to the device's own */
@@ -97,7 +110,8 @@ struct io_file_options {
 /*
  * A file or block device as a block device of this worker; several workers may each open the same
  * path. A regular file that is shorter than `size` reads as zeroes past its end. blk->ops->close()
- * gives it back. NOT_FOUND, DENIED, INVALID (not a file or device, or too small), NO_SPACE, IO.
+ * gives it back. NOT_FOUND, DENIED, INVALID (not a file or device, or too small), NO_SPACE, IO;
+ * BUSY: another process has the lock. Blocks while it waits for that.
  */
 enum status io_blk_open(struct io *io, const char *path, const struct io_file_options *options,
                         struct blk **out, char error[static IO_ERROR_SIZE])
