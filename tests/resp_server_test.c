@@ -508,48 +508,6 @@ static void test_long_values_in_a_pipeline(void **state)
 	}
 }
 
-/* What is too long for memory is sent as it is read, as fast as it is taken, in its order. */
-static void test_streamed(void **state)
-{
-	enum { SIZE = 3000000 };
-	char *value = malloc(SIZE), header[] = "+PONG\r\n$3000000\r\n", *reply;
-
-	(void)state;
-	assert_non_null(value);
-	fill(value, SIZE, 5);
-	for (unsigned k = 0; k < array_count(kinds); k++) {
-		struct resp_bench *bench = resp_bench_open(&kinds[k]);
-		struct resp_client *client = resp_client_open(bench, 0);
-
-		send_long(client, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n", value, SIZE, 60000);
-		assert_int_equal(bench->bufs.used_size, 0);
-		client->output_size = 0;
-		client->stuck = true;
-		resp_client_bytes(client, "PING\r\nGET k\r\nGETRANGE k -5 -1\r\nPING\r\n", 37);
-		resp_bench_run(bench);
-		assert_true(bench->bufs.used_size < 1 << 20);
-		client->stuck = false;
-		resp_bench_run(bench);
-		reply = (char *)client->output;
-		reply[client->output_size] = '\0';
-		assert_memory_equal(reply, header, sizeof(header) - 1);
-		assert_memory_equal(reply + sizeof(header) - 1, value, SIZE);
-		reply += sizeof(header) - 1 + SIZE;
-		assert_memory_equal(reply, "\r\n$5\r\n", 6);
-		assert_memory_equal(reply + 6, value + SIZE - 5, 5);
-		assert_string_equal(reply + 11, "\r\n+PONG\r\n");
-		/* Gone in the middle of it. */
-		client->output_size = 0;
-		client->stuck = true;
-		resp_client_bytes(client, "GET k\r\nGET k\r\n", 14);
-		resp_bench_run(bench);
-		resp_client_close(client);
-		assert_int_equal(bench->bufs.used_size, 0);
-		resp_bench_close(bench);
-	}
-	free(value);
-}
-
 /* A reader that takes nothing holds up its own requests and nobody else's; then all comes. */
 static void test_slow_reader(void **state)
 {
@@ -732,7 +690,6 @@ int main(void)
 		cmocka_unit_test(test_one_send),
 		cmocka_unit_test(test_long_values),
 		cmocka_unit_test(test_long_values_in_a_pipeline),
-		cmocka_unit_test(test_streamed),
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_few_calls),
 		cmocka_unit_test(test_protocol_errors),

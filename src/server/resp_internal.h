@@ -132,6 +132,11 @@ bool resp_upload_is_idle(const struct resp_call *call); /* nothing but its peer 
 void resp_upload_store(struct resp_call *call);
 void resp_upload_release(struct resp_call *call); /* and closes a blob that got no key */
 
+/* resp_patch.c: APPEND and SETRANGE that need more than memory; ends in resp_call_done(). */
+void resp_patch_start(struct resp_call *call);
+/* resp_string.c: where the change of one of them begins in a value of `size` bytes. */
+uint64_t resp_string_offset(struct resp_call *call, uint64_t size);
+
 /* resp_large.c: memory for arguments that fit no buffer; a few calls at a time. */
 enum status resp_large_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_large_close(struct resp_server *server);

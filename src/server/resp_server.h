@@ -103,6 +103,7 @@ enum {
 	RESP_LOADS = 1 << 18,    /* visit may need a second step: for a long reply, for a blob */
 	RESP_BLIND = 1 << 22,    /* apply only writes: its keys are not looked at before */
 	RESP_STREAMS = 1 << 23,  /* a blob is not loaded for visit, but sent as it is read */
+	RESP_PATCHES = 1 << 26,  /* a blob is copied with the change in it, not loaded */
 	RESP_UPLOADS = 1 << 25,  /* its last word but options may be written while it arrives */
 	RESP_BOTH_DBS =
 	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */

@@ -380,12 +380,19 @@ static bool setrange_prepare(struct resp_call *call)
 	return true;
 }
 
+uint64_t resp_string_offset(struct resp_call *call, uint64_t size)
+{
+	const struct part_state *state = RESP_STATE(call, struct part_state);
+
+	return state->offset < 0 ? size : (uint64_t)state->offset;
+}
+
 /* Replaces the bytes from state->offset on by the last argument. */
 static void part_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	const struct part_state *state = RESP_STATE(call, struct part_state);
 	struct bytes part = call->argv[call->argc - 1];
-	uint64_t offset = state->offset < 0 ? entry->size : (uint64_t)state->offset;
+	uint64_t offset = resp_string_offset(call, entry->size);
 	uint64_t size;
 
 	if (!check_string(call, entry))
@@ -633,10 +640,11 @@ static const struct resp_command commands[] = {
 	  .flags = RESP_READONLY | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_SLOW,
 	  .prepare = getrange_prepare, .visit = getrange_visit },
 	{ .name = "append", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_PATCHES,
+	  .acl = ACL_WRITES | RESP_ACL_FAST,
 	  .prepare = append_prepare, .visit = part_visit },
 	{ .name = "setrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .flags = WRITES | RESP_LOADS | RESP_PATCHES, .acl = ACL_WRITES | RESP_ACL_SLOW,
 	  .prepare = setrange_prepare, .visit = part_visit },
 	{ .name = "incr", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
