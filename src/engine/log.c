@@ -146,7 +146,7 @@ static bool is_fua(const struct log *log, const struct log_frame *frame)
 {
 	if (!log->blk->geometry.volatile_cache)
 		return true;
-	return frame->urgent && log->lsn_plain <= lsn_covered(log);
+	return frame->urgent && (log->lsn_plain <= lsn_covered(log) || log->hasty);
 }
 
 static void issue(struct log_frame *frame)
@@ -405,7 +405,7 @@ static void advance_written(struct log *log, struct log_frame *frame)
 	if (!frame->fua) {
 		log->unflushed_size += align_up(frame->used, BLOCK_SIZE);
 		STAILQ_CONCAT(&log->unflushed, &frame->waiters);
-	} else if (log->lsn_durable == frame->lsn - 1) {
+	} else if (log->lsn_durable == frame->lsn - 1 || log->hasty) {
 		advance_durable(log, frame->lsn, log->records_written);
 		complete_waiters(&frame->waiters, STATUS_OK);
 	} else {
@@ -452,7 +452,8 @@ static void flushed(struct req *req)
 	if (req->status != STATUS_OK && log->failed == STATUS_OK)
 		log_fail(log, req->status);
 	if (log->failed == STATUS_OK) {
-		advance_durable(log, log->lsn_flushing, log->records_flushing);
+		if (!log->hasty || log->lsn_flushing > log->lsn_durable)
+			advance_durable(log, log->lsn_flushing, log->records_flushing);
 		complete_waiters(&log->flushing, STATUS_OK);
 		flush_if_due(log);
 		issue_closed(log);

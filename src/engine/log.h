@@ -83,6 +83,7 @@ struct log {
 	uint64_t records_written, records_flushing;
 	struct req flush;
 	bool flush_running;
+	bool hasty; /* a bug that tests plant: BUG_HASTY_FUA */
 	unsigned in_flight;
 	enum status failed; /* not OK: the device failed a write; nothing is written any more */
 	struct log_stats stats;

@@ -89,6 +89,7 @@ void shard_init(struct shard *shard)
 	shard->checkpoint_log_max = checkpoint_log_max(shard);
 	shard->version_next = 1;
 	shard->counting = true;
+	shard->log.hasty = shard_has_bug(shard, BUG_HASTY_FUA);
 	log_start(&shard->log, 1);
 }
 

@@ -550,8 +550,7 @@ size_t commit_size(struct shard *shard, const struct kv_commit *order, const str
 static bool commit_is_relaxed(const struct shard *shard, const struct kv_commit *order)
 {
 	for (uint32_t i = 0; i < order->count; i++) {
-		if (order->writes[i].op != KV_GET &&
-		    !shard_is_relaxed(shard, order->writes[i].key))
+		if (order->writes[i].op != KV_GET && !shard_is_relaxed(shard, order->writes[i].key))
 			return false;
 	}
 	return true;
