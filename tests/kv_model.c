@@ -12,7 +12,7 @@
 
 enum fate {
 	FATE_RUNNING, /* submitted, not completed */
-	FATE_ACKED,   /* durable, because it was acknowledged or a completed read saw it */
+	FATE_ACKED,   /* done, because it was acknowledged or a completed read saw it */
 	FATE_MAYBE,   /* completed, nobody knows how */
 };
 
@@ -22,6 +22,7 @@ struct write {
 	uint64_t number, before, version; /* version: 0: not known */
 	uint64_t began, ended;            /* ended: UINT64_MAX while it runs or may be */
 	enum fate fate;
+	bool sure; /* durable */
 };
 TAILQ_HEAD(write_list, write);
 
@@ -34,6 +35,8 @@ struct kv_model {
 	unsigned key_count;
 	uint64_t now, numbers;
 	struct kv_model_stats stats;
+	uint64_t horizon[KV_MODEL_STREAMS_MAX]; /* what ended before it is durable */
+	const uint64_t *survives;               /* not NULL: what does not need not be there */
 	struct key keys[];
 };
 
@@ -61,6 +64,7 @@ static void add_absent(struct kv_model *model, unsigned key)
 	assert(write != NULL);
 	write->what = (struct kv_model_write){ .key = key, .deletes = true };
 	write->fate = FATE_ACKED;
+	write->sure = true;
 	write->ended = write->began = model->now;
 	TAILQ_INSERT_HEAD(&model->keys[key].writes, write, link);
 }
@@ -112,6 +116,7 @@ uint64_t kv_model_begin(struct kv_model *model, const struct kv_model_write *wha
 
 	assert(write != NULL);
 	assert(what->key < model->key_count);
+	assert(what->stream < KV_MODEL_STREAMS_MAX);
 	assert(what->deletes || what->size >= KV_MODEL_VALUE_MIN);
 	write->what = *what;
 	write->number = ++model->numbers;
@@ -219,6 +224,19 @@ static void learn_version(struct kv_model *model, struct write *write, uint64_t 
 	}
 }
 
+/*
+ * It is durable, and with it all that its log had before it. A delete may have found nothing to
+ * write.
+ */
+static void make_sure(struct kv_model *model, struct write *write)
+{
+	uint64_t *horizon = &model->horizon[write->what.stream];
+
+	write->sure = true;
+	if (!write->what.deletes && write->began > *horizon)
+		*horizon = write->began;
+}
+
 void kv_model_end(struct kv_model *model, uint64_t number, enum status status, uint64_t version)
 {
 	struct write *write = find(model, number);
@@ -233,6 +251,8 @@ void kv_model_end(struct kv_model *model, uint64_t number, enum status status, u
 		if (write->fate != FATE_ACKED)
 			write->ended = model->now;
 		write->fate = FATE_ACKED;
+		if (!write->what.unsure)
+			make_sure(model, write);
 		check_before(model, write);
 		learn_version(model, write, version);
 	} else if (did_nothing(status)) {
@@ -282,6 +302,12 @@ uint64_t kv_model_number(struct bytes value)
 	return head[0];
 }
 
+static bool must_survive(const struct kv_model *model, const struct write *write)
+{
+	return model->survives == NULL || write->sure ||
+	       write->ended < model->survives[write->what.stream];
+}
+
 /* Whether some other write of the key surely came after `write` and before `moment`. */
 static const struct write *successor(const struct kv_model *model, const struct write *write,
                                      uint64_t moment)
@@ -290,7 +316,7 @@ static const struct write *successor(const struct kv_model *model, const struct 
 
 	TAILQ_FOREACH (other, &model->keys[write->what.key].writes, link) {
 		if (other->fate == FATE_ACKED && other->began > write->ended &&
-		    other->ended < moment)
+		    other->ended < moment && must_survive(model, other))
 			return other;
 	}
 	return NULL;
@@ -363,14 +389,20 @@ static void shown_to_client(struct kv_model *model, struct write *write)
 	uint64_t group = write->what.group;
 
 	model->now++;
+	if (write->fate != FATE_ACKED)
+		write->ended = model->now;
 	write->fate = FATE_ACKED;
-	write->ended = model->now;
+	if (write->what.relaxed)
+		return; /* the read did not wait */
+	make_sure(model, write);
 	for (unsigned key = 0; group != 0 && key < model->key_count; key++) {
 		TAILQ_FOREACH (write, &model->keys[key].writes, link) {
-			if (write->what.group == group && write->fate != FATE_ACKED) {
-				write->fate = FATE_ACKED;
+			if (write->what.group != group)
+				continue;
+			if (write->fate != FATE_ACKED)
 				write->ended = model->now;
-			}
+			write->fate = FATE_ACKED;
+			make_sure(model, write);
 		}
 	}
 }
@@ -385,7 +417,7 @@ bool kv_model_seen(struct kv_model *model, const struct kv_model_seen *seen)
 	write = seen->number == 0 ? NULL : find_in(model, seen->key, seen->number);
 	if (write == NULL)
 		return true;
-	if (write->fate != FATE_ACKED)
+	if (write->fate != FATE_ACKED || (!write->sure && !write->what.relaxed))
 		shown_to_client(model, write);
 	learn_version(model, write, seen->version);
 	return true;
@@ -478,15 +510,35 @@ static void settle(struct kv_model *model, unsigned key, uint64_t number)
 		return;
 	}
 	write->fate = FATE_ACKED;
+	write->sure = true;
 	write->what.group = 0;
 	write->began = write->ended = model->now;
 }
 
+/* What is there says what else must be. */
+static void find_horizon(const struct kv_model *model, const struct kv_model_restart *restart,
+                         uint64_t *horizon)
+{
+	for (unsigned i = 0; i < KV_MODEL_STREAMS_MAX; i++)
+		horizon[i] = restart->clean ? UINT64_MAX : model->horizon[i];
+	for (unsigned key = 0; key < model->key_count; key++) {
+		const struct write *write = restart->numbers[key] == 0
+		                                    ? NULL
+		                                    : find_in(model, key, restart->numbers[key]);
+
+		if (write != NULL && write->began > horizon[write->what.stream])
+			horizon[write->what.stream] = write->began;
+	}
+}
+
 bool kv_model_restarted(struct kv_model *model, const struct kv_model_restart *restart)
 {
+	uint64_t horizon[KV_MODEL_STREAMS_MAX];
 	bool good = true;
 
 	model->now++;
+	find_horizon(model, restart, horizon);
+	model->survives = horizon;
 	for (unsigned key = 0; key < model->key_count; key++) {
 		struct kv_model_seen seen = {
 			.key = key,
@@ -498,12 +550,15 @@ bool kv_model_restarted(struct kv_model *model, const struct kv_model_restart *r
 
 		good = check(model, &seen, "after a restart") && good;
 	}
+	model->survives = NULL;
 	good = kv_model_whole(model, &(struct kv_model_snapshot){ .numbers = restart->numbers,
 	                                                          .last = model->key_count - 1,
 	                                                          .since = model->now }) &&
 	       good;
 	if (!restart->decides)
 		return good;
+	for (unsigned i = 0; i < KV_MODEL_STREAMS_MAX; i++)
+		model->horizon[i] = model->now;
 	for (unsigned key = 0; key < model->key_count; key++) {
 		settle(model, key, restart->numbers[key]);
 		model->keys[key].unknown = false;
@@ -520,6 +575,8 @@ void kv_model_reset(struct kv_model *model)
 
 void kv_model_prune(struct kv_model *model, uint64_t since)
 {
+	/* What a restart may bring back is not forgotten. */
+	model->survives = model->horizon;
 	for (unsigned key = 0; key < model->key_count; key++) {
 		struct write *write = TAILQ_FIRST(&model->keys[key].writes), *next;
 
@@ -530,6 +587,7 @@ void kv_model_prune(struct kv_model *model, uint64_t since)
 				forget(model, write);
 		}
 	}
+	model->survives = NULL;
 }
 
 void kv_model_stats(const struct kv_model *model, struct kv_model_stats *out)

@@ -17,6 +17,10 @@
  * that was neither may be there or not, and once a restart has decided, it stays decided. The
  * writes of one commit are there all or none.
  *
+ * In a relaxed space an acknowledged write may be lost by a restart, but a log loses nothing from
+ * its middle: what was acknowledged before a write of the same log began, that is there or must be
+ * there, must be there too. So every log has a horizon: what had ended before it is durable.
+ *
  * Thread: one. Time: a count of calls. What is wrong is counted and described; the first is kept.
  */
 struct kv_model;
@@ -26,6 +30,7 @@ struct kv_model;
 enum {
 	KV_MODEL_VALUE_MIN = 24, /* bytes: number, number before, size */
 	KV_MODEL_KEYS_MAX = 4096,
+	KV_MODEL_STREAMS_MAX = 8,
 };
 
 struct kv_model *kv_model_open(unsigned key_count);
@@ -37,6 +42,9 @@ struct kv_model_write {
 	uint32_t size;       /* of the value, at least KV_MODEL_VALUE_MIN */
 	uint64_t expires_ms; /* 0: never; KV_MODEL_EXPIRY_KEPT: that of what it replaces, if any */
 	uint64_t group;      /* of one commit: the number of its first write; 0: alone */
+	unsigned stream;     /* the log that it goes to */
+	bool relaxed;        /* the key is in a relaxed space: reads do not wait either */
+	bool unsure;         /* all keys of its commit are: OK does not say that it is durable */
 	bool deletes;
 	bool undecided; /* an update whose visit has not run */
 };
@@ -56,9 +64,9 @@ struct kv_model_decision {
 void kv_model_decide(struct kv_model *model, const struct kv_model_decision *decision);
 
 /*
- * The write has completed. OK: it is durable. A status that says that nothing was done (CONFLICT,
- * NO_SPACE, BUSY, TOO_LARGE, INVALID, UNSUPPORTED, DENIED): it is not there. Any other: it may be.
- * `version`: the key's new one, 0: not told.
+ * The write has completed. OK: it is durable, unless it was unsure. A status that says that nothing
+ * was done (CONFLICT, NO_SPACE, BUSY, TOO_LARGE, INVALID, UNSUPPORTED, DENIED): it is not there.
+ * Any other: it may be. `version`: the key's new one, 0: not told.
  */
 void kv_model_end(struct kv_model *model, uint64_t number, enum status status, uint64_t version);
 
@@ -69,7 +77,7 @@ uint64_t kv_model_number(struct bytes value);
 /* A read has begun: give what is returned to kv_model_seen(). */
 uint64_t kv_model_now(struct kv_model *model);
 
-/* What a read has seen of one key; it has completed, so what it saw is durable. */
+/* What a read has seen of one key; it has completed, so what it saw is durable, unless relaxed. */
 struct kv_model_seen {
 	unsigned key;
 	uint64_t number;                      /* 0: absent */
@@ -92,12 +100,12 @@ bool kv_model_whole(struct kv_model *model, const struct kv_model_snapshot *snap
 
 /*
  * After a restart: numbers[key] of every key. `decides`: this is what the store goes on with.
- * Without, it was a trial, and all that is in flight goes on.
+ * Without, it was a trial, and all that is in flight goes on. `clean`: it was closed, not cut off.
  */
 struct kv_model_restart {
 	const uint64_t *numbers;
 	uint64_t wall_ms_first, wall_ms_last;
-	bool decides;
+	bool decides, clean;
 };
 bool kv_model_restarted(struct kv_model *model, const struct kv_model_restart *restart);
 

@@ -9,6 +9,7 @@
 #include "core/buf.h"
 #include "engine/store.h"
 #include "layer/kv_shard.h"
+#include "sim_store_clients.h"
 #include "transport/mem.h"
 
 enum {
@@ -102,6 +103,10 @@ static void *engine_open(const struct store_env *env)
 	options.checkpoint_log_max = CHECKPOINT_LOG;
 	options.clear_turn_max = env->seed & 2 ? CLEAR_TURN : CLEAR_TURN_FEW;
 	options.checkpoint_records = env->seed & 1 ? CHECKPOINT_RECORDS : CHECKPOINT_RECORDS_FEW;
+	for (unsigned i = 0; i < STORE_SPACES; i++) {
+		if (env->relaxed & 1u << i)
+			options.durability[store_space(i)] = KV_RELAXED;
+	}
 	memcpy(options.uuid, &env->seed, sizeof(env->seed));
 	for (unsigned i = 0; i < env->worker_count; i++) {
 		enum status status = bufs_open(&engine->workers[i].bufs, BUFS_SIZE, 0);

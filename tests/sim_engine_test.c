@@ -144,6 +144,28 @@ static void test_bad_reads(void **state)
 	run_seeds(&options, 8);
 }
 
+/* Some spaces, or all, do not wait for the disk: a log loses its end at most. */
+static void test_relaxed(void **state)
+{
+	struct store_harness_options options = base_options;
+
+	(void)state;
+	options.relaxed = 2;
+	run_seeds(&options, 6);
+	options.relaxed = 7;
+	run_seeds(&options, 3);
+	options.relaxed = 5;
+	options.workers = 3;
+	options.vary = 1;
+	options.clients = 12;
+	options.disk_size = 32 << 20;
+	run_seeds(&options, 6);
+	options.workers = 1;
+	options.expiry = 200000;
+	options.value_max = 40000;
+	run_seeds(&options, 3);
+}
+
 /* Writes are refused most of the time, and the power is cut all the same. */
 static void test_full(void **state)
 {
@@ -159,13 +181,14 @@ static void test_full(void **state)
 	run_seeds(&options, 8);
 }
 
-static void sweep(unsigned workers, unsigned stride)
+static void sweep(unsigned workers, unsigned stride, uint32_t relaxed)
 {
 	struct store_harness_options options = base_options;
 	struct store_harness_result r = { 0 };
 
 	options.seed = workers;
 	options.workers = workers;
+	options.relaxed = relaxed;
 	options.steps = 600;
 	options.trials = 0;
 	options.keys = 200;
@@ -178,8 +201,9 @@ static void sweep(unsigned workers, unsigned stride)
 static void test_faults(void **state)
 {
 	(void)state;
-	sweep(1, 15);
-	sweep(3, 15);
+	sweep(1, 15, 0);
+	sweep(3, 15, 0);
+	sweep(1, 25, 5);
 }
 
 int main(int argc, char **argv)
@@ -190,6 +214,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_blobs),          cmocka_unit_test(test_large_commits),
 		cmocka_unit_test(test_full),           cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_another_number), cmocka_unit_test(test_bad_reads),
+		cmocka_unit_test(test_relaxed),
 	};
 
 	const char *seed = getenv("SIM_SEED");

@@ -580,6 +580,28 @@ static uint64_t draw_commit_expiry(struct client *client, struct prng *prng)
 	return draw_expiry(client, prng);
 }
 
+static bool key_is_relaxed(const struct client *client, struct bytes key)
+{
+	for (unsigned space = 0; space < STORE_SPACES; space++) {
+		if (store_space(space) == key.data[0])
+			return client->all->options.relaxed & 1u << space;
+	}
+	return false;
+}
+
+/* Tells the model of the write to key `slot`; the number that its value carries. */
+static uint64_t begin_write(struct client *client, unsigned slot, struct kv_model_write what)
+{
+	struct bytes key = key_of(client, slot);
+
+	what.key = client->keys[slot];
+	what.stream = kv_partition(key, client->kv->traits.partitions) % client->all->worker_count;
+	what.relaxed = what.unsure = key_is_relaxed(client, key);
+	for (unsigned i = 0; i < client->key_count; i++)
+		what.unsure = what.unsure && key_is_relaxed(client, key_of(client, i));
+	return kv_model_begin(client->all->model, &what);
+}
+
 static void start_put(struct client *client, struct prng *prng)
 {
 	uint32_t max = client->all->options.value_max;
@@ -587,10 +609,11 @@ static void start_put(struct client *client, struct prng *prng)
 
 	client->size = draw_size(prng, max < KV_INLINE_MAX ? max : KV_INLINE_MAX);
 	client->expires_ms = draw_commit_expiry(client, prng);
-	client->numbers[0] = kv_model_begin(
-	        client->all->model, &(struct kv_model_write){ .key = client->keys[0],
-	                                                      .size = client->size,
-	                                                      .expires_ms = client->expires_ms });
+	client->numbers[0] = begin_write(client, 0,
+	                                 (struct kv_model_write){
+	                                         .size = client->size,
+	                                         .expires_ms = client->expires_ms,
+	                                 });
 	kv_model_fill(client->numbers[0], 0, client->value, client->size);
 	cmd.value = bytes_of(client->value, client->size);
 	if (client->expires_ms == KV_MODEL_EXPIRY_KEPT)
@@ -606,9 +629,7 @@ static void start_put(struct client *client, struct prng *prng)
 
 static void start_delete(struct client *client)
 {
-	client->numbers[0] =
-	        kv_model_begin(client->all->model,
-	                       &(struct kv_model_write){ .key = client->keys[0], .deletes = true });
+	client->numbers[0] = begin_write(client, 0, (struct kv_model_write){ .deletes = true });
 	submit(client, &(struct kv_cmd){ .op = KV_DELETE, .key = key_of(client, 0) });
 }
 
@@ -616,10 +637,8 @@ static void start_update(struct client *client, struct prng *prng)
 {
 	client->draw = (unsigned)prng_below(prng, 8);
 	client->size = draw_size(prng, SMALL_VALUE_MAX);
-	client->numbers[0] =
-	        kv_model_begin(client->all->model, &(struct kv_model_write){ .key = client->keys[0],
-	                                                                     .size = client->size,
-	                                                                     .undecided = true });
+	client->numbers[0] = begin_write(
+	        client, 0, (struct kv_model_write){ .size = client->size, .undecided = true });
 	submit(client, &(struct kv_cmd){ .op = KV_UPDATE,
 	                                 .flags = KV_LOAD,
 	                                 .key = key_of(client, 0),
@@ -653,7 +672,7 @@ static void start_commit(struct client *client, struct prng *prng)
 	for (unsigned i = 0; i < client->key_count; i++) {
 		struct kv_write *write = &client->writes[i];
 		uint8_t *value = client->value + (size_t)i * SMALL_VALUE_MAX;
-		struct kv_model_write what = { .key = client->keys[i], .group = group };
+		struct kv_model_write what = { .group = group };
 
 		what.deletes = i >= client->blob_count && prng_below(prng, 5) == 0;
 		what.size = large ? (uint32_t)prng_range(prng, SMALL_VALUE_MAX / 2, SMALL_VALUE_MAX)
@@ -663,7 +682,7 @@ static void start_commit(struct client *client, struct prng *prng)
 			value = commit_blob(client, i);
 		}
 		what.expires_ms = what.deletes ? 0 : draw_commit_expiry(client, prng);
-		client->numbers[i] = kv_model_begin(client->all->model, &what);
+		client->numbers[i] = begin_write(client, i, what);
 		if (i == 0)
 			group = client->numbers[0];
 		*write = (struct kv_write){ .op = what.deletes ? KV_DELETE : KV_PUT,
@@ -737,10 +756,8 @@ static void start_blob(struct client *client, struct prng *prng)
 {
 	client->size =
 	        (uint32_t)prng_range(prng, KV_MODEL_VALUE_MIN, client->all->options.value_max);
-	client->numbers[0] =
-	        kv_model_begin(client->all->model, &(struct kv_model_write){ .key = client->keys[0],
-	                                                                     .size = client->size,
-	                                                                     .undecided = true });
+	client->numbers[0] = begin_write(
+	        client, 0, (struct kv_model_write){ .size = client->size, .undecided = true });
 	kv_model_fill(client->numbers[0], 0, client->value, client->size);
 	blob_write_piece(client);
 }

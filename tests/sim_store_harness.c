@@ -39,7 +39,7 @@ struct harness {
 	uint64_t *numbers; /* by key: what a restart found */
 	uint64_t moment;
 	uint8_t *image; /* a disk's bytes, for binding->check(), or NULL */
-	bool failed;
+	bool failed, clean; /* clean: closed, not cut off, when it last ended */
 };
 
 struct call_frame {
@@ -81,6 +81,7 @@ static void machine_start(struct harness *h, struct machine *m, bool format)
 		sim_start(m->sim, 0);
 	m->env = (struct store_env){ .sim = m->sim,
 		                     .worker_count = h->options.workers,
+		                     .relaxed = h->options.relaxed,
 		                     .format = format,
 		                     .seed = prng_next(&h->prng) };
 	if (h->options.vary != 0)
@@ -303,8 +304,14 @@ static bool audit(struct harness *h, struct machine *m)
 /* Opened, after a cut or a close: what it holds against what it must hold. */
 static void check_restart(struct harness *h, struct machine *m, bool decides)
 {
-	struct kv_model_restart restart = { .numbers = h->numbers, .decides = decides };
+	struct kv_model_restart restart = {
+		.numbers = h->numbers,
+		.decides = decides,
+		.clean = decides && h->clean,
+	};
 
+	if (decides)
+		h->clean = false;
 	restart.wall_ms_first = m->env.workers[0]->clock->wall_ms(m->env.workers[0]->clock);
 	if (audit(h, m)) {
 		restart.wall_ms_last = m->env.workers[0]->clock->wall_ms(m->env.workers[0]->clock);
@@ -433,6 +440,7 @@ static void close_cleanly(struct harness *h)
 		fail(h, &h->result->stuck, "closed with %u operations under way", disk.in_flight);
 		state = STORE_HAS_FAILED;
 	}
+	h->clean = state == STORE_IS_CLOSED;
 	machine_stop(h, m, state == STORE_IS_CLOSED ? SIM_CLOSE : SIM_POWER_CUT);
 }
 
@@ -730,6 +738,7 @@ static bool take_argument(const char *argument, struct store_harness_options *o,
 	       take_u32(argument, "read_error", &o->live_faults.read_error) ||
 	       take_u32(argument, "value_max", &o->value_max) ||
 	       take_u32(argument, "expiry", &o->expiry) || take_u32(argument, "touch", &o->touch) ||
+	       take_u32(argument, "relaxed", &o->relaxed) ||
 	       take_u32(argument, "commit_max", &o->commit_max) ||
 	       take_size(argument, &o->disk_size) ||
 	       take_u32(argument, "torn", &o->disk.faults.cut_torn) ||

@@ -14,8 +14,9 @@ struct store_env {
 	struct worker *workers[SIM_WORKERS_MAX];
 	struct blk *blks[SIM_WORKERS_MAX]; /* of worker i; all of one disk */
 	unsigned worker_count;
-	bool format;   /* the disk is empty: make a store on it first */
-	uint64_t seed; /* for what the store draws */
+	uint32_t relaxed; /* spaces that are, as bits 1 << their index in store_space() */
+	bool format;      /* the disk is empty: make a store on it first */
+	uint64_t seed;    /* for what the store draws */
 };
 
 enum store_state {
@@ -61,6 +62,7 @@ struct store_harness_options {
 	uint32_t expiry;     /* per million writes that expire */
 	uint32_t touch;      /* not 0: some updates change the expiry alone; not with `expiry` */
 	uint32_t commit_max; /* writes of a commit, up to 64; 0: 6 */
+	uint32_t relaxed;    /* spaces whose writes may be acknowledged early: see store_env */
 	/* Per million moments at which the power is cut on a copy of the disk, to be opened too. */
 	uint32_t trials;
 	struct sim_disk_options disk; /* seed and size are set here */
@@ -111,9 +113,8 @@ uint64_t store_harness_sweep(const struct store_binding *binding,
 /*
  * A program: "seed=N" runs that seed with a trace of what was wrong; "seconds=N" runs seed after
  * seed from the given one and prints figures; workers=, clients=, keys=, lives=, steps=, trials=,
- * vary=, value_max=, expiry=, disk= (MiB), torn=, garbage=, trace=1; "sweep=STRIDE" fails every so
- * manieth operation.
- * Returns an exit code.
+ * vary=, value_max=, relaxed=, expiry=, disk= (MiB), torn=, garbage=, trace=1; "sweep=STRIDE" fails
+ * every so manieth operation. Returns an exit code.
  */
 int store_harness_main(const struct store_binding *binding, int argc, char **argv);
 

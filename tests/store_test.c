@@ -193,11 +193,75 @@ static void test_blobs(void **state)
 	store_fixture_fini(&f);
 }
 
+/* A few turns, `later_ns` from now, and what the log says then. */
+static struct store_worker_stats stats_later(struct store_fixture *f, uint64_t later_ns)
+{
+	static const uint8_t key[] = { KV_SPACE_APP, 'r' };
+	struct store_worker_stats stats;
+
+	f->now_ns += later_ns;
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(store_run(f,
+		                           &(struct kv_cmd){ .op = KV_GET,
+		                                             .key = bytes_of(key, sizeof(key)) },
+		                           NULL),
+		                 STATUS_OK);
+	store_worker_stats(f->store, 0, &stats);
+	return stats;
+}
+
+/* Relaxed writes are on disk when a tick has passed, or a durable one comes; none is for nothing.
+ */
+static void test_relaxed(void **state)
+{
+	static const uint8_t relaxed[] = { KV_SPACE_APP, 'r' }, durable[] = { KV_SPACE_APP + 1 };
+	struct bytes value = bytes_of("value", 5);
+	struct store_worker_stats stats;
+	struct store_fixture f;
+	uint64_t flushes;
+
+	(void)state;
+	store_fixture_init(&f, 32 << 20);
+	f.options.durability[KV_SPACE_APP] = KV_RELAXED;
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	f.mem.blk.geometry.volatile_cache = true;
+	stats = stats_later(&f, 200000000); /* what opening wrote */
+	assert_int_equal(stats.lsn, stats.lsn_durable);
+	flushes = stats.flushes;
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(store_put(&f, bytes_of(relaxed, sizeof(relaxed)), value),
+		                 STATUS_OK);
+	stats = stats_later(&f, 0);
+	assert_int_equal(stats.records, stats.records_durable + 5);
+	assert_true(stats.lsn > stats.lsn_durable);
+	assert_int_equal(stats.flushes, flushes);
+	stats = stats_later(&f, 100000000);
+	assert_int_equal(stats.records, stats.records_durable);
+	assert_int_equal(stats.lsn, stats.lsn_durable);
+	assert_int_equal(stats.flushes, flushes + 1);
+	stats = stats_later(&f, 1000000000);
+	assert_int_equal(stats.flushes, flushes + 1);
+	assert_int_equal(store_put(&f, bytes_of(relaxed, sizeof(relaxed)), value), STATUS_OK);
+	stats = stats_later(&f, 0);
+	assert_int_equal(stats.records, stats.records_durable + 1);
+	assert_int_equal(store_put(&f, bytes_of(durable, sizeof(durable)), value), STATUS_OK);
+	store_worker_stats(f.store, 0, &stats);
+	assert_int_equal(stats.records, stats.records_durable);
+	assert_int_equal(stats.flushes, flushes + 2); /* its own write says nothing of the other */
+	assert_int_equal(store_put(&f, bytes_of(durable, sizeof(durable)), value), STATUS_OK);
+	stats = stats_later(&f, 1000000000);
+	assert_int_equal(stats.records, stats.records_durable);
+	assert_int_equal(stats.flushes, flushes + 2); /* alone it needs none */
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restarts),
 		cmocka_unit_test(test_blobs),
+		cmocka_unit_test(test_relaxed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

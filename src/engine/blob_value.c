@@ -100,7 +100,7 @@ static void free_append(struct blobs *blobs)
 	if (shard_reserve(shard, record_size(freed.key.size, freed.value.size, false),
 	                  SPACE_CLEAN) != STATUS_OK)
 		return;
-	log_append(&shard->log, &freed);
+	log_append(&shard->log, &freed, shard_is_relaxed(shard, record.key));
 	/* Until that is on disk a replay reads the record once more. */
 	shard->segments[l.segment].dead_lsn = shard->log.lsn_next;
 	if (shard->segments[l.segment].live == 0)

@@ -5,7 +5,14 @@
 #include "engine/btree_node.h"
 
 enum {
-	APPEND_RUN_MIN = 8, /* so many inserts at a page's right edge are taken for a pattern */
+	/*
+	 * So many inserts in a row into the last third of a page are taken for a pattern: keys that
+	 * grow, in about that order. By chance it is one in half a million.
+	 */
+	APPEND_RUN_MIN = 12,
+	APPEND_PART = 3,
+	APPEND_LEFT_OVER = 16, /* of what was appended one in so many goes to the new page */
+	BOUND_GAIN_MIN = 4,    /* bytes of each key that a bound must save */
 	/* A page is merged when it is less than a third full, into one at most two thirds full. */
 	MERGE_USED_MAX = PAGE_BODY_SIZE / 3,
 	MERGED_USED_MAX = PAGE_BODY_SIZE / 3 * 2,
@@ -93,10 +100,22 @@ static size_t separator_size(const struct sequence *sequence, uint32_t index)
 	       suffixes_shared(sequence_suffix(sequence, index - 1), suffix) + 1;
 }
 
+/* Where the right page begins, in `buf`. */
+static void make_separator(const struct sequence *sequence, uint32_t cut,
+                           uint8_t buf[PAGE_KEY_BUF_SIZE], struct bytes *separator)
+{
+	size_t size = separator_size(sequence, cut);
+
+	*separator = bytes_of(sequence_key(sequence, cut, buf).data, size);
+	if (separator->data != buf) {
+		memcpy(buf, separator->data, size);
+		separator->data = buf;
+	}
+}
+
 static bool is_append(const struct sequence *sequence, const struct btree_node *node)
 {
-	return sequence->insertion->index == sequence->page->count && node->run >= APPEND_RUN_MIN &&
-	       sequence->count >= 4;
+	return node->run >= APPEND_RUN_MIN && sequence->count >= 4;
 }
 
 /* The bytes that the first `index` entries take, for each index. */
@@ -121,10 +140,15 @@ static uint32_t choose_cut(const struct sequence *sequence, const struct btree_n
 	uint16_t sums[PAGE_ENTRIES_MAX + 2];
 	uint32_t total, near;
 
-	if (is_append(sequence, node))
-		return sequence->count - margin;
 	sum_costs(sequence, sums);
 	total = sums[sequence->count];
+	if (is_append(sequence, node)) {
+		cut = sequence->count - margin;
+		if (sequence->insertion->index < sequence->page->count)
+			cut -= sequence->count / (uint32_t)APPEND_LEFT_OVER;
+		if (sums[cut] <= left_max && total - sums[cut] <= right_max)
+			return cut;
+	}
 	for (uint32_t i = margin; i <= sequence->count - margin; i++) {
 		uint32_t apart = (uint32_t)abs(2 * sums[i] - (int)total);
 
@@ -148,6 +172,42 @@ static uint32_t choose_cut(const struct sequence *sequence, const struct btree_n
 		}
 	}
 	return cut;
+}
+
+/*
+ * The last page of a tree has no upper bound, so by rule its keys share nothing, whatever they do
+ * share. While keys grow, it is given one right behind all keys that begin as its own do: it
+ * becomes smaller, goes on to be filled, and what comes behind the bound has an empty page. False:
+ * there is no such bound, or no gain. The bound is left in `buf`.
+ */
+static bool find_bound(const struct sequence *sequence, struct btree_node *node,
+                       uint8_t buf[PAGE_KEY_BUF_SIZE], struct bytes *bound)
+{
+	const struct btree_page *page = sequence->page;
+	uint8_t other[PAGE_KEY_BUF_SIZE];
+	struct bytes first, last, upper;
+	size_t size, gain;
+
+	if (page->level > 0 || !is_append(sequence, node) || node_upper(node, other, &upper))
+		return false;
+	last = sequence_key(sequence, sequence->count - 1, other);
+	first = sequence_key(sequence, 0, buf);
+	size = keys_shared(first, last);
+	while (size > 0 && last.data[size - 1] == UINT8_MAX)
+		size--;
+	if (size == 0)
+		return false;
+	memcpy(buf, last.data, size);
+	buf[size - 1]++;
+	*bound = bytes_of(buf, size);
+	size = keys_shared(page_lower(page), *bound);
+	if (size < (size_t)page->prefix_size + BOUND_GAIN_MIN)
+		return false;
+	gain = size - page->prefix_size;
+	size = 0;
+	for (uint32_t i = 0; i < sequence->count; i++)
+		size += suffix_cost(sequence_suffix(sequence, i).size - gain);
+	return size <= page_capacity(page->lower_size) / 4 * 3;
 }
 
 /* Appends entries [first, end) to a page; the first of an inner page gives up its key. */
@@ -208,20 +268,19 @@ static struct btree_node *split(struct btree_node *node, const struct btree_inse
 {
 	struct btree_page *page = node->page, *left, *right;
 	struct sequence sequence = { page, insertion, page->count + 1u };
-	uint32_t cut = choose_cut(&sequence, node);
-	size_t size = separator_size(&sequence, cut), prefix_size = 0;
+	bool bounded = find_bound(&sequence, node, buf, separator);
+	uint32_t cut = bounded ? sequence.count : choose_cut(&sequence, node);
+	bool append = is_append(&sequence, node);
+	size_t prefix_size = 0;
 	struct btree *tree = node->tree;
 	uint8_t upper_buf[PAGE_KEY_BUF_SIZE];
 	struct btree_node *right_node;
 	struct bytes upper;
 
 	assert(cut > 0);
-	assert(cut < sequence.count);
-	*separator = bytes_of(sequence_key(&sequence, cut, buf).data, size);
-	if (separator->data != buf) {
-		memcpy(buf, separator->data, size);
-		separator->data = buf;
-	}
+	assert(cut < sequence.count || bounded);
+	if (!bounded)
+		make_separator(&sequence, cut, buf, separator);
 	if (node_upper(node, upper_buf, &upper))
 		prefix_size = keys_shared(*separator, upper);
 	left = pool_take_page(tree->pool);
@@ -233,7 +292,7 @@ static struct btree_node *split(struct btree_node *node, const struct btree_inse
 	sequence_copy(&sequence, cut, sequence.count, right);
 	left->address = page->address;
 	right_node = pool_take_node(tree, right);
-	right_node->run = insertion->index == page->count ? node->run : 0;
+	right_node->run = append ? node->run : 0;
 	node_mark_dirty(right_node);
 	node_mark_dirty(node);
 	if (page->level > 0)
@@ -275,7 +334,7 @@ static void insert(struct btree_node *node, const struct btree_insertion *insert
 
 static void note_run(struct btree_node *node, uint32_t index)
 {
-	if (index != node->page->count)
+	if (index < node->page->count - node->page->count / (uint32_t)APPEND_PART)
 		node->run = 0;
 	else if (node->run < UINT8_MAX)
 		node->run++;
@@ -402,16 +461,20 @@ static bool merge(struct btree_node *left, struct btree_node *right)
 	return true;
 }
 
-static bool merge_with_neighbour(struct btree_node *node)
+/* The node that has both pages now; NULL: it cannot be merged. */
+static struct btree_node *merge_with_neighbour(struct btree_node *node)
 {
 	struct btree_node *parent = node->parent;
+	struct btree_node *left = NULL, *right = NULL;
 	uint32_t index = node_index(node);
 
-	if (index > 0 && parent->children[index - 1] != NULL &&
-	    merge(parent->children[index - 1], node))
-		return true;
-	return index + 1u < parent->page->count && parent->children[index + 1] != NULL &&
-	       merge(node, parent->children[index + 1]);
+	if (index > 0)
+		left = parent->children[index - 1];
+	if (index + 1u < parent->page->count)
+		right = parent->children[index + 1];
+	if (left != NULL && merge(left, node))
+		return left;
+	return right != NULL && merge(node, right) ? node : NULL;
 }
 
 /* A root with one child is not needed. */
@@ -432,17 +495,35 @@ static void lower_root(struct btree *tree)
 	}
 }
 
+static bool is_small(const struct btree_node *node)
+{
+	return node->parent != NULL && page_used(node->page) <= MERGE_USED_MAX;
+}
+
 void btree_shrink(struct btree *tree, struct btree_node *node)
 {
+	struct btree_node *only = NULL; /* the lowest that was an only child */
+
 	if (page_used(node->page) > MERGE_USED_MAX)
 		return;
-	while (node->parent != NULL && page_used(node->page) <= MERGE_USED_MAX) {
-		struct btree_node *parent = node->parent;
+	while (is_small(node)) {
+		struct btree_node *parent = node->parent, *merged;
+		bool any = false;
 
-		/* An only child has nobody to merge with, but its parent may have. */
-		if (parent->page->count > 1 && !merge_with_neighbour(node))
+		/* An only child has nobody to merge with; when its parent is merged, it has. */
+		if (parent->page->count == 1) {
+			only = only == NULL ? node : only;
+			node = parent;
+			continue;
+		}
+		while (is_small(node) && (merged = merge_with_neighbour(node)) != NULL) {
+			node = merged;
+			any = true;
+		}
+		if (!any)
 			break;
-		node = parent;
+		node = only == NULL ? parent : only;
+		only = NULL;
 	}
 	lower_root(tree);
 }

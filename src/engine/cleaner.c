@@ -309,7 +309,7 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 	if (result != BTREE_OK)
 		return MOVE_LATER;
 	record->type = RECORD_MOVED;
-	log_append(&shard->log, record);
+	log_append(&shard->log, record, shard_is_relaxed(shard, record->key));
 	shard_credit(shard, moved);
 	shard_debit(shard, location);
 	record_cache_moved(shard->cache, hash, record->key, location, moved);

@@ -11,7 +11,14 @@ struct write_frame {
 	struct log_frame *log_frame;
 };
 
+struct flush_frame {
+	struct frame frame;
+	struct log *log;
+};
+
 static void frame_written(struct req *req);
+static void flushed(struct req *req);
+static void issue_closed(struct log *log);
 
 enum status log_open(struct log *log, struct blk *blk, struct bufs *bufs, uint32_t segment_blocks)
 {
@@ -26,6 +33,8 @@ enum status log_open(struct log *log, struct blk *blk, struct bufs *bufs, uint32
 		.frame_size_max = quarter < FRAME_SIZE_MAX ? quarter : FRAME_SIZE_MAX,
 		.failed = STATUS_OK,
 	};
+	STAILQ_INIT(&log->unflushed);
+	STAILQ_INIT(&log->flushing);
 	for (unsigned i = 0; i < LOG_FRAMES; i++) {
 		log->frames[i] = (struct log_frame){ .log = log };
 		STAILQ_INIT(&log->frames[i].waiters);
@@ -50,9 +59,9 @@ void log_close(struct log *log)
 void log_start(struct log *log, uint64_t lsn)
 {
 	assert(lsn > 0);
-	assert(log->open == NULL && log->in_flight == 0);
+	assert(log->open == NULL && log_is_idle(log));
 	log->lsn_next = lsn;
-	log->lsn_durable = lsn - 1;
+	log->lsn_durable = log->lsn_written = log->lsn_flushing = log->lsn_plain = lsn - 1;
 	log->current.generation = 0;
 }
 
@@ -120,9 +129,24 @@ static enum status open_frame(struct log *log, size_t size)
 	frame->used = FRAME_HEADER_SIZE;
 	frame->record_count = 0;
 	frame->records_crc = 0;
+	frame->urgent = false;
 	frame->state = FRAME_OPEN;
 	log->open = frame;
 	return STATUS_OK;
+}
+
+/* All up to here are durable when what is under way has ended well. */
+static uint64_t lsn_covered(const struct log *log)
+{
+	return log->lsn_flushing > log->lsn_durable ? log->lsn_flushing : log->lsn_durable;
+}
+
+/* Where the device has no volatile cache, what is written is durable. */
+static bool is_fua(const struct log *log, const struct log_frame *frame)
+{
+	if (!log->blk->geometry.volatile_cache)
+		return true;
+	return frame->urgent && (log->lsn_plain <= lsn_covered(log) || log->hasty);
 }
 
 static void issue(struct log_frame *frame)
@@ -141,7 +165,6 @@ static void issue(struct log_frame *frame)
 	};
 	struct blk_cmd cmd = {
 		.op = BLK_WRITE,
-		.flags = BLK_FUA,
 		.lba = SEGMENT_FIRST_BLOCK + (uint64_t)frame->segment * log->segment_blocks +
 		       frame->block,
 		.block_count = size >> BLOCK_SHIFT,
@@ -150,6 +173,11 @@ static void issue(struct log_frame *frame)
 	};
 
 	assert(frame->state == FRAME_CLOSED);
+	frame->fua = is_fua(log, frame);
+	if (frame->fua)
+		cmd.flags = BLK_FUA;
+	else
+		log->lsn_plain = frame->lsn;
 	frame_header_encode(&header, frame->buf->data);
 	memset(frame->buf->data + frame->used, 0, size - frame->used);
 	frame->iov = (struct iovec){ frame->buf->data, size };
@@ -160,16 +188,27 @@ static void issue(struct log_frame *frame)
 	blk_submit(log->blk, &frame->req, &cmd);
 }
 
+/* Whether one more frame of this kind may be on its way. */
+static bool may_issue(const struct log *log, const struct log_frame *frame)
+{
+	if (log->unflushed_size + log->flushing_size >= 2ull * LOG_UNFLUSHED_MAX)
+		return false;
+	return log->in_flight < (frame->urgent ? LOG_IN_FLIGHT : LOG_IN_FLIGHT_RELAXED);
+}
+
 static void issue_closed(struct log *log)
 {
-	uint64_t lsn = log->lsn_durable + 1;
+	uint64_t lsn = log->lsn_written + 1;
 
-	for (; lsn < log->lsn_next && log->in_flight < LOG_IN_FLIGHT; lsn++) {
+	for (; lsn < log->lsn_next && log->failed == STATUS_OK; lsn++) {
 		struct log_frame *frame = &log->frames[lsn % LOG_FRAMES];
 
 		assert(frame->lsn == lsn);
-		if (frame->state == FRAME_CLOSED && log->failed == STATUS_OK)
-			issue(frame);
+		if (frame->state != FRAME_CLOSED)
+			continue;
+		if (!may_issue(log, frame))
+			return;
+		issue(frame);
 	}
 }
 
@@ -218,7 +257,7 @@ uint64_t log_next_location(const struct log *log, size_t size, uint8_t flags)
 	return location_pack(location);
 }
 
-uint64_t log_append(struct log *log, const struct record *record)
+uint64_t log_append(struct log *log, const struct record *record, bool relaxed)
 {
 	struct log_frame *frame = log->open;
 	size_t size = record_size(record->key.size, record->value.size, record->expires_ms != 0);
@@ -233,9 +272,36 @@ uint64_t log_append(struct log *log, const struct record *record)
 	crc = record_encode(record, log->current.seed, offset, frame->buf->data + frame->used);
 	frame->records_crc = crc32c(frame->records_crc, &crc, sizeof(crc));
 	frame->record_count++;
+	frame->urgent |= !relaxed;
 	log->stats.records++;
 	frame->used += (uint32_t)size;
 	return location;
+}
+
+/* What is written becomes durable; once under way, it covers nothing that is written later. */
+static void start_flush(struct log *log)
+{
+	static const struct blk_cmd cmd = { .op = BLK_FLUSH };
+
+	assert(!log->flush_running && log->lsn_written > log->lsn_durable);
+	log->flush_running = true;
+	log->lsn_flushing = log->lsn_written;
+	log->records_flushing = log->records_written;
+	log->flushing_size = log->unflushed_size;
+	log->unflushed_size = 0;
+	STAILQ_CONCAT(&log->flushing, &log->unflushed);
+	log->stats.flushes++;
+	req_init(&log->flush, log->worker);
+	req_push(&log->flush, struct flush_frame, flushed)->log = log;
+	blk_submit(log->blk, &log->flush, &cmd);
+}
+
+static void flush_if_due(struct log *log)
+{
+	if (log->flush_running || log->failed != STATUS_OK)
+		return;
+	if (!STAILQ_EMPTY(&log->unflushed) || log->unflushed_size >= LOG_UNFLUSHED_MAX)
+		start_flush(log);
 }
 
 void log_wait(struct log *log, uint64_t lsn, struct req *req)
@@ -244,21 +310,33 @@ void log_wait(struct log *log, uint64_t lsn, struct req *req)
 
 	assert(req->state == REQ_RUNNING);
 	assert(lsn > log->lsn_durable && lsn < log->lsn_next);
-	assert(frame->lsn == lsn && frame->state != FRAME_FREE);
 	if (log->failed != STATUS_OK) {
 		req_complete(req, STATUS_IO, 0);
 		return;
 	}
-	STAILQ_INSERT_TAIL(&frame->waiters, req, link);
+	if (lsn > log->lsn_written) {
+		assert(frame->lsn == lsn && frame->state != FRAME_FREE);
+		frame->urgent = true;
+		STAILQ_INSERT_TAIL(&frame->waiters, req, link);
+		return;
+	}
+	STAILQ_INSERT_TAIL(lsn <= log->lsn_flushing ? &log->flushing : &log->unflushed, req, link);
+	flush_if_due(log);
 }
 
 void log_settle(struct log *log)
 {
 	if (log->failed != STATUS_OK)
 		return;
-	if (log->open != NULL && log->open->record_count > 0 && log->in_flight < LOG_IN_FLIGHT)
+	if (log->open != NULL && log->open->record_count > 0 && may_issue(log, log->open))
 		close_frame(log);
 	issue_closed(log);
+}
+
+void log_tick(struct log *log)
+{
+	if (log->failed == STATUS_OK && !log->flush_running && log->lsn_written > log->lsn_durable)
+		start_flush(log);
 }
 
 uint64_t log_cut(struct log *log)
@@ -285,26 +363,58 @@ const uint8_t *log_peek(const struct log *log, struct location location)
 	return NULL;
 }
 
-static void complete_waiters(struct log_frame *frame, enum status status)
+static void complete_waiters(struct req_list *waiters, enum status status)
 {
 	struct req *req;
 
-	while ((req = STAILQ_FIRST(&frame->waiters)) != NULL) {
-		STAILQ_REMOVE_HEAD(&frame->waiters, link);
+	while ((req = STAILQ_FIRST(waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(waiters, link);
 		req_complete(req, status, status == STATUS_OK ? req->result : 0);
 	}
 }
 
 /*
- * A write failed: what it held may or may not be on disk, and a flush that failed once may lie the
- * second time. So nothing is tried again: every frame that is not durable fails.
+ * A write or a flush failed: what it held may or may not be on disk, and a flush that failed once
+ * may lie the second time. So nothing is tried again: every frame that is not durable fails.
  */
 void log_fail(struct log *log, enum status status)
 {
 	assert(status != STATUS_OK);
 	log->failed = status;
-	for (uint64_t lsn = log->lsn_durable + 1; lsn < log->lsn_next; lsn++)
-		complete_waiters(&log->frames[lsn % LOG_FRAMES], STATUS_IO);
+	complete_waiters(&log->flushing, STATUS_IO);
+	complete_waiters(&log->unflushed, STATUS_IO);
+	for (uint64_t lsn = log->lsn_written + 1; lsn < log->lsn_next; lsn++)
+		complete_waiters(&log->frames[lsn % LOG_FRAMES].waiters, STATUS_IO);
+}
+
+/* All up to this one are durable. */
+static void advance_durable(struct log *log, uint64_t lsn, uint64_t records)
+{
+	assert(lsn > log->lsn_durable);
+	log->lsn_durable = lsn;
+	log->stats.records_durable = records;
+}
+
+/* All before it are written, and now it is: its buffer is free, who waits for it waits on. */
+static void advance_written(struct log *log, struct log_frame *frame)
+{
+	assert(frame->lsn == log->lsn_written + 1);
+	frame->state = FRAME_FREE;
+	log->lsn_written++;
+	log->records_written += frame->record_count;
+	if (!frame->fua) {
+		log->unflushed_size += align_up(frame->used, BLOCK_SIZE);
+		STAILQ_CONCAT(&log->unflushed, &frame->waiters);
+	} else if (log->lsn_durable == frame->lsn - 1 || log->hasty) {
+		advance_durable(log, frame->lsn, log->records_written);
+		complete_waiters(&frame->waiters, STATUS_OK);
+	} else {
+		/* Durable itself, and all before it are when that flush ends. */
+		assert(log->flush_running && log->lsn_flushing == frame->lsn - 1);
+		log->lsn_flushing = frame->lsn;
+		log->records_flushing = log->records_written;
+		STAILQ_CONCAT(&log->flushing, &frame->waiters);
+	}
 }
 
 static void frame_written(struct req *req)
@@ -321,14 +431,31 @@ static void frame_written(struct req *req)
 	if (log->failed == STATUS_OK) {
 		/* In order: a frame after a hole is not reachable by recovery. */
 		for (;;) {
-			frame = &log->frames[(log->lsn_durable + 1) % LOG_FRAMES];
-			if (frame->state != FRAME_ENDED || frame->lsn != log->lsn_durable + 1)
+			frame = &log->frames[(log->lsn_written + 1) % LOG_FRAMES];
+			if (frame->state != FRAME_ENDED || frame->lsn != log->lsn_written + 1)
 				break;
-			frame->state = FRAME_FREE;
-			log->stats.records_durable += frame->record_count;
-			log->lsn_durable++;
-			complete_waiters(frame, STATUS_OK);
+			advance_written(log, frame);
 		}
+		flush_if_due(log);
+		issue_closed(log);
+	}
+	log->advanced(log);
+}
+
+static void flushed(struct req *req)
+{
+	struct log *log = req_pop(req, struct flush_frame)->log;
+
+	assert(log->flush_running);
+	log->flush_running = false;
+	log->flushing_size = 0;
+	if (req->status != STATUS_OK && log->failed == STATUS_OK)
+		log_fail(log, req->status);
+	if (log->failed == STATUS_OK) {
+		if (!log->hasty || log->lsn_flushing > log->lsn_durable)
+			advance_durable(log, log->lsn_flushing, log->records_flushing);
+		complete_waiters(&log->flushing, STATUS_OK);
+		flush_if_due(log);
 		issue_closed(log);
 	}
 	log->advanced(log);

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A stream: the log of one worker, and its group commit. Records are appended to the open frame;
- * at the end of a turn the frame is closed and written with one durable write, unless enough are in
- * flight already: then what comes meanwhile is the next frame. There is no timer.
+ * at the end of a turn the frame is closed and written, unless enough are in flight already: then
+ * what comes meanwhile is the next frame. There is no timer in it.
+ *
+ * A frame that somebody waits for is written durably (BLK_FUA). One whose records are all relaxed
+ * is written plainly, and a flush makes it durable later: when a tick has passed, or much was
+ * written, or somebody waits for a frame behind it. Because BLK_FUA says nothing of the writes
+ * before it, a frame is written so only when all before it are durable, are written so themselves,
+ * or are covered by the flush that is under way; else it is written plainly too, and a flush
+ * follows. Frames become durable in their order, whatever the order in which writes end.
  */
 #ifndef ENGINE_LOG_H
 #define ENGINE_LOG_H
@@ -12,8 +19,11 @@
 #include "proto/blk.h"
 
 enum {
-	LOG_FRAMES = 6,    /* buffers: in flight, closed and open */
-	LOG_IN_FLIGHT = 2, /* durable writes at a time */
+	LOG_FRAMES = 6,            /* buffers: in flight, closed and open */
+	LOG_IN_FLIGHT = 2,         /* durable writes at a time */
+	LOG_IN_FLIGHT_RELAXED = 4, /* writes at a time of frames that nobody waits for */
+	/* Written and not flushed: then a flush begins; with twice as much, writes wait for it. */
+	LOG_UNFLUSHED_MAX = 64 << 20,
 };
 
 enum log_frame_state { FRAME_FREE, FRAME_OPEN, FRAME_CLOSED, FRAME_IN_FLIGHT, FRAME_ENDED };
@@ -21,7 +31,7 @@ enum log_frame_state { FRAME_FREE, FRAME_OPEN, FRAME_CLOSED, FRAME_IN_FLIGHT, FR
 struct log_frame {
 	struct log *log;
 	struct buf *buf;
-	struct req_list waiters; /* completed when the frame, and all before it, are durable */
+	struct req_list waiters; /* until it is written: then they are the log's */
 	uint64_t lsn;
 	uint64_t generation;     /* of its segment */
 	uint32_t segment, block; /* where it goes */
@@ -30,6 +40,8 @@ struct log_frame {
 	uint32_t record_count;
 	uint32_t records_crc;
 	uint8_t state; /* enum log_frame_state */
+	bool urgent;   /* has a record that is not relaxed, or was waited for */
+	bool fua;      /* written durably */
 	uint64_t closed_ns;
 	struct iovec iov;
 	struct req req;
@@ -46,6 +58,7 @@ struct log_stats {
 	uint64_t frames, bytes;            /* closed; bytes with padding */
 	uint64_t records, records_durable; /* appended; of them on disk */
 	uint64_t stalls;                   /* reservations that had to wait */
+	uint64_t flushes;
 };
 
 /* Memory: the shard's. Thread: its worker's. */
@@ -61,7 +74,16 @@ struct log {
 	struct log_frame frames[LOG_FRAMES]; /* by lsn % LOG_FRAMES */
 	struct log_frame *open;              /* NULL: none */
 	uint64_t lsn_next;                   /* of the next frame to be opened */
-	uint64_t lsn_durable;                /* all up to this one are on disk */
+	uint64_t lsn_written;                /* all up to this one are written */
+	uint64_t lsn_flushing; /* all up to it are durable when the flush under way has ended */
+	uint64_t lsn_durable;  /* all up to this one are on disk, whatever comes */
+	uint64_t lsn_plain;    /* the last that was written plainly */
+	struct req_list unflushed, flushing; /* wait for frames up to lsn_written, lsn_flushing */
+	uint64_t unflushed_size, flushing_size; /* bytes, of frames that were written plainly */
+	uint64_t records_written, records_flushing;
+	struct req flush;
+	bool flush_running;
+	bool hasty; /* a bug that tests plant: BUG_HASTY_FUA */
 	unsigned in_flight;
 	enum status failed; /* not OK: the device failed a write; nothing is written any more */
 	struct log_stats stats;
@@ -93,8 +115,11 @@ bool log_fits(const struct log *log, size_t size);
 /* Where the next append will put a record of this size; after log_reserve(). */
 uint64_t log_next_location(const struct log *log, size_t size, uint8_t flags);
 
-/* Appends; after log_reserve(). Returns the location: what log_next_location() said. */
-uint64_t log_append(struct log *log, const struct record *record);
+/*
+ * Appends; after log_reserve(). Returns the location: what log_next_location() said. `relaxed`: the
+ * record is on disk when a flush comes by; else as soon as can be.
+ */
+uint64_t log_append(struct log *log, const struct record *record, bool relaxed);
 
 /* The newest frame that has records; the newest that there was, if none has. */
 static inline uint64_t log_last_lsn(const struct log *log)
@@ -117,6 +142,15 @@ void log_wait(struct log *log, uint64_t lsn, struct req *req);
 
 /* End of turn: closes the open frame and writes what may be written. */
 void log_settle(struct log *log);
+
+/* Now and then: what was written is made durable. Does nothing when nothing was. */
+void log_tick(struct log *log);
+
+/* No write or flush is under way. */
+static inline bool log_is_idle(const struct log *log)
+{
+	return log->in_flight == 0 && !log->flush_running;
+}
 
 /* The shard cannot go on writing: as after a failed write. */
 void log_fail(struct log *log, enum status status);

@@ -162,7 +162,7 @@ static enum status clear_log(struct shard *shard, struct bytes prefix, struct by
 	if (status != STATUS_OK)
 		return status;
 	record.version = shard->version_next++;
-	log_append(&shard->log, &record);
+	log_append(&shard->log, &record, /* relaxed= */ false);
 	shard->clear.lsn = log_open_lsn(&shard->log);
 	return STATUS_OK;
 }
@@ -328,7 +328,8 @@ enum op_result op_count(struct req *req)
 		assert(count >= clear->counted - clear->removed);
 		count -= clear->counted - clear->removed;
 	}
-	op->lsn = log_last_lsn(&shard->log);
+	if (!shard_is_relaxed(shard, op->cmd.key))
+		op->lsn = log_last_lsn(&shard->log);
 	return op_finish(req, STATUS_OK, count);
 }
 

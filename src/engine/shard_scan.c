@@ -70,6 +70,20 @@ static void scan_end_of_space(const struct kv_cmd *cmd, uint8_t *end, uint16_t *
 	*end_size = cmd->key.data[0] == UINT8_MAX ? 0 : 1;
 }
 
+/* All spaces that it looks at are. */
+static bool scan_is_relaxed(const struct op *op)
+{
+	const struct store_options *options = &op->shard->store->options;
+	uint8_t first = op->cmd.key.data[0];
+	uint8_t last = op->cmd.end.size > 0 ? op->cmd.end.data[0] : first;
+
+	for (unsigned space = first; space <= last; space++) {
+		if (options->durability[space] != KV_RELAXED)
+			return false;
+	}
+	return true;
+}
+
 static enum op_result scan_begin(struct req *req)
 {
 	struct op *op = op_of(req);
@@ -330,7 +344,8 @@ static enum op_result scan_collect(struct req *req)
 		scan->count++;
 	}
 	/* What is seen must be durable before it is told. */
-	op->lsn = log_last_lsn(&op->shard->log);
+	if (!scan_is_relaxed(op))
+		op->lsn = log_last_lsn(&op->shard->log);
 	return OP_DONE;
 }
 

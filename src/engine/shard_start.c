@@ -12,6 +12,8 @@ static void shard_tick(struct timer *timer)
 {
 	struct shard *shard = container_of(timer, struct shard, tick);
 
+	if (shard->quiet == NULL && !shard->inert)
+		log_tick(&shard->log);
 	supply_tick(shard);
 	blob_tick(shard);
 	/* A load waits for memory that others give back. */
@@ -88,6 +90,7 @@ void shard_init(struct shard *shard)
 	shard->version_next = 1;
 	STAILQ_INIT(&shard->clear.behind);
 	shard->counting = true;
+	shard->log.hasty = shard_has_bug(shard, BUG_HASTY_FUA);
 	log_start(&shard->log, 1);
 }
 
@@ -106,7 +109,7 @@ void shard_start(struct shard *shard)
 
 bool shard_is_idle(const struct shard *shard)
 {
-	return shard->loads_running == 0 && shard->log.in_flight == 0 &&
+	return shard->loads_running == 0 && log_is_idle(&shard->log) &&
 	       !supply_is_running(shard) && !checkpoint_is_running(shard) &&
 	       !cleaner_is_running(shard) && !expiry_is_running(shard) && !blob_is_running(shard);
 }

@@ -167,7 +167,7 @@ static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size
 	};
 
 	prepare_encode(&prepare, value);
-	log_append(&shard->log, &record);
+	log_append(&shard->log, &record, /* relaxed= */ false);
 	for (; txn->logged < end; txn->logged++) {
 		struct commit_note *note = commit_note(commit, txn->logged);
 		uint64_t before = note->location;
@@ -177,7 +177,7 @@ static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size
 		record.version = note->version;
 		record.type =
 		        record.type == RECORD_PUT ? RECORD_PREPARED_PUT : RECORD_PREPARED_DELETE;
-		note->location = log_append(&shard->log, &record);
+		note->location = log_append(&shard->log, &record, false);
 		if (before != 0 && txn->logged <= commit->next &&
 		    record.type == RECORD_PREPARED_PUT)
 			follow(shard, &record, note->hash, before, note->location);
@@ -398,7 +398,7 @@ static enum status resolve_log(struct shard *shard, struct txn *txn, bool commit
 		status = shard_reserve(shard, record_size(0, 1, false), SPACE_CLEAN);
 	if (status != STATUS_OK)
 		return status;
-	log_append(&shard->log, &record);
+	log_append(&shard->log, &record, /* relaxed= */ false);
 	txn->lsn = log_open_lsn(&shard->log);
 	return STATUS_OK;
 }

@@ -54,7 +54,7 @@ static void drop_old(struct shard *shard, uint64_t old)
 		blob_free_later(shard, old);
 }
 
-/* Who sees the record from now on waits for frame `lsn`. */
+/* Who sees the record from now on waits for frame `lsn`; in a relaxed space for none. */
 static void remember_until(struct shard *shard, uint64_t hash, const struct record *record,
                            uint64_t location, uint64_t lsn)
 {
@@ -62,15 +62,15 @@ static void remember_until(struct shard *shard, uint64_t hash, const struct reco
 		.version = record->version,
 		.expires_ms = record->expires_ms,
 		.location = location,
-		.lsn = lsn,
+		.lsn = shard_is_relaxed(shard, record->key) ? 0 : lsn,
 		.hint = location != 0 ? shard->hint : 0,
 		.flags = (uint8_t)location,
 	};
 
 	if (!record_cache_insert(shard->cache, hash, &entry, record->key, record->value)) {
 		record_cache_remove(shard->cache, hash, record->key);
-		if (lsn > shard->uncached_lsn)
-			shard->uncached_lsn = lsn;
+		if (entry.lsn > shard->uncached_lsn)
+			shard->uncached_lsn = entry.lsn;
 	}
 }
 
@@ -172,7 +172,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 	if ((record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
 		blob_credit(shard, record->value);
 	shard->version_next++;
-	log_append(&shard->log, record);
+	log_append(&shard->log, record, shard_is_relaxed(shard, record->key));
 	remember(shard, op->lock.hash, record, location);
 	op_wait_for_log(op, record->key);
 	op->result = record->version;
@@ -202,7 +202,7 @@ static enum op_result op_remove(struct req *req, uint64_t finish_result)
 	if (result != BTREE_OK)
 		return op_btree_wait(req, record.key, op->lock.hash, result, &miss);
 	record.version = shard->version_next++;
-	log_append(&shard->log, &record);
+	log_append(&shard->log, &record, shard_is_relaxed(shard, record.key));
 	remember(shard, op->lock.hash, &record, 0);
 	op_wait_for_log(op, record.key);
 	return op_finish(req, STATUS_OK, finish_result);
@@ -547,8 +547,19 @@ size_t commit_size(struct shard *shard, const struct kv_commit *order, const str
 	return size;
 }
 
+/* One key that is not relaxed is enough. */
+static bool commit_is_relaxed(const struct shard *shard, const struct kv_commit *order)
+{
+	for (uint32_t i = 0; i < order->count; i++) {
+		if (order->writes[i].op != KV_GET && !shard_is_relaxed(shard, order->writes[i].key))
+			return false;
+	}
+	return true;
+}
+
 /* All records go to one frame: they are on disk together or not at all. */
-static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit)
+static void commit_append(struct shard *shard, const struct kv_commit *order, struct commit *commit,
+                          bool relaxed)
 {
 	for (uint32_t i = 0; i < commit->count; i++) {
 		struct record record;
@@ -559,7 +570,7 @@ static void commit_append(struct shard *shard, const struct kv_commit *order, st
 		if (record.flags & RECORD_BLOB)
 			blob_credit(shard, record.value);
 		commit_note(commit, i)->version = record.version;
-		commit_note(commit, i)->location = log_append(&shard->log, &record);
+		commit_note(commit, i)->location = log_append(&shard->log, &record, relaxed);
 	}
 }
 
@@ -640,6 +651,7 @@ enum op_result op_commit(struct req *req)
 	const struct kv_commit *order = op->cmd.commit;
 	enum op_result result;
 	enum status status;
+	bool relaxed;
 	size_t size;
 
 	if (op->step != STEP_CHANGE)
@@ -669,8 +681,10 @@ enum op_result op_commit(struct req *req)
 		return OP_AGAIN;
 	if (status != STATUS_OK)
 		return op_finish(req, status, 0);
-	commit_append(shard, order, commit);
-	op_wait_for_log(op, order->writes[0].key);
+	relaxed = commit_is_relaxed(shard, order);
+	commit_append(shard, order, commit, relaxed);
+	if (!relaxed)
+		op->lsn = log_open_lsn(&shard->log);
 	/* From here on it is in the log: it will be applied, whatever pages must come first. */
 	op->step = STEP_APPLY;
 	shard->exclusive = req;

@@ -25,6 +25,7 @@ enum store_bug {
 	BUG_FIRST_PART = 1 << 5,       /* a commit counts when its first frame is there */
 	BUG_FORGOTTEN_CLEAR = 1 << 6,  /* a checkpoint forgets what a CLEAR has still to do */
 	BUG_UNCHECKED_RECORD = 1 << 7, /* the checksum of a record that is read is skipped */
+	BUG_HASTY_FUA = 1 << 8,        /* a durable write is taken to cover those before it */
 };
 
 struct store_options {
@@ -118,7 +119,7 @@ void store_free(struct store *store);
 struct shard_stats;
 struct store_worker_stats {
 	uint64_t lsn, lsn_durable;         /* of the log: handed out; on disk */
-	uint64_t frames, bytes;            /* written to the log */
+	uint64_t frames, bytes, flushes;   /* written to the log; flushes of what was relaxed */
 	uint64_t records, records_durable; /* appended to it; on disk */
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
