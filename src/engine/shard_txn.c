@@ -264,10 +264,11 @@ static enum op_result prepare_log(struct req *req)
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 	struct txn *txn = txn_find(shard, op->cmd.version);
-	enum op_result result = op_wait_for_space(req);
+	enum op_result result;
 	enum status status;
 
 	assert(txn != NULL && txn->phase == TXN_PREPARING && !txn->whole);
+	result = op_wait_for_space(req); /* may end it */
 	if (result != OP_DONE)
 		return result;
 	status = part_log(shard, txn);
