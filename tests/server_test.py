@@ -44,6 +44,8 @@ class Client:
             return None if text == b"-1" else self.file.read(int(text) + 2)[:-2].decode()
         if kind == b":":
             return int(text)
+        if line == b"*-1\r\n":
+            return None
         if kind in (b"*", b"~", b">"):
             values = [self.read() for _ in range(int(text))]
             return tuple(values) if kind == b">" else values
@@ -187,6 +189,253 @@ class Users(Server):
         self.assertRaises(EOFError, app.ask, "PING")
         path.unlink()
         self.assertRaisesRegex(Error, "No such file", client.ask, "ACL", "LOAD")
+
+
+class Messages(Server):
+    def test_all_workers_hear(self):
+        first, second = self.spread()
+        third = self.client()
+        self.assertEqual(first.ask("SUBSCRIBE", "news"), ["subscribe", "news", 1])
+        self.assertEqual(first.ask("PSUBSCRIBE", "n?ws*"), ["psubscribe", "n?ws*", 2])
+        second.ask("HELLO", 3)
+        self.assertEqual(second.ask("SUBSCRIBE", "news"), ("subscribe", "news", 1))
+        self.assertEqual(second.ask("PING"), "PONG")
+        self.assertEqual(third.ask("PUBLISH", "news", "text"), 3)
+        self.assertEqual(first.read(), ["message", "news", "text"])
+        self.assertEqual(first.read(), ["pmessage", "n?ws*", "news", "text"])
+        self.assertEqual(second.read(), ("message", "news", "text"))
+        self.assertEqual(third.ask("PUBSUB", "NUMSUB", "news", "none"), ["news", 2, "none", 0])
+        self.assertEqual(third.ask("PUBSUB", "CHANNELS"), ["news"])
+        self.assertEqual(third.ask("PUBSUB", "NUMPAT"), 1)
+        self.assertRaisesRegex(Error, "Can't execute 'get'", first.ask, "GET", "k")
+        self.assertEqual(first.ask("PING", "x"), ["pong", "x"])
+        self.assertEqual(second.ask("PUBLISH", "news", "own"), ("message", "news", "own"))
+        self.assertEqual(second.read(), 3)
+        first.close()
+        while third.ask("PUBSUB", "NUMPAT") > 0:
+            pass
+        self.assertEqual(third.ask("PUBLISH", "news", "less"), 1)
+
+    def test_messages_of_one_publisher_keep_their_order(self):
+        listeners = self.spread()
+        for listener in listeners:
+            listener.ask("SUBSCRIBE", "c")
+        publisher = self.client()
+        for i in range(300):
+            publisher.send("PUBLISH", "c", i)
+        for i in range(300):
+            self.assertEqual(publisher.read(), len(listeners))
+        for listener in listeners:
+            self.assertEqual([listener.read()[2] for _ in range(300)],
+                             [str(i) for i in range(300)])
+
+    def test_unsubscribing(self):
+        client = self.client()
+        self.assertEqual(client.ask("UNSUBSCRIBE"), ["unsubscribe", None, 0])
+        client.send("SUBSCRIBE", "a", "b", "a")
+        self.assertEqual([client.read()[2] for _ in range(3)], [1, 2, 2])
+        long = "x" * 3000
+        self.assertEqual(client.ask("SUBSCRIBE", long), ["subscribe", long, 3])
+        self.assertEqual(client.ask("SSUBSCRIBE", "a"), ["ssubscribe", "a", 1])
+        self.assertEqual(client.ask("UNSUBSCRIBE", long), ["unsubscribe", long, 2])
+        self.assertEqual(self.client().ask("SPUBLISH", "a", "m"), 1)
+        self.assertEqual(client.read(), ["smessage", "a", "m"])
+        client.send("UNSUBSCRIBE")
+        self.assertEqual(sorted(client.read()[1] for _ in range(2)), ["a", "b"])
+        self.assertEqual(client.ask("SUNSUBSCRIBE"), ["sunsubscribe", "a", 0])
+        self.assertIsNone(client.ask("GET", "k"))
+
+    def test_transactions_publish_when_they_are_committed(self):
+        listener, publisher = self.spread()
+        listener.ask("SUBSCRIBE", "c")
+        publisher.ask("WATCH", "k")
+        self.client().ask("SET", "k", "other")
+        for words in (["MULTI"], ["SET", "k", "v"], ["PUBLISH", "c", "lost"]):
+            publisher.ask(*words)
+        self.assertIsNone(publisher.ask("EXEC"))
+        for words in (["MULTI"], ["PUBLISH", "c", "1"], ["SET", "k", "v"], ["PUBLISH", "c", "2"]):
+            publisher.ask(*words)
+        self.assertEqual(publisher.ask("EXEC"), [1, "OK", 1])
+        self.assertEqual([listener.read()[2] for _ in range(2)], ["1", "2"])
+
+    def test_a_slow_listener_is_cut_off(self):
+        publisher, slow = self.client(), self.client()
+        publisher.ask("CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 0 0")
+        self.assertIn("pubsub 1048576 0 0",
+                      publisher.ask("CONFIG", "GET", "client-output-buffer-limit")[1])
+        slow.ask("SUBSCRIBE", "c")
+        for _ in range(1000):
+            if publisher.ask("PUBLISH", "c", "x" * 100000) == 0:
+                break
+        else:
+            self.fail("it is still there")
+        self.assertRaises((EOFError, ConnectionError, TypeError),
+                          lambda: [slow.read() for _ in range(1000)])
+
+    def test_rights(self):
+        admin, app = self.client(), self.client()
+        admin.ask("ACL", "SETUSER", "app", "on", "nopass", "+@all", "~*", "&app:*", "(&more +@all)")
+        app.ask("AUTH", "app", "x")
+        self.assertRaisesRegex(Error, "NOPERM.*channels", app.ask, "SUBSCRIBE", "other")
+        self.assertRaisesRegex(Error, "NOPERM.*channels", app.ask, "PSUBSCRIBE", "app:1*")
+        self.assertRaisesRegex(Error, "NOPERM.*channels", app.ask, "PUBLISH", "other", "m")
+        self.assertEqual(app.ask("PUBLISH", "more", "m"), 0)
+        self.assertEqual(app.ask("PSUBSCRIBE", "app:*"), ["psubscribe", "app:*", 1])
+        self.assertEqual(app.ask("SUBSCRIBE", "more"), ["subscribe", "more", 2])
+        admin.ask("ACL", "SETUSER", "app", "&x")
+        self.assertEqual(app.ask("PING"), ["pong", ""])
+        admin.ask("ACL", "SETUSER", "app", "clearselectors")
+        self.assertRaises(EOFError, app.ask, "PING")
+
+
+class Events(Server):
+    def setUp(self):
+        super().setUp()
+        self.listener, self.other = self.spread()
+        self.listener.ask("PSUBSCRIBE", "__key*")
+
+    def expect(self, *events):
+        """Each "event key", told of the key and of the event."""
+        for event in events:
+            name, key = event.split(" ")
+            self.assertEqual(self.listener.read()[2:], [f"__keyspace@0__:{key}", name])
+            self.assertEqual(self.listener.read()[2:], [f"__keyevent@0__:{name}", key])
+
+    def test_commands(self):
+        ask = self.other.ask
+        ask("SET", "silent", "1")
+        self.assertRaisesRegex(Error, "Invalid event class", ask, "CONFIG", "SET",
+                               "notify-keyspace-events", "KQ")
+        ask("CONFIG", "SET", "notify-keyspace-events", "KEA")
+        self.assertEqual(ask("CONFIG", "GET", "notify-keyspace-events")[1], "AKE")
+        ask("SET", "k", "1", "EX", "100")
+        self.expect("set k", "expire k")
+        ask("SET", "k", "1", "NX")
+        ask("INCR", "k")
+        ask("APPEND", "k", "0")
+        ask("SETRANGE", "k", "1", "5")
+        ask("PERSIST", "k")
+        ask("GETDEL", "k")
+        self.expect("incrby k", "append k", "setrange k", "persist k", "del k")
+        ask("MSET", "a", "1", "b", "2")
+        ask("RENAME", "a", "c")
+        ask("COPY", "b", "d")
+        ask("DEL", "b", "c", "none")
+        self.expect("set a", "set b", "rename_from a", "rename_to c", "copy_to d", "del b", "del c")
+        ask("DEL", "none")
+        ask("DEL", "d")
+        ask("SETBIT", "d", "3", "1")
+        ask("BITOP", "NOT", "e", "d")
+        ask("EXPIRE", "d", "100")
+        ask("PERSIST", "d")
+        ask("EXPIRE", "d", "-1")
+        self.expect("del d", "setbit d", "set e", "expire d", "persist d", "del d")
+
+    def test_classes(self):
+        ask = self.other.ask
+        ask("CONFIG", "SET", "notify-keyspace-events", "E$mn")
+        ask("SET", "k", "1")
+        self.assertEqual(self.listener.read()[2:], ["__keyevent@0__:new", "k"])
+        self.assertEqual(self.listener.read()[2:], ["__keyevent@0__:set", "k"])
+        ask("DEL", "k")
+        ask("GET", "k")
+        self.assertEqual(self.listener.read()[2:], ["__keyevent@0__:keymiss", "k"])
+        ask("CONFIG", "SET", "notify-keyspace-events", "A")
+        ask("SET", "k", "1")
+        ask("CONFIG", "SET", "notify-keyspace-events", "Kg")
+        ask("SELECT", "9")
+        ask("SET", "k", "1")
+        ask("DEL", "k")
+        self.assertEqual(self.listener.read()[2:], ["__keyspace@9__:k", "del"])
+
+    def test_transactions_tell_when_they_are_committed(self):
+        ask = self.other.ask
+        ask("CONFIG", "SET", "notify-keyspace-events", "KEA")
+        for words in (["MULTI"], ["SET", "a", "1"], ["INCR", "a"], ["GET", "a"], ["INCR", "x", "x"],
+                      ["DEL", "a"]):
+            self.assertTrue(words[0] != "MULTI" or ask(*words))
+            if words[0] == "INCR" and len(words) > 2:
+                self.assertRaises(Error, ask, *words)
+            elif words[0] != "MULTI":
+                ask(*words)
+        self.assertRaisesRegex(Error, "EXECABORT", ask, "EXEC")
+        for words in (["MULTI"], ["SET", "a", "1"], ["INCR", "a"], ["MSET", "b", "1", "c", "2"],
+                      ["DEL", "a"]):
+            ask(*words)
+        ask("EXEC")
+        self.expect("set a", "incrby a", "set b", "set c", "del a")
+
+
+class Walks(Server):
+    """Commands that look at all keys, inside a transaction."""
+
+    def run_all(self, *commands):
+        client = self.client()
+        client.ask("MULTI")
+        for words in commands:
+            client.ask(*words.split())
+        return client.ask("EXEC")
+
+    def test_they_see_what_the_transaction_did(self):
+        self.client().ask("MSET", "a", "1", "b", "2", "c", "3")
+        replies = self.run_all("SET d 4", "DEL a", "SET b 5", "KEYS *", "DBSIZE", "KEYS [bd]",
+                               "SCAN 0 COUNT 1000", "SET e 1", "DBSIZE", "DEL e", "KEYS e")
+        self.assertEqual(sorted(replies[3]), ["b", "c", "d"])
+        self.assertEqual(replies[4], 3)
+        self.assertEqual(sorted(replies[5]), ["b", "d"])
+        self.assertEqual(replies[6][0], "0")
+        self.assertEqual(sorted(replies[6][1]), ["b", "c", "d"])
+        self.assertEqual(replies[8:], [4, 1, []])
+        self.assertEqual(self.client().ask("DBSIZE"), 3)
+
+    def test_flushing(self):
+        client = self.client()
+        client.ask("MSET", "a", "1", "b", "2")
+        replies = self.run_all("SET c 1", "FLUSHDB", "DBSIZE", "GET a", "SET b 7", "KEYS *",
+                               "RANDOMKEY", "DBSIZE")
+        self.assertEqual(replies, ["OK", "OK", 0, None, "OK", ["b"], "b", 1])
+        self.assertEqual(client.ask("KEYS", "*"), ["b"])
+        client.ask("SELECT", "3")
+        client.ask("SET", "x", "1")
+        self.assertEqual(self.run_all("FLUSHALL", "RANDOMKEY"), ["OK", None])
+        self.assertEqual(client.ask("DBSIZE"), 0)
+
+    def test_a_transaction_that_fails_has_flushed_nothing(self):
+        client, other = self.client(), self.client()
+        client.ask("SET", "a", "1")
+        client.ask("WATCH", "w")
+        client.ask("MULTI")
+        client.ask("FLUSHALL")
+        client.ask("SET", "b", "1")
+        other.ask("SET", "w", "1")
+        self.assertIsNone(client.ask("EXEC"))
+        self.assertEqual(sorted(client.ask("KEYS", "*")), ["a", "w"])
+
+    def test_limits_are_told(self):
+        client = self.client()
+        for start in range(0, 12000, 500):
+            client.ask("MSET", *[w for i in range(500) for w in (f"k{start + i}", "v")])
+        replies = self.run_all("SET own 1", "FLUSHDB", "DBSIZE")
+        self.assertRegex(str(replies[1]), r"more than \d+ keys inside a transaction")
+        self.assertEqual(replies[2], 12001)
+        self.assertEqual(client.ask("DBSIZE"), 12001)
+        client.ask("MULTI")
+        self.assertRaisesRegex(Error, "not allowed inside", client.ask, "WEIR.RANGE", "a", "b")
+
+    def test_random_keys_of_many(self):
+        client = self.client()
+        for start in (0, 500):
+            client.ask("MSET", *[w for i in range(500) for w in (f"k{start + i}", "v")])
+        dels = [f"DEL k{i}" for i in range(0, 1000, 2)]
+        replies = self.run_all(*dels, *["RANDOMKEY"] * 50)
+        self.assertTrue(all(int(key[1:]) % 2 == 1 for key in replies[500:]))
+        self.assertEqual(len(replies), 550)
+
+    def test_other_commands_do_not_split_it(self):
+        replies = self.run_all("SET a 1", "CONFIG GET maxclients", "INFO server", "CLIENT ID",
+                               "ACL WHOAMI", "SET b 2", "LATENCY LATEST", "DBSIZE")
+        self.assertEqual(replies[-1], 2)
+        self.assertEqual(replies[4], "default")
 
 
 if __name__ == "__main__":

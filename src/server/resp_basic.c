@@ -4,10 +4,20 @@
 #include "base/macros.h"
 #include "server/resp_internal.h"
 
+/* In RESP2, among messages, it looks like one. */
+static void ping_listener(struct resp_call *call)
+{
+	resp_reply_array(call, 2);
+	resp_reply_text(call, "pong");
+	resp_reply_bulk(call, call->argc == 2 ? call->argv[1] : bytes_of(NULL, 0));
+}
+
 static void ping_run(struct resp_call *call)
 {
 	if (call->argc > 2)
 		resp_reply_error(call, "ERR wrong number of arguments for 'ping' command");
+	else if (resp_is_listening(call->connection) && call->connection->protocol == 2)
+		ping_listener(call);
 	else if (call->argc == 2)
 		resp_reply_bulk(call, call->argv[1]);
 	else
@@ -60,12 +70,13 @@ static void wait_run(struct resp_call *call)
 }
 
 enum {
-	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH,
+	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH |
+	          RESP_SUBSCRIBED,
 };
 
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "ping", .arity = -1, .flags = RESP_FAST,
+	{ .name = "ping", .arity = -1, .flags = RESP_FAST | RESP_SUBSCRIBED,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = ping_run },
 	{ .name = "echo", .arity = 2, .flags = RESP_FAST | RESP_LOADING | RESP_STALE,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = echo_run },
