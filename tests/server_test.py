@@ -366,6 +366,35 @@ class Events(Server):
         self.expect("set a", "incrby a", "set b", "set c", "del a")
 
 
+class Sync(Server):
+    settings = ["workers.network=2", "workers.storage=2", "workers.pin=no",
+                "durability.relaxed_databases=3"]
+
+    def test_what_was_synced_is_there_after_a_kill(self):
+        client = self.client()
+        client.ask("SELECT", "3")
+        for i in range(200):
+            client.send("SET", f"k{i}", i)
+        client.send("WEIR.SYNC")
+        self.assertEqual([client.read() for _ in range(201)], ["OK"] * 201)
+        self.stop(signal.SIGKILL)
+        self.start()
+        client = self.client()
+        client.ask("SELECT", "3")
+        self.assertEqual(client.ask("MGET", "k0", "k99", "k199"), ["0", "99", "199"])
+
+    def test_waiting(self):
+        client = self.client()
+        self.assertEqual(client.ask("WAIT", "0", "100"), 0)
+        self.assertEqual(client.ask("WAIT", "1", "100"), 0)
+        self.assertEqual(client.ask("WAITAOF", "1", "0", "0"), [1, 0])
+        self.assertEqual(client.ask("WAITAOF", "1", "1", "10"), [1, 0])
+        self.assertRaisesRegex(Error, "timeout is negative", client.ask, "WAIT", "1", "-1")
+        self.assertRaisesRegex(Error, "out of range", client.ask, "WAITAOF", "2", "0", "0")
+        client.ask("MULTI")
+        self.assertRaisesRegex(Error, "not allowed inside", client.ask, "WEIR.SYNC")
+
+
 class Walks(Server):
     """Commands that look at all keys, inside a transaction."""
 

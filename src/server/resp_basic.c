@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands on the connection itself that need no rights: PING, ECHO, QUIT, RESET, SELECT, WAIT. */
+/* Commands on the connection itself that need no rights: PING, ECHO, QUIT, RESET, SELECT. */
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/resp_internal.h"
@@ -56,19 +56,6 @@ static void select_run(struct resp_call *call)
 	resp_reply_ok(call);
 }
 
-/* There are no replicas to wait for: what was replied is on this disk. */
-static void wait_run(struct resp_call *call)
-{
-	int64_t count, timeout_ms;
-
-	if (!resp_argument_i64(call, 1, &count) || !resp_argument_i64(call, 2, &timeout_ms))
-		return;
-	if (timeout_ms < 0)
-		resp_reply_error(call, "ERR timeout is negative");
-	else
-		resp_reply_i64(call, 0);
-}
-
 enum {
 	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH |
 	          RESP_SUBSCRIBED,
@@ -86,8 +73,6 @@ static const struct resp_command commands[] = {
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = reset_run },
 	{ .name = "select", .arity = 2, .flags = RESP_FAST | RESP_LOADING | RESP_STALE,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = select_run },
-	{ .name = "wait", .arity = 3, .flags = RESP_NOSCRIPT,
-	  .acl = RESP_ACL_SLOW | RESP_ACL_CONNECTION, .run = wait_run },
 };
 // clang-format on
 

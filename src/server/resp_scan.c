@@ -315,8 +315,10 @@ enum {
 
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "scan", .arity = -2, .flags = READS | RESP_WALKS, .acl = ACL_READS, .start = scan_start },
-	{ .name = "keys", .arity = 2, .flags = READS | RESP_WALKS, .acl = ACL_READS | RESP_ACL_DANGEROUS,
+	{ .name = "scan", .arity = -2, .flags = READS | RESP_WALKS, .acl = ACL_READS,
+	  .start = scan_start },
+	{ .name = "keys", .arity = 2, .flags = READS | RESP_WALKS,
+	  .acl = ACL_READS | RESP_ACL_DANGEROUS,
 	  .start = keys_start },
 	{ .name = "weir.range", .arity = -3, .flags = READS | RESP_NO_MULTI, .acl = ACL_READS,
 	  .start = range_start },
