@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A real server with several workers: what only shows between workers, and over restarts."""
+import json
 import os
 import pathlib
 import re
@@ -364,6 +365,45 @@ class Events(Server):
             ask(*words)
         ask("EXEC")
         self.expect("set a", "incrby a", "set b", "set c", "del a")
+
+
+class Telling(Server):
+    def test_metrics(self):
+        client = self.client()
+        client.ask("SET", "k", "v")
+        client.ask("SET", "k", "v")
+        text = client.ask("WEIR.METRICS")
+        self.assertIn('weir_requests_total{face="resp",op="set"} 2\n', text)
+        self.assertIn('weir_request_seconds_count{face="resp",op="set"} 2\n', text)
+        self.assertIn('weir_connections{face="resp"} 1\n', text)
+        self.assertNotIn('op="get"', text)
+        self.assertEqual(len(re.findall("# TYPE weir_requests_total counter", text)), 1)
+
+    def test_slow_log_tells_where_the_time_went(self):
+        client = self.client()
+        client.ask("CONFIG", "SET", "slowlog-log-slower-than", "0")
+        client.ask("CLIENT", "SETNAME", "me")
+        client.ask("SET", "key", "x" * 500)
+        client.ask("CONFIG", "SET", "slowlog-log-slower-than", "-1")
+        entries = [dict(zip(entry[::2], entry[1::2])) for entry in client.ask("WEIR.SLOWLOG", -1)]
+        entry = next(e for e in entries if e["words"][0] == "SET")
+        self.assertEqual((entry["words"][1], entry["client_name"], entry["user"], entry["db"]),
+                         ("key", "me", "default", 0))
+        self.assertRegex(entry["client"], r"127\.0\.0\.1:\d+")
+        self.assertLessEqual(entry["read_us"] + entry["commit_us"], entry["duration_us"] + 2)
+        self.assertGreater(entry["commit_us"], 0)
+
+    def test_lines_for_programs(self):
+        self.stop()
+        self.start("log.level=info", "log.format=json")
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait(60)
+        lines = [json.loads(line) for line in self.server.stderr.read().splitlines()]
+        self.server.stdout.close()
+        self.assertIn("store is open", [line["msg"] for line in lines])
+        self.assertTrue(all({"time", "level", "msg"} <= set(line) for line in lines))
+        self.server.stderr.close()
+        self.start()
 
 
 class Sync(Server):

@@ -20,7 +20,10 @@ void host_log(const struct host *host, enum log_level level, const char *format,
 {
 	struct clock *clock = clock_system();
 	char text[LOG_LINE_MAX], out[LOG_LINE_MAX];
-	struct log_line line = { .level = level, .worker = -1, .text = text };
+	struct log_line line = { .level = level,
+		                 .style = (enum log_style)conf_number(host->conf, CONF_LOG_FORMAT),
+		                 .worker = -1,
+		                 .text = text };
 	va_list args;
 
 	if (host->options.log_write == NULL ||
@@ -236,6 +239,7 @@ static enum status open_worker(struct host_worker *w, unsigned id)
 	w->trace.name = w->name;
 	w->worker.trace = &w->trace;
 	log_init(&w->log, (enum log_level)conf_number(host->conf, CONF_LOG_LEVEL));
+	w->log.style = (enum log_style)conf_number(host->conf, CONF_LOG_FORMAT);
 	w->worker.log = &w->log;
 	w->control.ops = &control_ops;
 	worker_add_actor(&w->worker, &w->control);

@@ -385,9 +385,15 @@ static void count_call(struct resp_call *call)
 }
 
 /* CLIENT REPLY: what the connection does not want to hear is dropped when its turn comes. */
-static bool reply_is_wanted(struct resp_connection *connection)
+static bool reply_is_wanted(struct resp_call *call)
 {
+	struct resp_connection *connection = call->connection;
 	uint32_t flags = connection->flags;
+	/* What a SUBSCRIBE answers are messages. */
+	const uint32_t listens = RESP_PUBSUB | RESP_SUBSCRIBED;
+
+	if (call->command != NULL && (call->command->flags & listens) == listens)
+		return true;
 
 	if (!(flags & (RESP_CONNECTION_REPLY_OFF | RESP_CONNECTION_REPLY_SKIP |
 	               RESP_CONNECTION_REPLY_SKIP_NEXT)))
@@ -409,10 +415,10 @@ static void reply_deliver(struct resp_call *call)
 		return;
 	}
 	if (call->out == &call->reply) {
-		if (reply_is_wanted(connection))
+		if (reply_is_wanted(call))
 			resp_out_append(&connection->out, &call->reply);
 		resp_out_fini(&call->reply);
-	} else if (!reply_is_wanted(connection)) {
+	} else if (!reply_is_wanted(call)) {
 		resp_out_truncate(call->out, call->connection->out_ready);
 	}
 	connection->out_ready = resp_out_size(&connection->out);
@@ -514,6 +520,7 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 	struct resp_call *call = visitor;
 
 	call->event_count = 0;
+	call->visited_ns = call->req.worker->now_ns;
 	call->command->visit(call, entry, edit);
 	if (call->out->full || call->again || call->blob) {
 		if (edit != NULL)
@@ -718,6 +725,7 @@ bool resp_call_try_start(struct resp_call *call)
 	call->db = connection->db;
 	call->wall_ms = call->server->worker->wall_ms;
 	call->started_ns = call->server->worker->now_ns;
+	call->visited_ns = call->started_ns;
 	call->notify = call->server->settings.notify;
 	connection->running_count++;
 	if (is_visit(call))
@@ -739,7 +747,7 @@ void resp_call_arrived(struct resp_call *call)
 
 	assert(call->phase == RESP_CALL_READING);
 	call->phase = RESP_CALL_WAITING;
-	call->started_ns = call->server->worker->now_ns;
+	call->arrived_ns = call->started_ns = call->server->worker->now_ns;
 	STAILQ_INSERT_TAIL(&connection->calls, call, link);
 	connection->call_count++;
 	connection->command_count++;

@@ -254,7 +254,11 @@ struct resp_call {
 	const char *error_text;  /* what to reply instead of running it, or NULL */
 	resp_next_fn *next;      /* resp_call_submit() */
 	uint32_t memory_used;    /* bytes of memory[] */
-	uint64_t started_ns;
+	/*
+	 * When it was complete; started; was visited, on whichever worker, or its writes went to
+	 * the log. So: it waited, something was read, and something was made durable.
+	 */
+	uint64_t arrived_ns, started_ns, visited_ns;
 	struct resp_out *out; /* where its reply goes: its own or, at the head, the connection's */
 	struct resp_out reply;
 	struct resp_txn *txn;                 /* NULL: not in a transaction */
