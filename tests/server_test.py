@@ -87,7 +87,10 @@ class Server(unittest.TestCase):
         line = self.server.stdout.readline().decode()
         if not line:
             self.server.wait()
-            raise AssertionError(self.server.stderr.read().decode())
+            errors = self.server.stderr.read().decode()
+            self.server.stdout.close()
+            self.server.stderr.close()
+            raise AssertionError(errors)
         self.port = int(re.search(r"127\.0\.0\.1:(\d+)", line)[1])
 
     def stop(self, how=signal.SIGTERM):
@@ -505,6 +508,115 @@ class Walks(Server):
                                "ACL WHOAMI", "SET b 2", "LATENCY LATEST", "DBSIZE")
         self.assertEqual(replies[-1], 2)
         self.assertEqual(replies[4], "default")
+
+
+class Proxy(Server):
+    """examples/proxy.c: storage and network in one loop."""
+
+    def setUp(self):
+        proxy = os.environ.get("PROXY")
+        if not proxy:
+            self.skipTest("$PROXY is not set")
+        super().setUp()
+        self.journal = self.place / "journal"
+        self.proxy = subprocess.Popen(
+            [proxy, "127.0.0.1:0", f"127.0.0.1:{self.port}", str(self.journal)],
+            stdout=subprocess.PIPE)
+        self.port = int(self.proxy.stdout.readline().decode().rpartition(":")[2])
+
+    def tearDown(self):
+        for client in self.clients:
+            client.close()
+        self.clients = []
+        self.proxy.terminate()
+        self.assertEqual(self.proxy.wait(60), 0)
+        self.proxy.stdout.close()
+        super().tearDown()
+
+    def test_all_is_in_the_journal_and_comes_through(self):
+        clients = [self.client() for _ in range(4)]
+        for i in range(50):
+            for n, client in enumerate(clients):
+                client.send("SET", f"key-{n}-{i}", f"value-{n}-{i}")
+        for i in range(50):
+            self.assertEqual([client.read() for client in clients], ["OK"] * 4)
+        big = "x" * 3000000
+        self.assertEqual(clients[0].ask("SET", "big", big), "OK")
+        self.assertEqual(clients[1].ask("GET", "big"), big)
+        text = self.journal.read_bytes()
+        for n in range(4):
+            self.assertIn(b"value-%d-49" % n, text)
+        self.assertIn(b"+OK", text)
+
+    def test_the_end_of_one_side_is_the_end_of_both(self):
+        client = self.client()
+        client.send("QUIT")
+        self.assertEqual(client.read(), "OK")
+        self.assertRaises(EOFError, client.read)
+        other = self.client()
+        other.ask("PING")
+        other.close()
+        self.assertEqual(self.client().ask("PING"), "PONG")
+
+
+def loop_device(size):
+    """A loop device on a new file, and the file; None where they cannot be made."""
+    file = tempfile.NamedTemporaryFile(prefix="weir_loop.")
+    file.truncate(size)
+    try:
+        made = subprocess.run(["losetup", "--find", "--show", file.name], capture_output=True,
+                              text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None, None
+    return (made.stdout.strip(), file) if made.returncode == 0 else (None, None)
+
+
+class Device(Server):
+    """A store on a block device, without a file system."""
+
+    def start(self, *settings, path=None):
+        super().start(*settings, path=path or self.device)
+
+    def setUp(self):
+        self.device, file = loop_device(512 << 20)
+        if not self.device:
+            self.skipTest("no loop device can be made here")
+        self.addCleanup(file.close)
+        self.addCleanup(subprocess.run, ["losetup", "--detach", self.device], check=False)
+        super().setUp()
+
+    def head(self):
+        with open(self.device, "rb") as device:
+            return device.read(1 << 20)
+
+    def test_it_is_there_again(self):
+        client = self.client()
+        for i in range(300):
+            client.send("SET", f"k{i}", f"v{i}" * 100)
+        self.assertEqual([client.read() for _ in range(300)], ["OK"] * 300)
+        client.ask("SET", "blob", "y" * 5000000)
+        self.stop(signal.SIGKILL)
+        self.start()
+        client = self.client()
+        self.assertEqual(client.ask("DBSIZE"), 301)
+        self.assertEqual(client.ask("GET", "k299"), "v299" * 100)
+        self.assertEqual(len(client.ask("GET", "blob")), 5000000)
+        self.stop()
+        checked = subprocess.run([WEIR, "check", self.device], capture_output=True, text=True,
+                                 timeout=60)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+        self.start()
+
+    def test_what_is_not_ours_is_left_alone(self):
+        self.stop()
+        with open(self.device, "r+b") as device:
+            device.write(b"somebody else's" * 1000)
+        before = self.head()
+        self.assertRaisesRegex(AssertionError, self.device, self.start)
+        self.assertEqual(self.head(), before)
+        subprocess.run(["dd", "if=/dev/zero", f"of={self.device}", "bs=1M", "count=8"],
+                       check=True, capture_output=True)
+        self.start()
 
 
 if __name__ == "__main__":

@@ -296,21 +296,17 @@ static void flush_made(struct resp_call *call)
 {
 	struct flush_state *state = RESP_STATE(call, struct flush_state);
 	struct kv_cmd cmd = { .op = KV_COUNT, .key = bytes_of(&state->key, 1) };
-	uint32_t writes_max = call->server->kv->traits.commit_writes;
-	uint32_t keys_max = FLUSH_KEYS_MAX;
 
-	if (writes_max > 0 && writes_max < keys_max)
-		keys_max = writes_max;
 	if (state->space <= state->last) {
 		state->key = state->space;
 		resp_call_submit(call, &cmd, flush_counted);
 		return;
 	}
-	if (state->count > keys_max) {
+	if (state->count > FLUSH_KEYS_MAX) {
 		resp_reply_errorf(call,
-		                  "ERR %s of more than %u keys inside a transaction is not "
+		                  "ERR %s of more than %d keys inside a transaction is not "
 		                  "supported",
-		                  call->command->name, keys_max);
+		                  call->command->name, FLUSH_KEYS_MAX);
 		resp_call_done(call);
 		return;
 	}

@@ -111,7 +111,7 @@ enum {
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
 	RESP_WALKS =
-	        1 << 25, /* start looks at all keys: in EXEC, at those of the transaction, too */
+	        1 << 27, /* start looks at all keys: in EXEC, at those of the transaction, too */
 };
 
 /* Classes of keyspace events, as the letters of notify-keyspace-events. */
