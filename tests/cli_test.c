@@ -134,6 +134,7 @@ static void test_configuration(void **state)
 	                     "-s workers.storage=4"),
 	                 0);
 	assert_non_null(strstr(output, "cores 36-37, node 1: storage, an engine each\n"));
+	assert_non_null(strstr(output, "memory      of its own node for each worker"));
 }
 
 static void test_refusals_of_the_environment(void **state)

@@ -515,6 +515,9 @@ static enum status execute(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_
 		return do_prepare(mem, cmd, result);
 	case KV_RESOLVE:
 		return do_resolve(mem, cmd, result);
+	case KV_SYNC:
+		*result = 0;
+		return STATUS_OK;
 	case KV_OP_COUNT:
 		break;
 	}

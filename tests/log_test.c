@@ -63,6 +63,46 @@ static void test_nobody_can_forge_a_line(void **state)
 	        out, "2026-01-31T12:00:00.123Z info [2] client name=x?2026 error ?[31mfake?\n");
 }
 
+static void expect(enum log_style style, const char *text, const char *line)
+{
+	struct log_line row = { LOG_WARN, style, 2, 1769860800123ull, text };
+	char formatted[LOG_LINE_MAX];
+	size_t size = log_format(&row, formatted);
+
+	assert_int_equal(size, strlen(formatted));
+	assert_string_equal(formatted, line);
+}
+
+#define TIME "2026-01-31T12:00:00.123Z"
+
+static void test_pairs_for_programs(void **state)
+{
+	(void)state;
+	expect(LOG_LOGFMT, "device error, path=/dev/x status=5",
+	       "time=" TIME " level=warn worker=2 msg=\"device error\" path=/dev/x status=5\n");
+	expect(LOG_JSON, "device error, path=/dev/x status=5",
+	       "{\"time\":\"" TIME "\",\"level\":\"warn\",\"worker\":2,\"msg\":\"device error\","
+	       "\"path\":\"/dev/x\",\"status\":5}\n");
+	expect(LOG_LOGFMT, "only words, and a comma",
+	       "time=" TIME " level=warn worker=2 msg=\"only words, and a comma\"\n");
+	expect(LOG_LOGFMT, "serving x, memory=\"256.0 MiB\" why=two words n=01",
+	       "time=" TIME " level=warn worker=2 msg=\"serving x\" memory=\"256.0 MiB\" "
+	       "why=\"two words\" n=01\n");
+	expect(LOG_JSON, "x, n=01 m= big=123456789012345678901",
+	       "{\"time\":\"" TIME "\",\"level\":\"warn\",\"worker\":2,\"msg\":\"x\",\"n\":\"01\","
+	       "\"m\":\"\",\"big\":\"123456789012345678901\"}\n");
+}
+
+static void test_nobody_can_forge_a_pair(void **state)
+{
+	(void)state;
+	expect(LOG_JSON, "a\"b\\c\n, k=\"}{\x1b",
+	       "{\"time\":\"" TIME "\",\"level\":\"warn\",\"worker\":2,\"msg\":\"a\\\"b\\\\c?\","
+	       "\"k\":\"\\\"}{?\"}\n");
+	expect(LOG_LOGFMT, "x, k=a\"b\nlevel=error",
+	       "time=" TIME " level=warn worker=2 msg=\"x\" k=\"a\\\"b?level=error\"\n");
+}
+
 static void test_long_lines_are_cut(void **state)
 {
 	static char many[1000];
@@ -105,6 +145,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_line, setup),
 		cmocka_unit_test_setup(test_nobody_can_forge_a_line, setup),
+		cmocka_unit_test_setup(test_pairs_for_programs, setup),
+		cmocka_unit_test_setup(test_nobody_can_forge_a_pair, setup),
 		cmocka_unit_test_setup(test_long_lines_are_cut, setup),
 		cmocka_unit_test_setup(test_a_storm_is_limited_and_counted, setup),
 		cmocka_unit_test_setup(test_a_ring_that_nobody_drains_does_not_stop_the_worker,

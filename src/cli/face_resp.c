@@ -128,7 +128,15 @@ static void ask_file(void *owner, struct req *req, struct resp_file *file)
 	host_chore_post(w, &own->chore);
 }
 
+static const struct metrics *tell_metrics(void *owner)
+{
+	const struct host_worker *w = owner;
+
+	return &w->host->metrics;
+}
+
 static const struct resp_admin_hooks hooks = {
+	.metrics = tell_metrics,
 	.facts = tell_facts,
 	.shutdown = shut_down,
 	.file = ask_file,

@@ -124,6 +124,8 @@ static void print_plan(const struct plan *plan, const struct topology *t)
 		print_roles(w->roles);
 		printf("%s\n", w->engine ? ", an engine each" : "");
 	}
+	if (t->node_count > 1)
+		printf("  memory      of its own node for each worker, while that has room\n");
 	printf("  system      core");
 	for (unsigned i = 0; i < plan->system_count; i++)
 		printf(" %u", plan->system[i]);

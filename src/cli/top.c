@@ -10,18 +10,20 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "cli/client.h"
+#include "cli/top_operations.h"
 
-enum { INFO_MAX = 64 << 10, ROWS_MAX = 40 };
+enum { INFO_MAX = 64 << 10, ROWS_MAX = 40, OPERATIONS_SHOWN = 12 };
 
 struct top_options {
 	struct client_options client;
 	unsigned interval, count; /* seconds; screens, 0: for ever */
-	bool lines;
+	bool lines, operations;
 };
 
 struct info {
 	char text[INFO_MAX];
 	size_t size;
+	struct top_operations operations; /* none, where the server does not tell metrics */
 };
 
 /* The value of "name:value" in INFO; NULL: no such line. */
@@ -61,6 +63,12 @@ static enum cli_exit read_info(struct client *client, struct info *info)
 	info->size = value.bytes.size < INFO_MAX ? value.bytes.size : INFO_MAX - 1;
 	memcpy(info->text, value.bytes.data, info->size);
 	info->text[info->size] = '\0';
+	client_put_words(client, "WEIR.METRICS", NULL);
+	if (!client_next(client, &value))
+		return CLI_ENVIRONMENT;
+	info->operations.count = 0;
+	if (value.type == CLIENT_BULK)
+		top_operations_read(&info->operations, value.bytes);
 	return CLI_DONE;
 }
 
@@ -135,6 +143,7 @@ static void print_screen(const struct info *now, const struct info *before, doub
 			printf("\n");
 		at = end + 1;
 	}
+	top_operations_print(&now->operations, &before->operations, seconds, OPERATIONS_SHOWN);
 	printf("\nq and Enter, or Ctrl-C, to leave\n");
 	fflush(stdout);
 }
@@ -203,8 +212,12 @@ static enum cli_exit show(struct client *client, const struct top_options *o)
 			break;
 		if (screen)
 			print_screen(now, last, at - before);
+		else if (o->operations)
+			top_operations_print(&now->operations, &last->operations, at - before,
+			                     TOP_OPERATIONS_MAX);
 		else
 			print_line(now, last, at - before, i);
+		fflush(stdout);
 		before = at;
 	}
 	return exit;
@@ -214,6 +227,8 @@ static const struct argp_option options[] = {
 	{ "interval", 'i', "SECONDS", 0, "Between two looks (1)", 0 },
 	{ "count", 'n', "N", 0, "Looks before it ends (for ever)", 0 },
 	{ "lines", 'l', NULL, 0, "A line for each look, as on a stdout that is no terminal", 0 },
+	{ "operations", 'o', NULL, 0,
+	  "Without a screen: what each operation took, rather than a line", 0 },
 	{ 0 },
 };
 
@@ -240,6 +255,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'n':
 		o->count = number(state, arg);
+		return 0;
+	case 'o':
+		o->operations = true;
 		return 0;
 	case 'l':
 		o->lines = true;

@@ -90,6 +90,8 @@ enum conf_type {
 	  "Connections at a time; the next one is told so and closed.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
+	X(LOG_FORMAT, "log.format", CHOICE, "text", 0, 0, "text|logfmt|json", false, \
+	  "How lines of the log look: for people, or as pairs for programs that collect them.") \
 	X(LOG_LEVEL, "log.level", CHOICE, "info", 0, 0, "debug|info|warn|error", false, \
 	  "The least important lines that are logged.")
 

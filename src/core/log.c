@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 _Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVELS, "one name per level");
@@ -78,31 +79,161 @@ void log_put(struct worker *w, enum log_level level, const char *format, ...)
 	atomic_store_explicit(&log->tail, tail + 1, memory_order_release);
 }
 
+/* A line that grows, with room for an end of three bytes. */
+struct text {
+	char *out;
+	size_t size;
+};
+
+enum { TEXT_ROOM = LOG_LINE_MAX - 4 };
+
+__attribute__((format(printf, 2, 3))) static void put(struct text *text, const char *format, ...)
+{
+	size_t room = TEXT_ROOM - text->size;
+	va_list args;
+	int size;
+
+	va_start(args, format);
+	size = vsnprintf(text->out + text->size, room + 1, format, args);
+	va_end(args);
+	assert(size >= 0);
+	text->size += (size_t)size < room ? (size_t)size : room;
+}
+
+/* In quotes. Bytes that are no characters, or would end them, do no harm. */
+static void put_quoted(struct text *text, const char *value, size_t size)
+{
+	put(text, "\"");
+	for (size_t i = 0; i < size && text->size + 3 < TEXT_ROOM; i++) {
+		unsigned char c = (unsigned char)value[i];
+
+		if (c == '"' || c == '\\')
+			put(text, "\\%c", c);
+		else
+			put(text, "%c", c < ' ' || c >= 0x7f ? '?' : c);
+	}
+	put(text, "\"");
+}
+
+/* The size of "key=" at `text`; 0: there is none. */
+static size_t key_size(const char *text)
+{
+	size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return size > 0 && text[size] == '=' ? size : 0;
+}
+
+/* The size of what happened, in words; *ret_pairs: where the pairs start. */
+static size_t event_size(const char *text, const char **ret_pairs)
+{
+	size_t size = 0;
+
+	for (; text[size] != '\0'; size++) {
+		if (text[size] == ',' && text[size + 1] == ' ' && key_size(text + size + 2) > 0) {
+			*ret_pairs = text + size + 2;
+			return size;
+		}
+	}
+	*ret_pairs = text + size;
+	return size;
+}
+
+static void put_pair(struct text *text, enum log_style style, struct bytes key, struct bytes value)
+{
+	const char *data = (const char *)value.data;
+	bool is_number = value.size > 0 && value.size < 16 && (value.size == 1 || data[0] != '0') &&
+	                 strspn(data, "0123456789") >= value.size;
+	bool is_plain = value.size > 0;
+
+	for (size_t i = 0; i < value.size; i++)
+		is_plain &= data[i] > ' ' && data[i] < 0x7f && data[i] != '"' && data[i] != '=';
+	if (style == LOG_JSON)
+		put(text, ",\"%.*s\":", (int)key.size, (const char *)key.data);
+	else
+		put(text, " %.*s=", (int)key.size, (const char *)key.data);
+	if (style == LOG_JSON ? is_number : is_plain)
+		put(text, "%.*s", (int)value.size, data);
+	else
+		put_quoted(text, data, value.size);
+}
+
+/* Pairs up to the end of the line; what is none belongs to the value before it. */
+static void put_pairs(struct text *text, enum log_style style, const char *pairs)
+{
+	size_t size = key_size(pairs);
+
+	while (size > 0) {
+		const char *value = pairs + size + 1, *end = value;
+		struct bytes key = bytes_of(pairs, size);
+
+		if (*value == '"' && strchr(value + 1, '"') != NULL) {
+			end = strchr(value + 1, '"');
+			put_pair(text, style, key, bytes_of(value + 1, (size_t)(end - value) - 1));
+			end++;
+			pairs = end + strspn(end, " ");
+			size = key_size(pairs);
+			continue;
+		}
+		while (*end != '\0' && !(*end == ' ' && key_size(end + 1) > 0))
+			end++;
+		put_pair(text, style, key, bytes_of(value, (size_t)(end - value)));
+		pairs = *end == '\0' ? end : end + 1;
+		size = key_size(pairs);
+	}
+}
+
+static void put_structured(struct text *text, const struct log_line *line, const char *time)
+{
+	bool json = line->style == LOG_JSON;
+	const char *pairs;
+	size_t size = event_size(line->text, &pairs);
+
+	put(text, json ? "{\"time\":\"%s\",\"level\":\"%s\"" : "time=%s level=%s", time,
+	    level_names[line->level]);
+	if (line->worker >= 0)
+		put(text, json ? ",\"worker\":%d" : " worker=%d", line->worker);
+	put(text, "%s", json ? ",\"msg\":" : " msg=");
+	put_quoted(text, line->text, size);
+	put_pairs(text, line->style, pairs);
+}
+
+static void put_plain(struct text *text, const struct log_line *line, const char *time)
+{
+	put(text, "%s %s", time, level_names[line->level]);
+	if (line->worker >= 0)
+		put(text, " [%d]", line->worker);
+	put(text, " %s", line->text);
+	for (size_t i = 0; i < text->size; i++) {
+		if ((unsigned char)text->out[i] < ' ' || text->out[i] == 0x7f)
+			text->out[i] = '?';
+	}
+}
+
 size_t log_format(const struct log_line *line, char *out)
 {
 	time_t seconds = (time_t)(line->wall_ms / 1000);
-	char who[16] = "";
+	struct text text = { .out = out };
+	char time[40];
 	struct tm tm;
-	int size;
 
 	assert(line->level < LOG_LEVELS);
+	assert(line->style < LOG_STYLES);
 	gmtime_r(&seconds, &tm);
-	if (line->worker >= 0)
-		snprintf(who, sizeof(who), " [%d]", line->worker);
-	size = snprintf(out, LOG_LINE_MAX - 1, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ %s%s %s",
-	                tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-	                tm.tm_sec, (unsigned)(line->wall_ms % 1000), level_names[line->level], who,
-	                line->text);
-	assert(size > 0);
-	if (size > LOG_LINE_MAX - 2)
-		size = LOG_LINE_MAX - 2;
-	for (int i = 0; i < size; i++) {
-		if ((unsigned char)out[i] < ' ' || out[i] == 0x7f)
-			out[i] = '?';
-	}
-	out[size++] = '\n';
-	out[size] = '\0';
-	return (size_t)size;
+	snprintf(time, sizeof(time), "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ", tm.tm_year + 1900,
+	         tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+	         (unsigned)(line->wall_ms % 1000));
+	if (line->style == LOG_PLAIN)
+		put_plain(&text, line, time);
+	else
+		put_structured(&text, line, time);
+	/* A line that was cut is whole again for who parses it. */
+	if (line->style != LOG_PLAIN && text.size == TEXT_ROOM)
+		out[text.size++] = '"';
+	if (line->style == LOG_JSON)
+		out[text.size++] = '}';
+	out[text.size++] = '\n';
+	out[text.size] = '\0';
+	return text.size;
 }
 
 unsigned log_drain(struct log *log, int worker, log_write_fn *write)
@@ -118,6 +249,7 @@ unsigned log_drain(struct log *log, int worker, log_write_fn *write)
 		const struct log_record *record = &log->records[head % LOG_RECORDS];
 		struct log_line line = {
 			.level = record->level,
+			.style = log->style,
 			.worker = worker,
 			.wall_ms = record->wall_ms,
 			.text = record->text,
@@ -131,7 +263,9 @@ unsigned log_drain(struct log *log, int worker, log_write_fn *write)
 	}
 	/* Beside a line that came through, so that it has a time and cannot flood either. */
 	if (count > 0 && dropped != log->dropped_seen) {
-		struct log_line line = { .level = LOG_WARN, .worker = worker, .wall_ms = wall_ms };
+		struct log_line line = {
+			.level = LOG_WARN, .style = log->style, .worker = worker, .wall_ms = wall_ms
+		};
 		char text[64];
 
 		snprintf(text, sizeof(text), "log lines dropped, count=%" PRIu64,

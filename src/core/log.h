@@ -10,6 +10,14 @@
 
 #include "core/worker.h"
 
+/* How lines look: the choices of log.format, in its order. */
+enum log_style {
+	LOG_PLAIN,  /* 2026-01-31T12:00:00.123Z warn [2] device error, path=x status=y */
+	LOG_LOGFMT, /* time=2026-... level=warn worker=2 msg="device error" path=x status=y */
+	LOG_JSON,   /* {"time":"2026-...","level":"warn","worker":2,"msg":"...","path":"x",...} */
+	LOG_STYLES
+};
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVELS };
 
 enum {
@@ -36,6 +44,7 @@ struct log {
 	uint64_t refilled_ns;
 	_Atomic uint64_t dropped;
 	enum log_level level;                       /* below it: nothing */
+	enum log_style style;                       /* set before its worker runs */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head; /* the drain's */
 	uint64_t dropped_seen;
 	struct log_record records[LOG_RECORDS];
@@ -53,15 +62,17 @@ void log_put(struct worker *w, enum log_level level, const char *format, ...)
 /* One line, with its newline, in the form that log_drain() gives; for threads without a ring. */
 struct log_line {
 	enum log_level level;
+	enum log_style style;
 	int worker; /* -1: none */
 	uint64_t wall_ms;
 	const char *text;
 };
-enum { LOG_LINE_MAX = 512 };
+enum { LOG_LINE_MAX = 1024 };
 
 /*
- * "2026-01-31T12:00:00.123Z warn [2] text\n" in out, of LOG_LINE_MAX bytes, terminated; returns its
- * size. Control characters of text become '?', so that nobody can forge a line.
+ * The line in its style, in out, of LOG_LINE_MAX bytes, terminated; returns its size. What follows
+ * ", " in the text, or "key=", are pairs. Control characters become '?', and quotes are escaped
+ * where that matters, so that nobody can forge a line. What is too long is cut.
  */
 size_t log_format(const struct log_line *line, char *out);
 

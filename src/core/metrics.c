@@ -8,8 +8,8 @@
 
 #include "base/assert.h"
 
-/* Limits of the buckets that are shown: 2^10 ns (1 us) to 2^34 ns (17 s), every second power. */
-enum { LE_FIRST_BIT = 10, LE_LAST_BIT = 34, LE_STEP = 2 };
+/* Limits of the buckets that are shown: 2^10 ns (1 us) to 2^34 ns (17 s). */
+enum { LE_FIRST_BIT = 10, LE_LAST_BIT = 34 };
 
 static const char *const kind_names[] = { "counter", "gauge", "histogram" };
 _Static_assert(sizeof(kind_names) / sizeof(kind_names[0]) == METRIC_KINDS, "one name per kind");
@@ -167,7 +167,7 @@ static void put_histogram(struct sink *sink, const struct metric_series *series)
 	const char *open = labels[0] == '\0' ? "" : "{";
 	const char *close = labels[0] == '\0' ? "" : "}";
 
-	for (unsigned bit = LE_FIRST_BIT; bit <= LE_LAST_BIT; bit += LE_STEP) {
+	for (unsigned bit = LE_FIRST_BIT; bit <= LE_LAST_BIT; bit++) {
 		put(sink, "%s_bucket{%s%sle=\"%.9g\"} %" PRIu64 "\n", name, labels, comma,
 		    (double)(1ull << bit) / 1e9, histogram_count_to(h, (1ull << bit) - 1));
 	}

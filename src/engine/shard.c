@@ -531,6 +531,15 @@ static enum op_result op_get(struct req *req)
 	return op_finish(req, STATUS_OK, found.entry.version);
 }
 
+/* All that has been acknowledged is in the log. */
+static enum op_result op_sync(struct req *req)
+{
+	struct op *op = op_of(req);
+
+	op->lsn = log_last_lsn(&op->shard->log);
+	return op_finish(req, STATUS_OK, 0);
+}
+
 /* The queue. */
 
 static enum op_result op_run(struct req *req)
@@ -558,6 +567,8 @@ static enum op_result op_run(struct req *req)
 		return op_clear(req);
 	case KV_COUNT:
 		return op_count(req);
+	case KV_SYNC:
+		return op_sync(req);
 	case KV_BLOB_WRITE:
 	case KV_BLOB_OPEN:
 	case KV_BLOB_READ:

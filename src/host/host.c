@@ -15,12 +15,16 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "transport/clock.h"
+#include "transport/numa.h"
 
 void host_log(const struct host *host, enum log_level level, const char *format, ...)
 {
 	struct clock *clock = clock_system();
 	char text[LOG_LINE_MAX], out[LOG_LINE_MAX];
-	struct log_line line = { .level = level, .worker = -1, .text = text };
+	struct log_line line = { .level = level,
+		                 .style = (enum log_style)conf_number(host->conf, CONF_LOG_FORMAT),
+		                 .worker = -1,
+		                 .text = text };
 	va_list args;
 
 	if (host->options.log_write == NULL ||
@@ -108,6 +112,13 @@ static void bind_to(const uint16_t *cpus, unsigned count)
 		CPU_SET_S(cpus[i], size, set);
 	sched_setaffinity(0, size, set);
 	CPU_FREE(set);
+}
+
+/* What the calling thread touches first from now on. Refused (a sandbox): as the kernel likes. */
+static void prefer_node(const struct host_worker *w)
+{
+	if (w->node >= 0 && numa_prefer((unsigned)w->node) != STATUS_OK)
+		host_log(w->host, LOG_INFO, "memory of node %d cannot be preferred", w->node);
 }
 
 static void run_task(struct host_worker *w)
@@ -236,16 +247,26 @@ static enum status open_worker(struct host_worker *w, unsigned id)
 	w->trace.name = w->name;
 	w->worker.trace = &w->trace;
 	log_init(&w->log, (enum log_level)conf_number(host->conf, CONF_LOG_LEVEL));
+	w->log.style = (enum log_style)conf_number(host->conf, CONF_LOG_FORMAT);
 	w->worker.log = &w->log;
 	w->control.ops = &control_ops;
 	worker_add_actor(&w->worker, &w->control);
+	w->node = -1;
+	if (host->options.topology->node_count > 1 &&
+	    conf_number(host->conf, CONF_WORKERS_PIN) != 0)
+		w->node = host->options.topology->nodes[planned->node];
 	/* From its own core, so that memory that is touched now is on its own node. */
 	if (conf_number(host->conf, CONF_WORKERS_PIN) != 0)
 		bind_to(&w->cpu, 1);
+	prefer_node(w);
 	if (bufs_open(&w->bufs, buffers, planned->node) != STATUS_OK) {
 		return host_fail(w->host, STATUS_NO_SPACE, "no memory for buffers");
 	}
 	w->bufs_opened = true;
+	/* It is touched later, and by others, too: what they send back lies in it. */
+	if (w->node >= 0 && numa_place(w->bufs.arena, (size_t)w->bufs.slab_count * BUF_SIZE_MAX,
+	                               (unsigned)w->node) != STATUS_OK)
+		host_log(host, LOG_INFO, "buffers cannot be placed on node %d", w->node);
 	return open_io(w);
 }
 
@@ -349,6 +370,7 @@ static void *run_worker(void *arg)
 	pthread_setname_np(pthread_self(), w->name);
 	if (conf_number(w->host->conf, CONF_WORKERS_PIN) != 0)
 		bind_to(&w->cpu, 1);
+	prefer_node(w);
 	trace_put(&w->worker, TRACE_WORKER_START, w->worker.roles, w->cpu);
 	worker_run(&w->worker, &w->host->stop);
 	trace_put(&w->worker, TRACE_WORKER_STOP, w->worker.stats.turns, w->worker.stats.events);
@@ -411,6 +433,8 @@ enum status host_open(struct host *host, const struct host_options *options)
 		if (status != STATUS_OK)
 			return status;
 	}
+	if (options->topology->node_count > 1)
+		numa_default();
 	if (conf_number(conf, CONF_WORKERS_PIN) != 0)
 		bind_to(host->plan.system, host->plan.system_count);
 	if (!connect_workers(host)) {

@@ -67,6 +67,7 @@ struct host_worker {
 	unsigned listener_count;
 	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
 	uint16_t cpu;
+	int node; /* whose memory it prefers, as the system numbers nodes; -1: there is one only */
 	bool has_engine;
 	bool bufs_opened, started, draining, killed;
 	pthread_t thread;

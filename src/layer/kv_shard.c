@@ -300,6 +300,7 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 		break;
 	case KV_CLEAR:
 	case KV_COUNT:
+	case KV_SYNC:
 		send_to_all(shard, req, cmd);
 		break;
 	case KV_PREPARE:

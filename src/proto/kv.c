@@ -14,6 +14,7 @@ static bool takes_key(enum kv_op op)
 	case KV_BLOB_CLOSE:
 	case KV_PREPARE:
 	case KV_RESOLVE:
+	case KV_SYNC:
 		return false;
 	default:
 		return true;

@@ -48,6 +48,7 @@ enum kv_space {
  * BLOB_CLOSE  handle                     0
  * PREPARE     commit, version, handle    transaction id              CONFLICT, NO_SPACE (6)
  * RESOLVE     version, limit             0                           IO (7)
+ * SYNC                                   0                           IO (10)
  *
  * GET and UPDATE see the newest value; the request completes when all that it saw, and all that it
  * wrote, is durable (in a relaxed space: at once). An expired key is absent.
@@ -76,6 +77,8 @@ enum kv_space {
  * (9) Of each worker at one moment, in memory and after a crash: from then on its keys are absent.
  *     They are removed over many turns; what is written to one meanwhile waits until it is removed,
  *     all else is served. The request completes when the last is gone.
+ * (10) Completes when all that was acknowledged before it was submitted is durable, that of relaxed
+ *     spaces, too.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */
@@ -99,6 +102,7 @@ enum kv_op {
 	KV_BLOB_CLOSE,
 	KV_PREPARE,
 	KV_RESOLVE,
+	KV_SYNC,
 	KV_OP_COUNT
 };
 

@@ -225,12 +225,29 @@ static bool setuser_plan(struct resp_call *call, struct resp_admin *first)
 	return true;
 }
 
+/* Who listens to what the user may not hear any more is cut off. */
+static void drop_listeners(struct resp_call *call, struct resp_admin *admin,
+                           const struct resp_user *user)
+{
+	struct resp_connection *connection;
+
+	TAILQ_FOREACH (connection, &admin->server->connections, link) {
+		if (connection->user != user || resp_may_listen(connection, acl_may_use_channel))
+			continue;
+		if (connection == call->connection)
+			resp_connection_shut(connection);
+		else
+			resp_connection_kill(connection);
+	}
+}
+
 static void setuser_apply(struct resp_call *call, struct resp_admin *admin)
 {
 	struct change *change = change_of(call);
 	const char *error = acl_user_set(&admin->acl, call->argv[2], &change->rules);
 
 	assert(error == NULL); /* the first server has tried it, and all are alike */
+	drop_listeners(call, admin, acl_user_find(&admin->acl, call->argv[2]));
 }
 
 static void setuser_reply(struct resp_call *call)
@@ -407,6 +424,8 @@ static void load_apply(struct resp_call *call, struct resp_admin *admin)
 	}
 	loaded = acl_file_read(acl, text, error);
 	assert(loaded); /* the first server has checked it */
+	for (uint32_t i = 0; i < acl->user_count; i++)
+		drop_listeners(call, admin, acl->sorted[i]);
 }
 
 static void load_reply(struct resp_call *call)

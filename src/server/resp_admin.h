@@ -43,6 +43,8 @@ struct resp_admin_hooks {
 	 * options->users_path.
 	 */
 	void (*file)(void *owner, struct req *req, struct resp_file *file);
+	/* WEIR.METRICS: all that the process counts. */
+	const struct metrics *(*metrics)(void *owner);
 };
 
 enum { RESP_SECRET_SIZE = 32, RESP_RUN_ID_SIZE = 40 };

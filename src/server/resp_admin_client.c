@@ -12,6 +12,7 @@ static uint64_t output_size(const struct resp_connection *connection)
 {
 	uint64_t size = connection->out.size_before;
 
+	size += resp_out_size(&connection->push);
 	return size > connection->out_sent ? size - connection->out_sent : 0;
 }
 
@@ -32,6 +33,8 @@ size_t admin_describe_client(const struct resp_connection *connection, char *out
 		*letter++ = 'U';
 	if (flags & RESP_CONNECTION_NO_EVICT)
 		*letter++ = 'e';
+	if (resp_is_listening(connection))
+		*letter++ = 'P';
 	if (letter == letters)
 		*letter++ = 'N';
 	*letter = '\0';
@@ -47,9 +50,12 @@ size_t admin_describe_client(const struct resp_connection *connection, char *out
 	          connection->db);
 	admin_put(
 	        &text,
-	        "sub=0 psub=0 ssub=0 multi=%d qbuf=%u qbuf-free=%u argv-mem=0 multi-mem=0 rbs=0 "
+	        "sub=%u psub=%u ssub=%u multi=%d qbuf=%u qbuf-free=%u argv-mem=0 multi-mem=0 rbs=0 "
 	        "rbp=0 obl=%llu oll=0 omem=0 tot-mem=%llu events=r cmd=%s user=%.*s redir=-1 "
 	        "resp=%u",
+	        connection->subscription_counts[RESP_CHANNEL],
+	        connection->subscription_counts[RESP_PATTERN],
+	        connection->subscription_counts[RESP_SHARD_CHANNEL],
 	        flags & RESP_CONNECTION_MULTI ? 0 : -1, input, room,
 	        (unsigned long long)output_size(connection),
 	        (unsigned long long)(sizeof(*connection) + input + room + output_size(connection)),
@@ -261,15 +267,17 @@ struct client_filter {
 	struct admin_tour tour;
 	uint64_t id;
 	uint16_t address, local_address, user, ids;
-	bool none, skip_me;
+	bool none, skip_me, by_type, listens;
 };
 
 static bool parse_type(struct resp_call *call, uint32_t word, struct client_filter *filter)
 {
-	static const char *const others[] = { "master", "replica", "slave", "pubsub" };
+	static const char *const others[] = { "master", "replica", "slave" };
 	int size;
 
-	if (resp_word_is(call->argv[word], "normal"))
+	filter->listens = resp_word_is(call->argv[word], "pubsub");
+	filter->by_type = true;
+	if (filter->listens || resp_word_is(call->argv[word], "normal"))
 		return true;
 	for (uint32_t i = 0; i < array_count(others); i++) {
 		if (resp_word_is(call->argv[word], others[i])) {
@@ -300,6 +308,8 @@ static bool is_meant(const struct resp_call *call, const struct client_filter *f
 	const struct resp_user *user = connection->user;
 
 	if (filter->none || connection->stream == NULL)
+		return false;
+	if (filter->by_type && filter->listens != resp_is_listening(connection))
 		return false;
 	if (filter->id != 0 && filter->id != connection->id)
 		return false;

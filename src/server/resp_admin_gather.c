@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/resp_admin_internal.h"
+#include "server/resp_internal.h"
 
 struct admin_sum *admin_sum(struct resp_call *call)
 {
@@ -102,6 +103,16 @@ static uint64_t count_paused(const struct resp_server *server)
 	return count;
 }
 
+static void add_topics(struct admin_sum *sum, const struct resp_server *server)
+{
+	struct resp_topic_facts facts;
+
+	for (uint32_t i = 0; resp_topic_at(server, i, &facts); i++) {
+		if (facts.kind < RESP_TOPIC_KINDS)
+			sum->topics[facts.kind]++;
+	}
+}
+
 static void gather_step(struct resp_call *call, struct resp_admin *admin)
 {
 	const struct resp_server *server = admin->server;
@@ -121,6 +132,7 @@ static void gather_step(struct resp_call *call, struct resp_admin *admin)
 	sum->denied_command += admin->acl.denied_command;
 	sum->denied_key += admin->acl.denied_key;
 	sum->denied_channel += admin->acl.denied_channel;
+	add_topics(sum, server);
 	for (uint32_t id = 0; id < admin->acl.command_count; id++)
 		add_command(&sum->commands[id], &admin->commands[id]);
 }

@@ -9,6 +9,7 @@
 #include "server/resp_admin_internal.h"
 #include "server/resp_internal.h"
 
+enum { METRICS_MAX_SIZE = 1 << 20 }; /* bytes: about 400 histograms */
 enum { TEXT_MAX = 256 << 10 }; /* bytes of an INFO: a quarter of that with all commands used */
 
 /* All that a section is written from. */
@@ -133,10 +134,11 @@ static void put_stats(struct info *info)
 	    "keyspace_hits:%llu\r\nkeyspace_misses:%llu\r\n",
 	    (ull)stats->expired, (ull)stats->hits, (ull)stats->misses);
 	PUT(info,
-	    "pubsub_channels:0\r\npubsub_patterns:0\r\npubsubshard_channels:0\r\n"
+	    "pubsub_channels:%llu\r\npubsub_patterns:%llu\r\npubsubshard_channels:%llu\r\n"
 	    "latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\n"
 	    "tracking_total_keys:0\r\ntotal_error_replies:%llu\r\n",
-	    (ull)stats->errors);
+	    (ull)sum->topics[RESP_CHANNEL], (ull)sum->topics[RESP_PATTERN],
+	    (ull)sum->topics[RESP_SHARD_CHANNEL], (ull)stats->errors);
 	PUT(info,
 	    "total_reads_processed:0\r\ntotal_writes_processed:0\r\n"
 	    "acl_access_denied_auth:%llu\r\nacl_access_denied_cmd:%llu\r\n"
@@ -145,9 +147,12 @@ static void put_stats(struct info *info)
 	    (ull)sum->denied_channel);
 	PUT(info,
 	    "weir_protocol_errors:%llu\r\nweir_conflicts:%llu\r\nweir_output_closed:%llu\r\n"
-	    "weir_idle_closed:%llu\r\n",
+	    "weir_idle_closed:%llu\r\nweir_messages_published:%llu\r\n"
+	    "weir_messages_delivered:%llu\r\nweir_listeners_closed:%llu\r\n"
+	    "weir_events_dropped:%llu\r\n",
 	    (ull)stats->protocol_errors, (ull)stats->conflicts, (ull)stats->output_closed,
-	    (ull)stats->idle_closed);
+	    (ull)stats->idle_closed, (ull)stats->published, (ull)stats->delivered,
+	    (ull)stats->pubsub_closed, (ull)stats->events_dropped);
 }
 
 static void put_replication(struct info *info)
@@ -354,7 +359,34 @@ static void info_start(struct resp_call *call)
 		resp_call_done(call);
 }
 
+/* WEIR.METRICS: as a Prometheus scrape would have it. */
+static void metrics_run(struct resp_call *call)
+{
+	const struct resp_admin *admin = admin_of(call);
+	struct buf *buf = buf_get(call->server->bufs, METRICS_MAX_SIZE);
+	size_t size;
+
+	if (admin->hooks == NULL || admin->hooks->metrics == NULL || buf == NULL) {
+		resp_reply_error(call, buf == NULL ? "OOM no memory for the reply"
+		                                   : "ERR nothing is measured here");
+	} else {
+		size = metrics_render(admin->hooks->metrics(admin->hooks_owner), (char *)buf->data,
+		                      buf->size);
+		if (size <= buf->size)
+			resp_reply_verbatim(call, "txt", bytes_of(buf->data, size));
+		else
+			resp_reply_error(call, "ERR more is measured than a reply has room for");
+	}
+	if (buf != NULL)
+		buf_unref(buf);
+}
+
 static const struct resp_command commands[] = {
+	{ .name = "weir.metrics",
+	  .arity = 1,
+	  .flags = RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,
+	  .acl = RESP_ACL_DANGEROUS,
+	  .run = metrics_run },
 	{ .name = "info",
 	  .arity = -1,
 	  .flags = RESP_LOADING | RESP_STALE | RESP_NEEDS_ADMIN,

@@ -26,10 +26,13 @@ enum {
 
 struct admin_slow {
 	uint64_t id, wall_ms, duration_us;
+	uint64_t waited_us, read_us, commit_us; /* see struct resp_call */
+	uint64_t client_id;
 	uint32_t word_count;
+	uint8_t user_size, db;
 	uint16_t word_sizes[ADMIN_SLOW_WORDS];
 	uint8_t name_size;
-	char peer[64], name[RESP_NAME_MAX + 1];
+	char peer[64], name[RESP_NAME_MAX + 1], user[ACL_NAME_MAX];
 	char text[ADMIN_SLOW_TEXT]; /* the words, one after the other */
 };
 
@@ -177,8 +180,9 @@ struct admin_sum {
 	uint64_t connections, connections_max, paused, calls_used, buffers_used, commands_per_s;
 	uint64_t bytes_in_per_s, bytes_out_per_s;
 	uint64_t denied_auth, denied_command, denied_key, denied_channel;
-	uint64_t keys[RESP_DATABASES]; /* set by INFO */
-	uint8_t db, space;             /* which of them comes next */
+	uint64_t topics[RESP_TOPIC_KINDS]; /* one that two workers have counts twice */
+	uint64_t keys[RESP_DATABASES];     /* set by INFO */
+	uint8_t db, space;                 /* which of them comes next */
 	struct admin_error errors[ADMIN_ERRORS_MAX];
 	struct admin_command_sum commands[]; /* by acl_command_id() */
 };

@@ -52,19 +52,33 @@ static bool is_secret(const struct resp_call *call, uint32_t word)
 	return false;
 }
 
+/* Two workers' clocks are read at different times: never less than nothing. */
+static uint64_t span_us(uint64_t from_ns, uint64_t to_ns)
+{
+	return to_ns > from_ns ? (to_ns - from_ns) / 1000 : 0;
+}
+
 static void slow_add(struct resp_admin *admin, const struct resp_call *call, uint64_t duration_us)
 {
 	struct admin_slow *slow = &admin->slow[admin->slow_next++ % ADMIN_SLOW_MAX];
 	const struct resp_connection *connection = call->connection;
 	uint32_t words = call->argc < ADMIN_SLOW_WORDS ? call->argc : ADMIN_SLOW_WORDS;
+	uint64_t now_ns = call->server->worker->now_ns;
 	char more[48];
 
 	*slow = (struct admin_slow){ .id = admin->slow_id++,
 		                     .wall_ms = call->server->worker->wall_ms,
 		                     .duration_us = duration_us,
+		                     .waited_us = span_us(call->arrived_ns, call->started_ns),
+		                     .read_us = span_us(call->started_ns, call->visited_ns),
+		                     .commit_us = span_us(call->visited_ns, now_ns),
+		                     .client_id = connection->id,
+		                     .db = call->db,
+		                     .user_size = connection->user->name_size,
 		                     .word_count = words,
 		                     .name_size = connection->name_size };
 	memcpy(slow->name, connection->name, connection->name_size);
+	memcpy(slow->user, connection->user->name, slow->user_size);
 	if (connection->stream != NULL)
 		snprintf(slow->peer, sizeof(slow->peer), "%s", connection->stream->peer);
 	for (uint32_t i = 0; i < words; i++)
@@ -163,6 +177,7 @@ void admin_observe(struct resp_call *call, uint64_t duration_ns)
 struct slow_get {
 	struct admin_tour tour;
 	uint32_t count;
+	bool detailed; /* WEIR.SLOWLOG */
 };
 
 static uint32_t slow_kept(const struct resp_admin *admin)
@@ -205,6 +220,44 @@ static void reply_slow(struct resp_call *call, const struct admin_slow *slow)
 	resp_reply_bulk(call, bytes_of(slow->name, slow->name_size));
 }
 
+static void reply_number(struct resp_call *call, const char *name, uint64_t value)
+{
+	resp_reply_text(call, name);
+	resp_reply_i64(call, (int64_t)value);
+}
+
+static void reply_words(struct resp_call *call, const struct admin_slow *slow)
+{
+	const char *text = slow->text;
+
+	resp_reply_text(call, "words");
+	resp_reply_array(call, slow->word_count);
+	for (uint32_t i = 0; i < slow->word_count; i++) {
+		resp_reply_bulk(call, bytes_of(text, slow->word_sizes[i]));
+		text += slow->word_sizes[i];
+	}
+}
+
+static void reply_detailed(struct resp_call *call, const struct admin_slow *slow)
+{
+	resp_reply_map(call, 12);
+	reply_number(call, "id", slow->id);
+	reply_number(call, "time_ms", slow->wall_ms);
+	reply_number(call, "waited_us", slow->waited_us);
+	reply_number(call, "duration_us", slow->duration_us);
+	reply_number(call, "read_us", slow->read_us);
+	reply_number(call, "commit_us", slow->commit_us);
+	reply_number(call, "db", slow->db);
+	reply_words(call, slow);
+	reply_number(call, "client_id", slow->client_id);
+	resp_reply_text(call, "client");
+	resp_reply_text(call, slow->peer);
+	resp_reply_text(call, "client_name");
+	resp_reply_bulk(call, bytes_of(slow->name, slow->name_size));
+	resp_reply_text(call, "user");
+	resp_reply_bulk(call, bytes_of(slow->user, slow->user_size));
+}
+
 static struct admin_slow *newest(struct admin_tour *tour)
 {
 	struct admin_slow *slow, *best = NULL;
@@ -229,29 +282,52 @@ static void get_home(struct resp_call *call)
 		struct admin_slow *slow = newest(&get->tour);
 
 		assert(slow != NULL);
-		reply_slow(call, slow);
+		if (get->detailed)
+			reply_detailed(call, slow);
+		else
+			reply_slow(call, slow);
 		slow->wall_ms = 0;
 	}
 	admin_tour_pages_free(&get->tour);
 }
 
-static void slow_get_start(struct resp_call *call)
+/* The count, if any, is the word at `index`. */
+static void slow_tell(struct resp_call *call, uint32_t index, bool detailed)
 {
 	struct slow_get *get = RESP_STATE(call, struct slow_get);
 	int64_t count = SLOW_COUNT_DEFAULT;
 
-	if (call->argc > 3) {
-		resp_reply_error(call, "ERR unknown subcommand or wrong number of arguments for "
-		                       "'get'. Try SLOWLOG HELP.");
-	} else if (call->argc == 3 && (!number_parse_int64(call->argv[2], &count) || count < -1)) {
+	if (call->argc > index && (!number_parse_int64(call->argv[index], &count) || count < -1)) {
 		resp_reply_error(call, "ERR count should be greater than or equal to -1");
 	} else {
+		get->detailed = detailed;
 		get->count = count < 0 || count > ADMIN_SLOW_MAX ? ADMIN_SLOW_MAX : (uint32_t)count;
 		if (admin_tour_pages(call, 0)) {
 			admin_tour_start(call, get_step, get_home);
 			return;
 		}
 	}
+	resp_call_done(call);
+}
+
+static void slow_get_start(struct resp_call *call)
+{
+	if (call->argc <= 3) {
+		slow_tell(call, 2, false);
+		return;
+	}
+	resp_reply_error(call, "ERR unknown subcommand or wrong number of arguments for 'get'. Try "
+	                       "SLOWLOG HELP.");
+	resp_call_done(call);
+}
+
+static void weir_slowlog_start(struct resp_call *call)
+{
+	if (call->argc <= 2) {
+		slow_tell(call, 1, true);
+		return;
+	}
+	resp_reply_syntax_error(call);
 	resp_call_done(call);
 }
 
@@ -512,6 +588,7 @@ static const struct resp_command commands[] = {
 	  .subcommand_count = array_count(slowlog_rows) },
 	{ .name = "latency", .arity = -2, .subcommands = latency_rows,
 	  .subcommand_count = array_count(latency_rows) },
+	{ .name = "weir.slowlog", .arity = -1, .flags = SLOW, .start = weir_slowlog_start },
 };
 // clang-format on
 

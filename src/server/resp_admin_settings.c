@@ -23,6 +23,7 @@ enum setting_type {
 	SETTING_TEXT,
 	SETTING_SAVE,        /* pairs of seconds and changes */
 	SETTING_EVENTS,      /* letters of classes of events */
+	SETTING_LIMITS,      /* client-output-buffer-limit */
 	SETTING_PERCENTILES, /* numbers of 0 .. 100 */
 	SETTING_SECRET,      /* never told */
 	SETTING_ALIAS,       /* another name: of the one in `text` */
@@ -119,8 +120,8 @@ static const struct setting settings[] = {
 	TEXT("bind", "*"),
 	TEXT("bind-source-addr", ""),
 	NUMBER("busy-reply-threshold", 0, INT64_MAX, 5000),
-	TEXT("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub "
-	     "33554432 8388608 60"),
+	{ "client-output-buffer-limit", SETTING_LIMITS, false, 0, 0, 0,
+	  "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60" },
 	SIZE("client-query-buffer-limit", 1024 * 1024, INT64_MAX, 1ll << 30),
 	TEXT("dbfilename", "dump.rdb"),
 	TEXT("dir", ""),
@@ -206,8 +207,8 @@ struct value {
 static bool is_text(const struct setting *setting)
 {
 	return setting->type == SETTING_TEXT || setting->type == SETTING_SAVE ||
-	       setting->type == SETTING_EVENTS || setting->type == SETTING_PERCENTILES ||
-	       setting->type == SETTING_SECRET;
+	       setting->type == SETTING_EVENTS || setting->type == SETTING_LIMITS ||
+	       setting->type == SETTING_PERCENTILES || setting->type == SETTING_SECRET;
 }
 
 static int find_exact(const char *name)
@@ -259,6 +260,34 @@ static uint64_t at_most(int64_t value, uint64_t max)
 	return (uint64_t)value < max ? (uint64_t)value : max;
 }
 
+/* The bits of letters that parse_events() has seen. */
+static uint16_t events_of(const char *letters)
+{
+	static const char order[] = "KEg$lshzxetdmn"; /* by bit of RESP_EVENT_ */
+	uint16_t bits = 0;
+
+	for (unsigned i = 0; order[i] != '\0'; i++) {
+		if (strchr(letters, order[i]) != NULL ||
+		    (strchr(letters, 'A') != NULL && strchr("KEmn", order[i]) == NULL))
+			bits |= (uint16_t)(1u << i);
+	}
+	return bits & (RESP_EVENT_KEYSPACE | RESP_EVENT_KEYEVENT) ? bits : 0;
+}
+
+/* The limits of those who listen, out of a text that parse_limits() has made. */
+static void take_limits(const char *text, struct resp_settings *now)
+{
+	unsigned long long hard, soft, seconds;
+	const char *at = strstr(text, "pubsub ");
+
+	assert(at != NULL);
+	if (sscanf(at, "pubsub %llu %llu %llu", &hard, &soft, &seconds) != 3)
+		unreachable();
+	now->pubsub_hard_size = hard;
+	now->pubsub_soft_size = soft;
+	now->pubsub_soft_s = seconds;
+}
+
 /* What is in force follows what was set, as far as this server can. */
 static void take_effect(struct resp_admin *admin)
 {
@@ -270,6 +299,8 @@ static void take_effect(struct resp_admin *admin)
 	now->idle_timeout_s = (uint32_t)admin_number(admin, "timeout");
 	now->memory_max = (uint64_t)admin_number(admin, "maxmemory");
 	now->bulk_max = at_most(admin_number(admin, "proto-max-bulk-len"), KV_VALUE_MAX);
+	now->notify = events_of(admin_text_setting(admin, "notify-keyspace-events"));
+	take_limits(admin_text_setting(admin, "client-output-buffer-limit"), now);
 	admin->slow_after_us = admin_number(admin, "slowlog-log-slower-than");
 	admin->slow_max = (uint32_t)at_most(admin_number(admin, "slowlog-max-len"), ADMIN_SLOW_MAX);
 	admin->latency_tracked = admin_number(admin, "latency-tracking");
@@ -336,6 +367,7 @@ static size_t format_value(const struct resp_admin *admin, uint32_t row, char *o
 	case SETTING_TEXT:
 	case SETTING_SAVE:
 	case SETTING_EVENTS:
+	case SETTING_LIMITS:
 	case SETTING_PERCENTILES:
 	case SETTING_SECRET:
 		return (size_t)snprintf(out, ADMIN_VALUE_MAX, "%s", admin->texts[row]);
@@ -474,6 +506,53 @@ static const char *parse_events(struct value *value)
 	return NULL;
 }
 
+/* One class's three numbers, in bytes and seconds. */
+static const char *parse_limit(const char **at, const char *name, char *out, size_t out_size)
+{
+	uint64_t numbers[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		size_t size = strcspn(*at, " ");
+
+		if (size == 0 || !number_parse_size(bytes_of(*at, size), &numbers[i]))
+			return "Error in hard, soft or soft_seconds setting in buffer limit "
+			       "configuration.";
+		*at += size;
+		*at += strspn(*at, " ");
+	}
+	snprintf(out, out_size, "%s %llu %llu %llu", name, (unsigned long long)numbers[0],
+	         (unsigned long long)numbers[1], (unsigned long long)numbers[2]);
+	return NULL;
+}
+
+/* Classes that are not named have Redis' own limits again. */
+static const char *parse_limits(struct value *value)
+{
+	static const char *const names[] = { "normal", "slave", "pubsub" };
+	char told[3][80] = { "normal 0 0 0", "slave 268435456 67108864 60",
+		             "pubsub 33554432 8388608 60" };
+	const char *at = value->text + strspn(value->text, " ");
+
+	while (*at != '\0') {
+		size_t size = strcspn(at, " ");
+		struct bytes word = bytes_of(at, size);
+		unsigned i = resp_word_is(word, "replica") ? 1 : 0;
+		const char *why;
+
+		while (i < 3 && !resp_word_is(word, names[i]) && !resp_word_is(word, "replica"))
+			i++;
+		if (i == 3)
+			return "Invalid client class specified in buffer limit configuration.";
+		at += size;
+		at += strspn(at, " ");
+		why = parse_limit(&at, names[i], told[i], sizeof(told[i]));
+		if (why != NULL)
+			return why;
+	}
+	snprintf(value->text, sizeof(value->text), "%s %s %s", told[0], told[1], told[2]);
+	return NULL;
+}
+
 static const char *parse_percentiles(struct value *value)
 {
 	char told[ADMIN_VALUE_MAX];
@@ -525,6 +604,8 @@ static const char *parse(const struct setting *setting, struct bytes text, struc
 		return parse_save(value);
 	case SETTING_EVENTS:
 		return parse_events(value);
+	case SETTING_LIMITS:
+		return parse_limits(value);
 	case SETTING_PERCENTILES:
 		return parse_percentiles(value);
 	case SETTING_TEXT:

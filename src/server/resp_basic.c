@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands on the connection itself that need no rights: PING, ECHO, QUIT, RESET, SELECT, WAIT. */
+/* Commands on the connection itself that need no rights: PING, ECHO, QUIT, RESET, SELECT. */
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/resp_internal.h"
+
+/* In RESP2, among messages, it looks like one. */
+static void ping_listener(struct resp_call *call)
+{
+	resp_reply_array(call, 2);
+	resp_reply_text(call, "pong");
+	resp_reply_bulk(call, call->argc == 2 ? call->argv[1] : bytes_of(NULL, 0));
+}
 
 static void ping_run(struct resp_call *call)
 {
 	if (call->argc > 2)
 		resp_reply_error(call, "ERR wrong number of arguments for 'ping' command");
+	else if (resp_is_listening(call->connection) && call->connection->protocol == 2)
+		ping_listener(call);
 	else if (call->argc == 2)
 		resp_reply_bulk(call, call->argv[1]);
 	else
@@ -46,26 +56,14 @@ static void select_run(struct resp_call *call)
 	resp_reply_ok(call);
 }
 
-/* There are no replicas to wait for: what was replied is on this disk. */
-static void wait_run(struct resp_call *call)
-{
-	int64_t count, timeout_ms;
-
-	if (!resp_argument_i64(call, 1, &count) || !resp_argument_i64(call, 2, &timeout_ms))
-		return;
-	if (timeout_ms < 0)
-		resp_reply_error(call, "ERR timeout is negative");
-	else
-		resp_reply_i64(call, 0);
-}
-
 enum {
-	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH,
+	ANYTIME = RESP_NOSCRIPT | RESP_LOADING | RESP_STALE | RESP_FAST | RESP_NO_AUTH |
+	          RESP_SUBSCRIBED,
 };
 
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "ping", .arity = -1, .flags = RESP_FAST,
+	{ .name = "ping", .arity = -1, .flags = RESP_FAST | RESP_SUBSCRIBED,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = ping_run },
 	{ .name = "echo", .arity = 2, .flags = RESP_FAST | RESP_LOADING | RESP_STALE,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = echo_run },
@@ -75,8 +73,6 @@ static const struct resp_command commands[] = {
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = reset_run },
 	{ .name = "select", .arity = 2, .flags = RESP_FAST | RESP_LOADING | RESP_STALE,
 	  .acl = RESP_ACL_FAST | RESP_ACL_CONNECTION, .run = select_run },
-	{ .name = "wait", .arity = 3, .flags = RESP_NOSCRIPT,
-	  .acl = RESP_ACL_SLOW | RESP_ACL_CONNECTION, .run = wait_run },
 };
 // clang-format on
 

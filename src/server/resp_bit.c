@@ -92,6 +92,7 @@ static void setbit_visit(struct resp_call *call, const struct kv_entry *entry, s
 	if (size == 0)
 		return;
 	resp_reply_i64(call, bits_set(edit->scratch, state->offset, state->bit == 1));
+	resp_notify(call, RESP_EVENT_STRING, "setbit", entry->key);
 	edit_store(entry, edit, size);
 }
 
@@ -213,8 +214,10 @@ static void bitop_apply(struct resp_call *call)
 	if (!resp_call_key(call, 2, &key))
 		unreachable(); /* the transaction has loaded it */
 	if (size == 0) {
-		if (resp_txn_get(call->txn, key)->exists)
+		if (resp_txn_get(call->txn, key)->exists) {
 			resp_txn_delete(call->txn, key);
+			resp_notify(call, RESP_EVENT_GENERIC, "del", key);
+		}
 		resp_reply_i64(call, 0);
 		return;
 	}
@@ -224,8 +227,10 @@ static void bitop_apply(struct resp_call *call)
 	bits_combine(RESP_STATE(call, struct bitop_state)->op, sources, count, out);
 	value.value = bytes_of(out, size);
 	value.size = size;
-	if (resp_txn_put(call->txn, key, &value))
-		resp_reply_i64(call, (int64_t)size);
+	if (!resp_txn_put(call->txn, key, &value))
+		return;
+	resp_notify(call, RESP_EVENT_STRING, "set", key);
+	resp_reply_i64(call, (int64_t)size);
 }
 
 static bool bitfield_prepare(struct resp_call *call)
@@ -273,8 +278,10 @@ static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
 		else
 			resp_reply_null(call);
 	}
-	if (size > 0 && !bytes_equal(bytes_of(edit->scratch, size), entry->value))
-		edit_store(entry, edit, size);
+	if (size == 0 || bytes_equal(bytes_of(edit->scratch, size), entry->value))
+		return;
+	resp_notify(call, RESP_EVENT_STRING, "setbit", entry->key);
+	edit_store(entry, edit, size);
 }
 
 /* DUMP and RESTORE. */
@@ -395,13 +402,17 @@ static void restore_apply(struct resp_call *call)
 	if (state->ttl_ms > 0)
 		value.expires_ms = (uint64_t)state->ttl_ms + (state->absolute ? 0 : call->wall_ms);
 	if (value.expires_ms != 0 && value.expires_ms <= call->wall_ms) {
-		if (exists)
+		if (exists) {
 			resp_txn_delete(call->txn, key);
+			resp_notify(call, RESP_EVENT_GENERIC, "del", key);
+		}
 		resp_reply_ok(call);
 		return;
 	}
-	if (resp_txn_put(call->txn, key, &value))
-		resp_reply_ok(call);
+	if (!resp_txn_put(call->txn, key, &value))
+		return;
+	resp_notify(call, RESP_EVENT_GENERIC, "restore", key);
+	resp_reply_ok(call);
 }
 
 static bool prepare_nothing(struct resp_call *call)

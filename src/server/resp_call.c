@@ -65,6 +65,8 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->in_exec = false;
 	call->discarded = false;
 	call->changed = false;
+	call->event_count = 0;
+	call->notify = 0;
 	call->streams = false;
 	call->kv_flags = 0;
 	call->value.size = 0;
@@ -307,6 +309,15 @@ static bool call_is_allowed(struct resp_call *call)
 		resp_reply_error(call, "ERR Command not allowed inside a transaction");
 		return false;
 	}
+	if (resp_is_listening(connection) && connection->protocol == 2 &&
+	    !(call->command->flags & RESP_SUBSCRIBED)) {
+		resp_reply_errorf(call,
+		                  "ERR Can't execute '%s': only (P|S)SUBSCRIBE / "
+		                  "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this "
+		                  "context",
+		                  call->command->name);
+		return false;
+	}
 	if ((call->command->flags & RESP_NEEDS_ADMIN) && call->server->admin == NULL) {
 		resp_reply_error(call, "ERR this server has no administration");
 		return false;
@@ -374,9 +385,15 @@ static void count_call(struct resp_call *call)
 }
 
 /* CLIENT REPLY: what the connection does not want to hear is dropped when its turn comes. */
-static bool reply_is_wanted(struct resp_connection *connection)
+static bool reply_is_wanted(struct resp_call *call)
 {
+	struct resp_connection *connection = call->connection;
 	uint32_t flags = connection->flags;
+	/* What a SUBSCRIBE answers are messages. */
+	const uint32_t listens = RESP_PUBSUB | RESP_SUBSCRIBED;
+
+	if (call->command != NULL && (call->command->flags & listens) == listens)
+		return true;
 
 	if (!(flags & (RESP_CONNECTION_REPLY_OFF | RESP_CONNECTION_REPLY_SKIP |
 	               RESP_CONNECTION_REPLY_SKIP_NEXT)))
@@ -398,10 +415,10 @@ static void reply_deliver(struct resp_call *call)
 		return;
 	}
 	if (call->out == &call->reply) {
-		if (reply_is_wanted(connection))
+		if (reply_is_wanted(call))
 			resp_out_append(&connection->out, &call->reply);
 		resp_out_fini(&call->reply);
-	} else if (!reply_is_wanted(connection)) {
+	} else if (!reply_is_wanted(call)) {
 		resp_out_truncate(call->out, call->connection->out_ready);
 	}
 	connection->out_ready = resp_out_size(&connection->out);
@@ -424,6 +441,10 @@ void resp_call_done(struct resp_call *call)
 		resp_call_restart_reply(call);
 		resp_reply_error(call, "OOM no memory for the reply");
 	}
+	if (__builtin_expect(call->event_count > 0, 0)) {
+		resp_events_publish(call);
+		return;
+	}
 	count_call(call);
 	if (call->phase == RESP_CALL_RUNNING) {
 		assert(connection->running_count > 0);
@@ -439,6 +460,8 @@ void resp_call_done(struct resp_call *call)
 		STAILQ_REMOVE_HEAD(&connection->calls, link);
 		connection->call_count--;
 		resp_call_free(call);
+		if (connection->push.first != NULL)
+			resp_push_flush(connection);
 	}
 	resp_connection_ready(connection);
 	if (call != NULL && call->streams)
@@ -496,6 +519,8 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 {
 	struct resp_call *call = visitor;
 
+	call->event_count = 0;
+	call->visited_ns = call->req.worker->now_ns;
 	call->command->visit(call, entry, edit);
 	if (call->out->full || call->again || call->blob) {
 		if (edit != NULL)
@@ -503,6 +528,9 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 		call->again = true;
 	}
 	call->changed = edit != NULL && edit->action != KV_KEEP;
+	if (call->changed && (call->notify & RESP_EVENT_NEW) && edit->action == KV_STORE &&
+	    entry->version == 0)
+		resp_event_first(call, "new");
 }
 
 static void visit_submit(struct resp_call *call, struct bytes key)
@@ -555,6 +583,17 @@ static void guess_less(struct resp_call *call)
 		*guess -= *guess / 8 + 1;
 }
 
+/* What the visit could not tell itself. */
+static void notify_visited(struct resp_call *call)
+{
+	if (call->kv_op == KV_PUT)
+		resp_notify_put(call, call->argv[call->command->key_first]);
+	else if (call->kv_op == KV_DELETE && call->changed)
+		resp_notify(call, RESP_EVENT_GENERIC, "del", call->argv[1]);
+	if (call->miss)
+		resp_notify(call, RESP_EVENT_MISS, "keymiss", call->argv[1]);
+}
+
 static void call_visited(struct req *req)
 {
 	struct resp_call *call = container_of(req, struct resp_call, req);
@@ -580,6 +619,7 @@ static void call_visited(struct req *req)
 	guess_less(call);
 	if (status != STATUS_OK) {
 		resp_call_restart_reply(call);
+		call->event_count = 0;
 		resp_reply_status(call, status);
 	} else if (call->kv_op == KV_PUT) {
 		call->changed = true;
@@ -588,6 +628,8 @@ static void call_visited(struct req *req)
 		call->changed = req->result > 0;
 		resp_reply_i64(call, (int64_t)req->result);
 	}
+	if (call->notify != 0 && status == STATUS_OK)
+		notify_visited(call);
 	resp_call_done(call);
 }
 
@@ -683,6 +725,8 @@ bool resp_call_try_start(struct resp_call *call)
 	call->db = connection->db;
 	call->wall_ms = call->server->worker->wall_ms;
 	call->started_ns = call->server->worker->now_ns;
+	call->visited_ns = call->started_ns;
+	call->notify = call->server->settings.notify;
 	connection->running_count++;
 	if (is_visit(call))
 		start_visit(call);
@@ -703,7 +747,7 @@ void resp_call_arrived(struct resp_call *call)
 
 	assert(call->phase == RESP_CALL_READING);
 	call->phase = RESP_CALL_WAITING;
-	call->started_ns = call->server->worker->now_ns;
+	call->arrived_ns = call->started_ns = call->server->worker->now_ns;
 	STAILQ_INSERT_TAIL(&connection->calls, call, link);
 	connection->call_count++;
 	connection->command_count++;

@@ -342,8 +342,10 @@ static void connection_free(struct resp_connection *connection)
 	assert(!connection->sending && connection->stream == NULL);
 	resp_multi_discard(connection);
 	resp_watch_clear(connection);
+	resp_unsubscribe_all(connection);
 	input_drop(connection);
 	resp_out_fini(&connection->out);
+	resp_out_fini(&connection->push);
 	if (connection->flags & RESP_CONNECTION_READY)
 		TAILQ_REMOVE(&server->ready, connection, ready_link);
 	else if (connection->flags & RESP_CONNECTION_STARVED)
@@ -516,6 +518,8 @@ static void connection_sweep(struct resp_connection *connection)
 
 	if (connection->flags & RESP_CONNECTION_CLOSING)
 		return;
+	if (resp_is_listening(connection))
+		resp_push_sweep(connection);
 	if (connection->sending && idle_s >= STUCK_S) {
 		server->stats.output_closed++;
 		resp_connection_kill(connection);
@@ -525,7 +529,8 @@ static void connection_sweep(struct resp_connection *connection)
 		/* Half a request holds a call, or a buffer, that others wait for. */
 		server->stats.idle_closed++;
 		resp_connection_kill(connection);
-	} else if (timeout_s > 0 && idle_s >= timeout_s && connection->call_count == 0) {
+	} else if (timeout_s > 0 && idle_s >= timeout_s && connection->call_count == 0 &&
+	           !resp_is_listening(connection)) {
 		server->stats.idle_closed++;
 		resp_connection_kill(connection);
 	}
@@ -555,6 +560,7 @@ void resp_connection_reset(struct resp_connection *connection)
 {
 	resp_multi_discard(connection);
 	resp_watch_clear(connection);
+	resp_unsubscribe_all(connection);
 	connection->flags &= RESP_CONNECTION_CLOSING | RESP_CONNECTION_PAUSED |
 	                     RESP_CONNECTION_ENDED | RESP_CONNECTION_READY |
 	                     RESP_CONNECTION_STARVED;
@@ -594,6 +600,8 @@ static bool server_accepted(struct listener *listener, struct stream *stream)
 		.active_ns = server->worker->now_ns,
 	};
 	STAILQ_INIT(&connection->calls);
+	LIST_INIT(&connection->subscriptions);
+	resp_out_init(&connection->push, NULL, 0, server->bufs);
 	resp_out_init(&connection->out, NULL, 0, server->bufs);
 	req_init(&connection->send_req, server->worker);
 	resp_connection_reset(connection);

@@ -147,6 +147,76 @@ void resp_large_free(struct resp_call *call);
 enum status resp_scans_open(struct resp_server *server) __attribute__((warn_unused_result));
 void resp_scans_close(struct resp_server *server);
 
+/*
+ * resp_pubsub.c: who listens to what on this worker. A listener that leaves more unread than it
+ * may, or for which there is no memory, is cut off.
+ */
+struct resp_message {
+	enum resp_topic_kind kind; /* RESP_CHANNEL or RESP_SHARD_CHANNEL */
+	struct bytes channel, payload;
+};
+enum status resp_pubsub_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_pubsub_close(struct resp_server *server);
+/* False: no room for more subscriptions. What it listens to already changes nothing. */
+bool resp_subscribe(struct resp_connection *connection, enum resp_topic_kind kind,
+                    struct bytes name);
+bool resp_unsubscribe(struct resp_connection *connection, enum resp_topic_kind kind,
+                      struct bytes name);
+void resp_unsubscribe_all(struct resp_connection *connection);
+/* One of that kind that it listens to; until it is unsubscribed. False: there is none. */
+bool resp_subscription_first(const struct resp_connection *connection, enum resp_topic_kind kind,
+                             struct bytes *ret_name);
+uint32_t resp_deliver(struct resp_server *server, const struct resp_message *message);
+void resp_push_flush(struct resp_connection *connection); /* a reply has ended */
+void resp_push_sweep(struct resp_connection *connection); /* now and then: the soft limit */
+static inline bool resp_is_listening(const struct resp_connection *connection)
+{
+	return !LIST_EMPTY(&connection->subscriptions);
+}
+/* The topics with listeners, by an index that ends where this is NULL. */
+struct resp_topic_facts {
+	enum resp_topic_kind kind;
+	struct bytes name;
+	uint32_t listeners;
+};
+bool resp_topic_at(const struct resp_server *server, uint32_t index,
+                   struct resp_topic_facts *ret_facts); /* false: past the end; kind: KINDS: none */
+bool resp_topic_find(const struct resp_server *server, enum resp_topic_kind kind, struct bytes name,
+                     struct resp_topic_facts *ret_facts);
+/* Whether it may go on listening: its user's rights have changed. */
+bool resp_may_listen(const struct resp_connection *connection,
+                     bool (*may)(const struct resp_user *user, struct bytes name, bool is_pattern));
+
+/*
+ * resp_events.c: messages that go to all workers. next() runs when all have them, at once or later;
+ * *receivers counts the listeners. The messages live until then.
+ */
+struct resp_publish {
+	const struct resp_message *messages;
+	uint32_t count;
+	uint64_t receivers; /* result */
+};
+void resp_publish(struct resp_call *call, struct resp_publish *publish, resp_next_fn *next);
+/* What the call, not of a transaction, has to tell is published; then resp_call_done() again. */
+void resp_events_publish(struct resp_call *call);
+/* What happened before what a visit has told. */
+void resp_event_first(struct resp_call *call, const char *event);
+/* What a SET that was a KV_PUT has to tell. */
+void resp_notify_put(struct resp_call *call, struct bytes key);
+/*
+ * One event as messages, of which there are as many as ways to tell it in `notify`: their number.
+ * `channel` has room for the key and RESP_EVENT_PREFIX bytes, `messages` for two; all of it, and
+ * the key, lives as long as the messages.
+ */
+enum { RESP_EVENT_PREFIX = 24, RESP_EVENT_NAME = 64 };
+struct resp_event_room {
+	uint8_t *channel;
+	struct resp_message *messages;
+	char event[RESP_EVENT_NAME];
+};
+uint32_t resp_event_messages(uint16_t notify, const char *event, struct bytes key,
+                             struct resp_event_room *room);
+
 /* resp_table.c */
 void resp_table_open(void); /* may be called again */
 

@@ -146,10 +146,13 @@ static void expire_visit(struct resp_call *call, const struct kv_entry *entry, s
 		resp_reply_i64(call, 0);
 		return;
 	}
-	if (state->moment_ms <= call->wall_ms)
+	if (state->moment_ms <= call->wall_ms) {
+		resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
 		edit->action = KV_REMOVE;
-	else
+	} else {
+		resp_notify(call, RESP_EVENT_GENERIC, "expire", entry->key);
 		store_expiry(edit, state->moment_ms);
+	}
 	resp_reply_i64(call, 1);
 }
 
@@ -160,6 +163,7 @@ static void persist_visit(struct resp_call *call, const struct kv_entry *entry,
 		resp_reply_i64(call, 0);
 		return;
 	}
+	resp_notify(call, RESP_EVENT_GENERIC, "persist", entry->key);
 	store_expiry(edit, 0);
 	resp_reply_i64(call, 1);
 }
@@ -328,6 +332,8 @@ static bool del_prepare(struct resp_call *call)
 static void del_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	resp_reply_i64(call, entry->version != 0);
+	if (entry->version != 0)
+		resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
 	edit->action = KV_REMOVE;
 }
 
@@ -355,6 +361,7 @@ static void del_apply(struct resp_call *call)
 		if (!resp_txn_get(call->txn, key)->exists)
 			continue;
 		resp_txn_delete(call->txn, key);
+		resp_notify(call, RESP_EVENT_GENERIC, "del", key);
 		count++;
 	}
 	resp_reply_i64(call, count);
@@ -396,6 +403,8 @@ static void rename_apply(struct resp_call *call)
 	if (!resp_txn_put(call->txn, to, &value))
 		return;
 	resp_txn_delete(call->txn, from);
+	resp_notify(call, RESP_EVENT_GENERIC, "rename_from", from);
+	resp_notify(call, RESP_EVENT_GENERIC, "rename_to", to);
 	if (only_new)
 		resp_reply_i64(call, 1);
 	else
@@ -462,8 +471,10 @@ static void copy_apply(struct resp_call *call)
 		resp_reply_i64(call, 0);
 		return;
 	}
-	if (resp_txn_put(call->txn, to, &value))
-		resp_reply_i64(call, 1);
+	if (!resp_txn_put(call->txn, to, &value))
+		return;
+	resp_notify(call, RESP_EVENT_GENERIC, "copy_to", to);
+	resp_reply_i64(call, 1);
 }
 
 static bool move_prepare(struct resp_call *call)
@@ -505,6 +516,8 @@ static void move_apply(struct resp_call *call)
 	if (!resp_txn_put(call->txn, to, &value))
 		return;
 	resp_txn_delete(call->txn, from);
+	resp_notify(call, RESP_EVENT_GENERIC, "move_from", from);
+	resp_notify(call, RESP_EVENT_GENERIC, "move_to", to);
 	resp_reply_i64(call, 1);
 }
 

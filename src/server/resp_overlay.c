@@ -111,6 +111,8 @@ bool resp_txn_put(struct resp_txn *txn, struct bytes key, const struct resp_valu
 	if (entry == NULL)
 		return false;
 	assert(value->size == value->value.size);
+	if (!entry->value.exists)
+		resp_notify(txn->call, RESP_EVENT_NEW, "new", key);
 	entry->value = *value;
 	entry->value.exists = true;
 	entry->value.version = UINT64_MAX; /* some version, not known yet */
@@ -134,6 +136,11 @@ void resp_txn_delete(struct resp_txn *txn, struct bytes key)
 /* Whether the command writes without a look at what is there. */
 static bool is_blind(const struct resp_call *call)
 {
+	/* Unless somebody wants to know whether it makes keys. */
+	if (call->notify & RESP_EVENT_NEW)
+		return false;
+	if (call->in_exec && (call->connection->multi->flags & RESP_WALKS))
+		return false;
 	return (call->command->flags & RESP_BLIND) ||
 	       (call->kv_op == KV_PUT && !(call->kv_flags & KV_KEEP_EXPIRY));
 }
@@ -211,10 +218,14 @@ static bool visit_once(struct resp_txn *txn, const struct kv_entry *entry, struc
 {
 	struct resp_call *call = txn->call;
 
+	struct txn_event **events_end = txn->events_end;
+	uint32_t event_count = txn->event_count;
+
 	edit->scratch = txn->server->scratch;
 	edit->scratch_max = RESP_LINE_MAX;
 	for (;;) {
 		call->blob = false;
+		txn_events_cut(txn, events_end, event_count);
 		call->command->visit(call, entry, edit);
 		if (!call->blob)
 			return true;
@@ -343,15 +354,18 @@ static void overlay_put(struct resp_txn *txn)
 
 	if (!resp_call_key(call, (uint32_t)call->command->key_first, &key))
 		unreachable(); /* want_keys() would have replied */
-	if (resp_txn_put(txn, key, &value))
-		resp_reply_ok(call);
+	if (!resp_txn_put(txn, key, &value))
+		return;
+	resp_notify_put(call, key);
+	resp_reply_ok(call);
 }
 
 void txn_command_execute(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 
-	if (call->command->visit != NULL && is_blind(call))
+	if (call->command->visit != NULL && call->kv_op == KV_PUT &&
+	    !(call->kv_flags & KV_KEEP_EXPIRY))
 		overlay_put(txn);
 	else if (call->command->apply != NULL)
 		call->command->apply(call);
@@ -361,4 +375,68 @@ void txn_command_execute(struct resp_txn *txn)
 		call->command->run(call);
 	if (call->in_exec)
 		drop_expired(txn);
+}
+
+/* For commands that look at all keys. */
+
+const struct resp_value *txn_changed(struct resp_txn *txn, struct bytes key)
+{
+	const struct txn_entry *entry = txn_find(txn, key);
+
+	return entry != NULL && entry->changed ? &entry->value : NULL;
+}
+
+static bool is_of_space(const struct txn_entry *entry, uint8_t space)
+{
+	return entry->changed && entry->key.data[0] == space;
+}
+
+const struct txn_entry *txn_made_next(const struct resp_txn *txn, struct txn_walk *walk)
+{
+	const struct txn_entry *entry =
+	        walk->next == NULL ? STAILQ_FIRST(&txn->entries) : STAILQ_NEXT(walk->next, link);
+
+	while (entry != NULL && !(is_of_space(entry, walk->space) && entry->value.exists))
+		entry = STAILQ_NEXT(entry, link);
+	walk->next = entry;
+	return entry;
+}
+
+int64_t txn_count_change(const struct resp_txn *txn, uint8_t space)
+{
+	const struct txn_entry *entry;
+	int64_t change = 0;
+
+	STAILQ_FOREACH (entry, &txn->entries, link) {
+		if (!is_of_space(entry, space))
+			continue;
+		assert(entry->has_version || entry->stored); /* else: it was written blindly */
+		change += entry->value.exists;
+		change -= entry->has_version ? entry->version > 0 : entry->stored;
+	}
+	return change;
+}
+
+bool txn_remove(struct resp_txn *txn, struct bytes key)
+{
+	struct txn_entry *entry = txn_entry(txn, key);
+
+	if (entry == NULL)
+		return false;
+	if (!entry->has_version)
+		entry->stored = true;
+	entry->value = (struct resp_value){ .exists = false };
+	entry->state = ENTRY_LOADED;
+	entry->changed = true;
+	return true;
+}
+
+void txn_remove_made(struct resp_txn *txn, uint8_t space)
+{
+	struct txn_entry *entry;
+
+	STAILQ_FOREACH (entry, &txn->entries, link) {
+		if (is_of_space(entry, space))
+			entry->value = (struct resp_value){ .exists = false };
+	}
 }

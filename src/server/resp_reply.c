@@ -235,3 +235,8 @@ void resp_reply_set(struct resp_call *call, uint64_t count)
 {
 	write_header(call, is_resp3(call) ? '~' : '*', (int64_t)count);
 }
+
+void resp_reply_push(struct resp_call *call, uint64_t count)
+{
+	write_header(call, is_resp3(call) ? '>' : '*', (int64_t)count);
+}

@@ -82,8 +82,7 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 	server->latencies = calloc(resp_command_count() + 1, sizeof(*server->latencies));
 	server->scratch = calloc(1, RESP_LINE_MAX);
 	if (server->calls == NULL || server->connection_memory == NULL ||
-	    server->command_stats == NULL || server->latencies == NULL ||
-	    server->scratch == NULL) {
+	    server->command_stats == NULL || server->latencies == NULL || server->scratch == NULL) {
 		memory_free(server);
 		return STATUS_NO_SPACE;
 	}
@@ -95,7 +94,11 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		status = resp_txns_open(server);
 	if (status == STATUS_OK)
 		status = resp_scans_open(server);
+	if (status == STATUS_OK)
+		status = resp_pubsub_open(server);
 	if (status != STATUS_OK) {
+		if (server->scans != NULL)
+			resp_scans_close(server);
 		if (server->txns != NULL)
 			resp_txns_close(server);
 		if (server->large != NULL)
@@ -115,6 +118,7 @@ void resp_server_close(struct resp_server *server)
 	assert(server->connection_count == 0);
 	assert(server->calls_used == 0);
 	timer_cancel(&server->worker->timers, &server->sweep);
+	resp_pubsub_close(server);
 	resp_scans_close(server);
 	resp_txns_close(server);
 	resp_large_close(server);

@@ -98,18 +98,40 @@ enum {
 	RESP_NO_MULTI = 1 << 14,
 	RESP_MOVABLE_KEYS = 1 << 15,
 	/* Below: not shown to clients. */
-	RESP_UNQUEUED = 1 << 16, /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
-	RESP_META = 1 << 17,     /* apply looks at no value: they are not read */
-	RESP_LOADS = 1 << 18,    /* visit may need a second step: for a long reply, for a blob */
-	RESP_BLIND = 1 << 22,    /* apply only writes: its keys are not looked at before */
-	RESP_STREAMS = 1 << 23,  /* a blob is not loaded for visit, but sent as it is read */
-	RESP_PATCHES = 1 << 26,  /* a blob is copied with the change in it, not loaded */
-	RESP_UPLOADS = 1 << 25,  /* its last word but options may be written while it arrives */
+	RESP_UNQUEUED = 1 << 16,   /* runs at once inside MULTI: EXEC, DISCARD, WATCH, QUIT ... */
+	RESP_META = 1 << 17,       /* apply looks at no value: they are not read */
+	RESP_LOADS = 1 << 18,      /* visit may need a second step: for a long reply, for a blob */
+	RESP_SUBSCRIBED = 1 << 21, /* also for those who listen to channels in RESP2 */
+	RESP_BLIND = 1 << 22,      /* apply only writes: its keys are not looked at before */
+	RESP_STREAMS = 1 << 23,    /* a blob is not loaded for visit, but sent as it is read */
+	RESP_PATCHES = 1 << 26,    /* a blob is copied with the change in it, not loaded */
+	RESP_UPLOADS = 1 << 25,    /* its last word but options may be written while it arrives */
 	RESP_BOTH_DBS =
 	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */
 	RESP_DB_ARGUMENT = 1 << 19, /* a key of another database may be named: COPY, MOVE */
 	RESP_NEEDS_ADMIN = 1 << 20, /* refused while server->admin is NULL */
+	RESP_WALKS =
+	        1 << 27, /* start looks at all keys: in EXEC, at those of the transaction, too */
 };
+
+/* Classes of keyspace events, as the letters of notify-keyspace-events. */
+enum {
+	RESP_EVENT_KEYSPACE = 1 << 0, /* K: to __keyspace@<db>__:<key> */
+	RESP_EVENT_KEYEVENT = 1 << 1, /* E: to __keyevent@<db>__:<event> */
+	RESP_EVENT_GENERIC = 1 << 2,  /* g */
+	RESP_EVENT_STRING = 1 << 3,   /* $ */
+	RESP_EVENT_LIST = 1 << 4,     /* l */
+	RESP_EVENT_SET = 1 << 5,      /* s */
+	RESP_EVENT_HASH = 1 << 6,     /* h */
+	RESP_EVENT_ZSET = 1 << 7,     /* z */
+	RESP_EVENT_EXPIRED = 1 << 8,  /* x */
+	RESP_EVENT_EVICTED = 1 << 9,  /* e */
+	RESP_EVENT_STREAM = 1 << 10,  /* t */
+	RESP_EVENT_MODULE = 1 << 11,  /* d */
+	RESP_EVENT_MISS = 1 << 12,    /* m: not in A */
+	RESP_EVENT_NEW = 1 << 13,     /* n: not in A */
+};
+enum { RESP_CALL_EVENTS = 3 };
 
 /* As Redis' ACL categories, in its order. */
 enum {
@@ -158,22 +180,25 @@ struct resp_table {
 };
 
 /* Each file of commands has a table; resp_table.c lists them. */
-extern const struct resp_table resp_basic_table;  /* resp_basic.c */
-extern const struct resp_table resp_string_table; /* resp_string.c */
-extern const struct resp_table resp_bit_table;    /* resp_bit.c */
-extern const struct resp_table resp_lcs_table;    /* resp_lcs.c */
-extern const struct resp_table resp_own_table;    /* resp_own.c */
-extern const struct resp_table resp_swap_table;   /* resp_swap.c */
-extern const struct resp_table resp_key_table;    /* resp_key.c */
-extern const struct resp_table resp_multi_table;  /* resp_multi.c */
-extern const struct resp_table resp_scan_table;   /* resp_scan.c */
-extern const struct resp_table resp_acl_table;    /* resp_acl_commands.c */
-extern const struct resp_table resp_client_table; /* resp_admin_client.c */
-extern const struct resp_table resp_config_table; /* resp_admin_settings.c */
-extern const struct resp_table resp_docs_table;   /* resp_docs_commands.c */
-extern const struct resp_table resp_info_table;   /* resp_admin_info.c */
-extern const struct resp_table resp_log_table;    /* resp_admin_log.c */
-extern const struct resp_table resp_misc_table;   /* resp_admin_misc.c */
+extern const struct resp_table resp_basic_table;    /* resp_basic.c */
+extern const struct resp_table resp_string_table;   /* resp_string.c */
+extern const struct resp_table resp_bit_table;      /* resp_bit.c */
+extern const struct resp_table resp_lcs_table;      /* resp_lcs.c */
+extern const struct resp_table resp_own_table;      /* resp_own.c */
+extern const struct resp_table resp_swap_table;     /* resp_swap.c */
+extern const struct resp_table resp_key_table;      /* resp_key.c */
+extern const struct resp_table resp_multi_table;    /* resp_multi.c */
+extern const struct resp_table resp_scan_table;     /* resp_scan.c */
+extern const struct resp_table resp_keyspace_table; /* resp_keyspace.c */
+extern const struct resp_table resp_pubsub_table;   /* resp_pubsub_commands.c */
+extern const struct resp_table resp_sync_table;     /* resp_sync.c */
+extern const struct resp_table resp_acl_table;      /* resp_acl_commands.c */
+extern const struct resp_table resp_client_table;   /* resp_admin_client.c */
+extern const struct resp_table resp_config_table;   /* resp_admin_settings.c */
+extern const struct resp_table resp_docs_table;     /* resp_docs_commands.c */
+extern const struct resp_table resp_info_table;     /* resp_admin_info.c */
+extern const struct resp_table resp_log_table;      /* resp_admin_log.c */
+extern const struct resp_table resp_misc_table;     /* resp_admin_misc.c */
 
 /* By name, in any case; NULL: none. The index counts rows of all tables, for statistics. */
 const struct resp_command *resp_command_find(struct bytes name, uint32_t *index);
@@ -218,24 +243,31 @@ struct resp_call {
 	bool blob;           /* visit: the value is a blob, or gets too large: nothing was done */
 	bool in_exec;        /* runs a transaction's commands, one after another */
 	bool discarded;      /* its arguments were dropped: error_text says why */
-	uint32_t kv_flags;   /* KV_PUT */
-	struct bytes value;  /* KV_PUT */
-	uint64_t expires_ms; /* KV_PUT */
-	uint64_t wall_ms;    /* when it started: the time that visits go by */
-	uint64_t key_hash;   /* of the one key of a visit command */
+	uint8_t event_count;
+	uint16_t notify;         /* which events are wanted, when it started; 0: none */
+	uint32_t kv_flags;       /* KV_PUT */
+	struct bytes value;      /* KV_PUT */
+	uint64_t expires_ms;     /* KV_PUT */
+	uint64_t wall_ms;        /* when it started: the time that visits go by */
+	uint64_t key_hash;       /* of the one key of a visit command */
 	uint64_t scratch_needed; /* with blob: resp_edit_room() */
 	const char *error_text;  /* what to reply instead of running it, or NULL */
 	resp_next_fn *next;      /* resp_call_submit() */
 	uint32_t memory_used;    /* bytes of memory[] */
-	uint64_t started_ns;
+	/*
+	 * When it was complete; started; was visited, on whichever worker, or its writes went to
+	 * the log. So: it waited, something was read, and something was made durable.
+	 */
+	uint64_t arrived_ns, started_ns, visited_ns;
 	struct resp_out *out; /* where its reply goes: its own or, at the head, the connection's */
 	struct resp_out reply;
-	struct resp_txn *txn;         /* NULL: not in a transaction */
-	struct resp_segment *storage; /* buffers of arguments too large for memory[] */
-	struct resp_upload *upload;   /* its value is a blob already; resp_upload.c */
-	bool changed;                 /* visit, commit: something was written */
-	bool streams;                 /* a blob is to be read when it is its turn to reply */
-	bool large;                   /* some argument is in server->large */
+	struct resp_txn *txn;                 /* NULL: not in a transaction */
+	struct resp_segment *storage;         /* buffers of arguments too large for memory[] */
+	struct resp_upload *upload;           /* its value is a blob already; resp_upload.c */
+	const char *events[RESP_CALL_EVENTS]; /* of a visit, about its key; literals */
+	bool changed;                         /* visit, commit: something was written */
+	bool streams; /* a blob is to be read when it is its turn to reply */
+	bool large;   /* some argument is in server->large */
 	_Alignas(16) uint8_t state[RESP_STATE_SIZE];
 	struct bytes arguments[RESP_CALL_ARGUMENTS];
 	uint8_t memory[RESP_CALL_MEMORY];
@@ -260,6 +292,11 @@ enum {
 	RESP_CONNECTION_READY = 1 << 12,   /* in server->ready */
 	RESP_CONNECTION_STARVED = 1 << 13, /* in server->starved */
 };
+
+/* What a connection listens to. */
+enum resp_topic_kind { RESP_CHANNEL, RESP_PATTERN, RESP_SHARD_CHANNEL, RESP_TOPIC_KINDS };
+struct resp_subscription;
+LIST_HEAD(resp_subscription_list, resp_subscription);
 
 struct resp_connection {
 	TAILQ_ENTRY(resp_connection) link;       /* in server->connections */
@@ -300,6 +337,12 @@ struct resp_connection {
 	struct resp_watch *watch; /* watched keys, NULL: none; resp_multi.c */
 	struct resp_segment *watch_memory;
 	uint32_t watch_count;
+	/* What is published to it while a reply is being written; else it goes to out at once. */
+	struct resp_out push;
+	struct resp_subscription_list subscriptions;
+	uint32_t subscription_counts[RESP_TOPIC_KINDS];
+	uint64_t soft_since_ns; /* since when it has more to read than the soft limit; 0: it has not
+	                         */
 	uint64_t bytes_in, bytes_out, command_count;
 	uint32_t reply_guess; /* bytes of late replies of visits elsewhere */
 };
@@ -315,6 +358,9 @@ struct resp_settings {
 	uint32_t idle_timeout_s;  /* timeout; 0: none */
 	uint64_t memory_max;      /* maxmemory, as far as told; 0: none */
 	bool authentication_required;
+	uint16_t notify; /* notify-keyspace-events; 0: no events */
+	/* client-output-buffer-limit of those who listen: hard, and soft for so long; 0: none. */
+	uint64_t pubsub_hard_size, pubsub_soft_size, pubsub_soft_s;
 };
 
 /* CLIENT PAUSE: which calls wait. */
@@ -329,8 +375,10 @@ struct resp_stats {
 	uint64_t connections_received, connections_refused, commands, errors, hits, misses;
 	uint64_t bytes_in, bytes_out, protocol_errors, conflicts, output_closed, idle_closed;
 	uint64_t expired;
-	uint64_t changes;     /* keys written or deleted by commands */
-	uint64_t connections; /* now */
+	uint64_t changes;                             /* keys written or deleted by commands */
+	uint64_t connections;                         /* now */
+	uint64_t published, delivered, pubsub_closed; /* messages; listeners that were too slow */
+	uint64_t events_dropped;                      /* for lack of memory */
 };
 
 struct resp_server_options {
@@ -385,6 +433,7 @@ struct resp_server {
 	uint32_t uploads_used;               /* of them, under way */
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
+	struct resp_pubsub *pubsub;          /* who listens to what; resp_pubsub.c */
 	uint64_t connection_id_next, random_state;
 	uint8_t *scratch; /* RESP_LINE_MAX bytes for one function at a time */
 	struct timer sweep;
@@ -448,6 +497,15 @@ bool resp_edit_room(struct resp_call *call, const struct kv_edit *edit, uint64_t
 
 uint64_t resp_random(struct resp_server *server);
 
+/*
+ * Tells that something has happened to a key, for keyspace events: `event` is a literal in Redis'
+ * words, `event_class` one RESP_EVENT_; `key` is the engine's. From a visit (of its own key only)
+ * or an apply, before or after it writes; it is published when that is durable, or never. Cheap
+ * when nobody wants it. What a visit stores where nothing was is told as "new" without a word of
+ * it.
+ */
+void resp_notify(struct resp_call *call, uint16_t event_class, const char *event, struct bytes key);
+
 /* Replies, in the connection's protocol version. `text` of errors begins with its code. */
 void resp_reply_simple(struct resp_call *call, const char *text);
 void resp_reply_ok(struct resp_call *call);
@@ -467,6 +525,7 @@ void resp_reply_double(struct resp_call *call, double value);
 void resp_reply_array(struct resp_call *call, uint64_t count);
 void resp_reply_map(struct resp_call *call, uint64_t pairs); /* RESP2: an array of twice as many */
 void resp_reply_set(struct resp_call *call, uint64_t count);
+void resp_reply_push(struct resp_call *call, uint64_t count); /* RESP2: an array */
 void resp_reply_syntax_error(struct resp_call *call);
 void resp_reply_wrong_type(struct resp_call *call);
 void resp_reply_raw(struct resp_call *call, struct bytes bytes);

@@ -177,6 +177,9 @@ static void set_visit(struct resp_call *call, const struct kv_entry *entry, stru
 	}
 	if (!wanted)
 		return;
+	resp_notify(call, RESP_EVENT_STRING, "set", entry->key);
+	if (state->expires_ms != 0)
+		resp_notify(call, RESP_EVENT_GENERIC, "expire", entry->key);
 	store(edit, call->argv[state->value],
 	      flags & SET_KEEP_EXPIRY ? entry->expires_ms : state->expires_ms);
 }
@@ -188,6 +191,8 @@ static void set_decide(struct resp_call *call)
 
 	if (state->flags & (SET_NX | SET_XX | SET_GET | SET_REPLY_NUMBER))
 		return;
+	if (call->notify & RESP_EVENT_NEW)
+		return; /* it must look whether there is a key */
 	call->kv_op = KV_PUT;
 	call->kind = RESP_STRING;
 	call->value = call->argv[state->value];
@@ -319,8 +324,10 @@ static void getdel_visit(struct resp_call *call, const struct kv_entry *entry, s
 		return;
 	count_lookup(call, entry);
 	reply_entry(call, entry);
-	if (!is_absent(entry))
-		edit->action = KV_REMOVE;
+	if (is_absent(entry))
+		return;
+	resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
+	edit->action = KV_REMOVE;
 }
 
 static bool getex_prepare(struct resp_call *call)
@@ -342,12 +349,16 @@ static void getex_visit(struct resp_call *call, const struct kv_entry *entry, st
 	reply_entry(call, entry);
 	if (is_absent(entry))
 		return;
-	if ((state->flags & SET_EXPIRY) && state->expires_ms <= call->wall_ms)
+	if ((state->flags & SET_EXPIRY) && state->expires_ms <= call->wall_ms) {
+		resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
 		edit->action = KV_REMOVE;
-	else if (state->flags & SET_EXPIRY)
+	} else if (state->flags & SET_EXPIRY) {
+		resp_notify(call, RESP_EVENT_GENERIC, "expire", entry->key);
 		store(edit, entry->value, state->expires_ms);
-	else if ((state->flags & SET_PERSIST) && entry->expires_ms != 0)
+	} else if ((state->flags & SET_PERSIST) && entry->expires_ms != 0) {
+		resp_notify(call, RESP_EVENT_GENERIC, "persist", entry->key);
 		store(edit, entry->value, 0);
+	}
 }
 
 /* Parts of a value. */
@@ -415,6 +426,7 @@ static void part_visit(struct resp_call *call, const struct kv_entry *entry, str
 	if (offset > entry->size)
 		memset(edit->scratch + entry->size, 0, offset - entry->size);
 	memcpy(edit->scratch + offset, part.data, part.size);
+	resp_notify(call, RESP_EVENT_STRING, state->offset < 0 ? "append" : "setrange", entry->key);
 	store(edit, bytes_of(edit->scratch, size), entry->expires_ms);
 	resp_reply_i64(call, (int64_t)size);
 }
@@ -470,6 +482,7 @@ static void incr_visit(struct resp_call *call, const struct kv_entry *entry, str
 		resp_reply_error(call, "ERR increment or decrement would overflow");
 		return;
 	}
+	resp_notify(call, RESP_EVENT_STRING, "incrby", entry->key);
 	store(edit, bytes_of(edit->scratch, resp_write_i64(edit->scratch, value)),
 	      entry->expires_ms);
 	resp_reply_i64(call, value);
@@ -507,6 +520,7 @@ static void incrbyfloat_visit(struct resp_call *call, const struct kv_entry *ent
 		return;
 	}
 	assert(edit->scratch_max >= NUMBER_LONG_MAX);
+	resp_notify(call, RESP_EVENT_STRING, "incrbyfloat", entry->key);
 	size = number_format_long(value, (char *)edit->scratch);
 	store(edit, bytes_of(edit->scratch, size), entry->expires_ms);
 	resp_reply_bulk(call, edit->value);
@@ -569,6 +583,7 @@ static bool mset_put(struct resp_call *call)
 			unreachable(); /* the transaction knows it */
 		if (!resp_txn_put(call->txn, key, &value))
 			return false;
+		resp_notify(call, RESP_EVENT_STRING, "set", key);
 	}
 	return true;
 }

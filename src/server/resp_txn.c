@@ -47,7 +47,7 @@ static void watch_entries(struct resp_txn *txn)
 {
 	struct resp_watch *watch = txn->call->connection->watch;
 
-	for (; watch != NULL && txn->call->in_exec && !txn->watch_checked; watch = watch->next) {
+	for (; watch != NULL && txn->call->in_exec; watch = watch->next) {
 		struct txn_entry *entry = txn_entry(txn, watch->key);
 
 		if (entry == NULL)
@@ -67,8 +67,8 @@ static void run_begin(struct resp_txn *txn)
 	txn->wants_region = false;
 	txn->watch_lost = false;
 	txn->started = false;
-	txn->flushing = false;
-	txn->queued = txn->queued_first;
+	txn->queued = txn->call->in_exec ? txn->call->connection->multi->first : NULL;
+	txn_events_reset(txn);
 	txn->writing = NULL;
 	txn->step = STEP_WATCH;
 	watch_entries(txn);
@@ -85,11 +85,11 @@ static void run_again(struct resp_txn *txn)
 	txn->runs++;
 	connection->db = call->in_exec ? txn->db_first : connection->db;
 	if (call->out == &connection->out)
-		resp_out_truncate(call->out, connection->out_ready + txn->reply_first);
+		resp_out_truncate(call->out, connection->out_ready);
 	else
 		resp_call_restart_reply(call);
 	call->failed = false;
-	if (call->in_exec && txn->reply_first == 0)
+	if (call->in_exec)
 		resp_reply_array(call, connection->multi->count);
 	run_begin(txn);
 }
@@ -198,26 +198,50 @@ unsigned resp_txns_run(struct resp_server *server)
 	return count;
 }
 
-/* A start command of EXEC: what came before it is committed, and will not run again. */
-static void start_command(struct resp_txn *txn)
+/*
+ * A start command of EXEC; false: it goes on when it has ended. It changes nothing in the store,
+ * and runs again with the others after a conflict.
+ */
+static bool start_command(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 
-	run_drop(txn);
-	txn->watch_checked = true;
-	txn->flushing = false;
-	txn->queued_first = txn->queued;
+	assert(!txn->starting);
+	txn->step = STEP_COMMAND;
+	txn->starting = true;
+	txn->start_ended = false;
 	call->command->start(call);
+	txn->starting = false;
+	return txn->start_ended;
 }
 
 void resp_txn_command_done(struct resp_call *call)
 {
 	struct resp_txn *txn = call->txn;
 
-	txn->reply_first = resp_out_size(call->out) - call->connection->out_ready;
-	txn->db_first = call->connection->db;
-	txn->step = STEP_COMMAND;
-	txn_go(txn);
+	assert(txn->step == STEP_COMMAND);
+	txn->start_ended = true;
+	if (!txn->starting) /* else: start_command() goes on, so that nothing is called deeper */
+		txn_go(txn);
+}
+
+static void txn_published(struct resp_call *call)
+{
+	struct resp_txn *txn = call->txn;
+
+	txn->step = STEP_END;
+	if (!txn->starting)
+		txn_go(txn);
+}
+
+/* False: it goes on when all is told. */
+static bool publish_events(struct resp_txn *txn)
+{
+	txn->starting = true;
+	if (!txn_events_publish(txn, txn_published))
+		txn->step = STEP_END;
+	txn->starting = false;
+	return txn->step == STEP_END;
 }
 
 /* One step; false: it goes on when something has ended. */
@@ -246,22 +270,19 @@ static bool step_once(struct resp_txn *txn)
 			txn->step = STEP_COMMAND;
 			break;
 		}
-		txn->flushing = true;
-		txn->step = STEP_WRITE;
-		break;
+		return start_command(txn);
 	case STEP_WRITE:
 		txn->writing = STAILQ_FIRST(&txn->entries);
 		txn->write_offset = 0;
 		txn->step = STEP_COMMIT;
 		return !txn_blob_submit(txn);
 	case STEP_COMMIT:
-		txn->step = STEP_COMMITTED;
+		txn->step = STEP_PUBLISH;
 		return !txn_commit_submit(txn);
-	case STEP_COMMITTED:
-		if (txn->flushing)
-			start_command(txn);
-		else
-			txn_end(txn);
+	case STEP_PUBLISH:
+		return publish_events(txn);
+	case STEP_END:
+		txn_end(txn);
 		return false;
 	}
 	return true;
@@ -292,10 +313,8 @@ void resp_txn_start(struct resp_call *call)
 	call->txn = txn;
 	txn->call = call;
 	txn->runs = 0;
-	txn->watch_checked = false;
+	txn->walk = NULL;
 	txn->db_first = connection->db;
-	txn->reply_first = 0;
-	txn->queued_first = call->in_exec ? connection->multi->first : NULL;
 	txn->command = call->command;
 	txn->command_index = call->command_index;
 	if (call->in_exec)

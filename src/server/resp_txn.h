@@ -33,6 +33,7 @@ struct txn_entry {
 	bool changed;
 	bool watched; /* version is what WATCH saw */
 	bool wanted;  /* to be read before the command runs */
+	bool stored;  /* without has_version: it is in the store, as a walk has seen */
 };
 
 /* Reads one key. */
@@ -46,6 +47,14 @@ struct txn_fetch {
 	struct req req;
 };
 
+/* Something to tell when it is committed: a message, or what has happened to a key. */
+struct txn_event {
+	struct txn_event *next;
+	const char *name; /* NULL: the message */
+	struct bytes key;
+	struct resp_message message;
+};
+
 enum txn_step {
 	STEP_WATCH,
 	STEP_COMMAND,
@@ -53,7 +62,8 @@ enum txn_step {
 	STEP_EXECUTE,
 	STEP_WRITE,
 	STEP_COMMIT,
-	STEP_COMMITTED,
+	STEP_PUBLISH,
+	STEP_END,
 };
 
 struct resp_txn {
@@ -67,17 +77,19 @@ struct resp_txn {
 	uint32_t runs;
 	enum txn_step step;
 	enum status status;
-	bool conflict;      /* what was read is not true any more: run again */
-	bool wants_region;  /* run again with it */
-	bool watch_lost;    /* a watched key has changed */
-	bool started;       /* an implicit transaction's one command was run */
-	bool flushing;      /* the commit is made for a start command, which comes after it */
-	bool watch_checked; /* a commit has had the watched keys in it */
-	uint8_t db_first;   /* the connection's when the run started */
-	struct resp_queued *queued, *queued_first; /* the next command; where a run starts */
-	const struct resp_command *command;        /* the call's own */
+	bool conflict;                      /* what was read is not true any more: run again */
+	bool wants_region;                  /* run again with it */
+	bool watch_lost;                    /* a watched key has changed */
+	bool started;                       /* an implicit transaction's one command was run */
+	bool starting;                      /* a start command is in its start() */
+	bool start_ended;                   /* and has ended there */
+	uint8_t db_first;                   /* the connection's when it started */
+	struct resp_queued *queued;         /* the next command */
+	const struct resp_command *command; /* the call's own */
 	uint32_t command_index;
-	uint64_t reply_first; /* bytes of reply, past those ready to be sent, where a run starts */
+	struct txn_event *events, **events_end;
+	uint32_t event_count;
+	void *walk; /* of a start command that looks at all keys: used again by the next one */
 	unsigned loading;
 	struct txn_entry *load_next; /* where to look for the next key that is wanted */
 	struct txn_entry *writing;   /* the next whose blob is to be written */
@@ -121,6 +133,31 @@ void txn_command_execute(struct resp_txn *txn);
 
 /* resp_txn_load.c: starts to read the keys that are wanted, as many as there are fetches. */
 void txn_load_some(struct resp_txn *txn, bool meta);
+
+/* resp_txn_events.c: what is told after the commit, in order. */
+void txn_events_reset(struct resp_txn *txn);
+void txn_notify(struct resp_txn *txn, const char *name, struct bytes key);
+void txn_message(struct resp_txn *txn, const struct resp_message *message);
+/* Forgets those after `end`, where there were `count`. */
+void txn_events_cut(struct resp_txn *txn, struct txn_event **end, uint32_t count);
+/* Whether there is something to tell: next() runs when all have been told. */
+bool txn_events_publish(struct resp_txn *txn, resp_next_fn *next);
+
+/* resp_overlay.c: for commands that look at all keys, of which the row is RESP_WALKS. */
+struct txn_walk {
+	uint8_t space;
+	const struct txn_entry *next; /* NULL: the start, or the end */
+};
+/* What the transaction has made of a key; NULL: nothing, it is as in the store. */
+const struct resp_value *txn_changed(struct resp_txn *txn, struct bytes key);
+/* The next of the keys of that space that exist because of the transaction; NULL: no more. */
+const struct txn_entry *txn_made_next(const struct resp_txn *txn, struct txn_walk *walk);
+/* By how much the keys of that space are more, or fewer, than in the store. */
+int64_t txn_count_change(const struct resp_txn *txn, uint8_t space);
+/* Deletes a key that is in the store, without a look at it; false: no memory. */
+bool txn_remove(struct resp_txn *txn, struct bytes key);
+/* Deletes all that the transaction itself has made in that space. */
+void txn_remove_made(struct resp_txn *txn, uint8_t space);
 
 /* resp_txn_commit.c */
 /* Whether a piece of a blob was submitted; else all are written. */

@@ -143,6 +143,7 @@ bool txn_commit_submit(struct resp_txn *txn)
 	}
 	txn->changed_count = changed;
 	txn->commit = (struct kv_commit){ .writes = writes, .count = (uint32_t)(at - writes) };
+	txn->call->visited_ns = txn->server->worker->now_ns;
 	req_push(&txn->call->req, struct txn_frame, txn_committed);
 	kv_submit(txn->server->kv, &txn->call->req, &cmd);
 	return true;
