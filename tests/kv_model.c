@@ -550,11 +550,11 @@ bool kv_model_restarted(struct kv_model *model, const struct kv_model_restart *r
 
 		good = check(model, &seen, "after a restart") && good;
 	}
-	model->survives = NULL;
 	good = kv_model_whole(model, &(struct kv_model_snapshot){ .numbers = restart->numbers,
 	                                                          .last = model->key_count - 1,
 	                                                          .since = model->now }) &&
 	       good;
+	model->survives = NULL;
 	if (!restart->decides)
 		return good;
 	for (unsigned i = 0; i < KV_MODEL_STREAMS_MAX; i++)

@@ -91,53 +91,6 @@ struct client_frame {
 	struct client *client;
 };
 
-uint8_t store_space(unsigned space)
-{
-	static const uint8_t spaces[STORE_SPACES] = { KV_SPACE_REDIS, KV_SPACE_REDIS_MEMBERS + 1,
-		                                      KV_SPACE_APP };
-
-	return spaces[space];
-}
-
-unsigned store_space_first(unsigned space, unsigned count)
-{
-	return count * space / STORE_SPACES;
-}
-
-/* Space, index in two bytes, and a tail whose size depends on the index. */
-struct bytes store_key(unsigned index, unsigned count, uint8_t *room)
-{
-	size_t tail = index % 13 == 0 ? 250 : index * 7 % 40;
-	unsigned space = 0;
-
-	while (store_space_first(space + 1, count) <= index)
-		space++;
-	room[0] = store_space(space);
-	room[1] = (uint8_t)(index >> 8);
-	room[2] = (uint8_t)index;
-	memset(room + 3, 'k', tail);
-	assert(3 + tail <= STORE_KEY_MAX);
-	return bytes_of(room, 3 + tail);
-}
-
-int store_key_index(struct bytes key)
-{
-	return key.size < 3 ? -1 : key.data[1] << 8 | key.data[2];
-}
-
-uint64_t store_entry_number(const struct kv_entry *entry)
-{
-	uint64_t number;
-
-	if (entry->version == 0)
-		return 0;
-	if (entry->blob)
-		return (uint64_t)STORE_NUMBER_UNKNOWN;
-	number = kv_model_number(entry->value);
-	return number == 0 || entry->size != entry->value.size ? (uint64_t)STORE_NUMBER_FORGED
-	                                                       : number;
-}
-
 struct store_clients *store_clients_open(const struct store_harness_options *options,
                                          struct kv_model *model,
                                          struct store_harness_result *result)
@@ -580,25 +533,23 @@ static uint64_t draw_commit_expiry(struct client *client, struct prng *prng)
 	return draw_expiry(client, prng);
 }
 
-static bool key_is_relaxed(const struct client *client, struct bytes key)
+static bool key_is_relaxed(const struct client *client, unsigned slot)
 {
-	for (unsigned space = 0; space < STORE_SPACES; space++) {
-		if (store_space(space) == key.data[0])
-			return client->all->options.relaxed & 1u << space;
-	}
-	return false;
+	const struct store_harness_options *options = &client->all->options;
+
+	return options->relaxed >> store_space_of(client->keys[slot], options->keys) & 1;
 }
 
 /* Tells the model of the write to key `slot`; the number that its value carries. */
 static uint64_t begin_write(struct client *client, unsigned slot, struct kv_model_write what)
 {
-	struct bytes key = key_of(client, slot);
+	unsigned partition = kv_partition(key_of(client, slot), client->kv->traits.partitions);
 
 	what.key = client->keys[slot];
-	what.stream = kv_partition(key, client->kv->traits.partitions) % client->all->worker_count;
-	what.relaxed = what.unsure = key_is_relaxed(client, key);
+	what.stream = partition % client->all->worker_count;
+	what.relaxed = what.unsure = key_is_relaxed(client, slot);
 	for (unsigned i = 0; i < client->key_count; i++)
-		what.unsure = what.unsure && key_is_relaxed(client, key_of(client, i));
+		what.unsure = what.unsure && key_is_relaxed(client, i);
 	return kv_model_begin(client->all->model, &what);
 }
 
@@ -606,14 +557,12 @@ static void start_put(struct client *client, struct prng *prng)
 {
 	uint32_t max = client->all->options.value_max;
 	struct kv_cmd cmd = { .op = KV_PUT, .key = key_of(client, 0) };
+	struct kv_model_write what;
 
 	client->size = draw_size(prng, max < KV_INLINE_MAX ? max : KV_INLINE_MAX);
 	client->expires_ms = draw_commit_expiry(client, prng);
-	client->numbers[0] = begin_write(client, 0,
-	                                 (struct kv_model_write){
-	                                         .size = client->size,
-	                                         .expires_ms = client->expires_ms,
-	                                 });
+	what = (struct kv_model_write){ .size = client->size, .expires_ms = client->expires_ms };
+	client->numbers[0] = begin_write(client, 0, what);
 	kv_model_fill(client->numbers[0], 0, client->value, client->size);
 	cmd.value = bytes_of(client->value, client->size);
 	if (client->expires_ms == KV_MODEL_EXPIRY_KEPT)

@@ -44,5 +44,6 @@ uint64_t store_entry_number(const struct kv_entry *entry);
 enum { STORE_SPACES = 3 };
 uint8_t store_space(unsigned space);
 unsigned store_space_first(unsigned space, unsigned count); /* space STORE_SPACES: count */
+unsigned store_space_of(unsigned index, unsigned count);    /* of a key */
 
 #endif
