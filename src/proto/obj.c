@@ -57,6 +57,7 @@ static void check_put(const struct obj_put *put)
 {
 	const uint32_t modes = OBJ_GOVERNANCE | OBJ_COMPLIANCE;
 
+	assert(put != NULL);
 	assert(put->etag.size <= OBJ_ETAG_MAX);
 	assert(put->brief.size <= OBJ_BRIEF_MAX);
 	assert(put->attributes.size <= OBJ_ATTRIBUTES_MAX);
@@ -91,7 +92,8 @@ static void check_operands(const struct obj_cmd *cmd)
 		assert(cmd->part < OBJ_DOCUMENTS && cmd->visit != NULL);
 		break;
 	case OBJ_PUT:
-		assert(cmd->put != NULL && cmd->value.size <= OBJ_PIECE_MAX);
+		assert(cmd->value.size <= OBJ_PIECE_MAX);
+		check_put(cmd->put);
 		check_upload(cmd);
 		break;
 	case OBJ_CREATE:
@@ -103,14 +105,18 @@ static void check_operands(const struct obj_cmd *cmd)
 	case OBJ_COMMIT:
 	case OBJ_UPDATE:
 	case OBJ_UPLOAD_CREATE:
-		assert(cmd->put != NULL);
+		check_put(cmd->put);
+		break;
+	case OBJ_DELETE:
+		if (cmd->put != NULL)
+			check_put(cmd->put);
 		break;
 	case OBJ_READ:
 		assert(cmd->out != NULL && cmd->out_size > 0 && cmd->out_size <= OBJ_PIECE_MAX);
 		break;
 	case OBJ_UPLOAD_COMPLETE:
-		assert(cmd->put != NULL && cmd->complete != NULL);
-		assert(cmd->complete->count <= OBJ_PARTS_MAX);
+		check_put(cmd->put);
+		assert(cmd->complete != NULL && cmd->complete->count <= OBJ_PARTS_MAX);
 		break;
 	case OBJ_PARTS:
 	case OBJ_UPLOAD_PARTS:
@@ -123,8 +129,6 @@ static void check_operands(const struct obj_cmd *cmd)
 	default:
 		break;
 	}
-	if (cmd->op != OBJ_READ && cmd->put != NULL)
-		check_put(cmd->put);
 }
 
 static void check_command(const struct obj_cmd *cmd)
