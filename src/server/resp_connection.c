@@ -212,6 +212,18 @@ static void input_drop(struct resp_connection *connection)
 	connection->input_start = 0;
 }
 
+/* What must be kept is kept: when all memory is cut into larger buffers, in one of those. */
+static struct buf *input_get(struct bufs *bufs, size_t size)
+{
+	struct buf *buf = buf_get(bufs, size);
+
+	while (buf == NULL && size < BUF_SIZE_MAX) {
+		size = size > BUF_SIZE_MAX / 4 ? BUF_SIZE_MAX : size * 4;
+		buf = buf_get(bufs, size);
+	}
+	return buf;
+}
+
 /* Puts `data` behind what waits already. False: there is no memory for it. */
 static bool input_append(struct resp_connection *connection, struct bytes data)
 {
@@ -223,7 +235,7 @@ static bool input_append(struct resp_connection *connection, struct bytes data)
 	if (rest.size + data.size > BUF_SIZE_MAX)
 		return false;
 	if (input == NULL || rest.size + data.size > input->size) {
-		bigger = buf_get(connection->server->bufs, rest.size + data.size);
+		bigger = input_get(connection->server->bufs, rest.size + data.size);
 		if (bigger == NULL)
 			return false;
 		if (rest.size > 0)
@@ -258,8 +270,10 @@ static void pause_if_full(struct resp_connection *connection)
 	size_t waiting = input_rest(connection).size;
 	/* With calls under way: else it waits for the rest of a command, and nothing would end it.
 	 */
-	bool full = waiting >= INPUT_PAUSE ||
-	            (waiting > 0 && connection->call_count > 0 && memory_is_short(connection, 4));
+	bool busy = connection->call_count > 0 ||
+	            (connection->reading != NULL && !resp_upload_is_idle(connection->reading));
+	bool full =
+	        waiting >= INPUT_PAUSE || (waiting > 0 && busy && memory_is_short(connection, 4));
 
 	if (connection->stream == NULL || paused == full)
 		return;
