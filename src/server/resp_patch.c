@@ -63,6 +63,7 @@ static void patch_end(struct resp_call *call)
 	} else if (patch->taken) {
 		call->changed = true;
 		resp_reply_i64(call, (int64_t)size_of(call, &offset));
+		resp_notify(call, RESP_EVENT_STRING, call->command->name, call->argv[1]);
 	}
 	resp_call_done(call);
 }

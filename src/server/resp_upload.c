@@ -346,6 +346,8 @@ static void put_done(struct resp_call *call)
 	}
 	upload->handle = 0; /* the store's now */
 	call->changed = true;
+	call->expires_ms = terms.expires_ms;
+	resp_notify_put(call, call->argv[1]);
 	if (terms.get)
 		reply_old(call);
 	else if (terms.number)
