@@ -86,6 +86,10 @@ static void see_entry(void *context, uint32_t partition, struct bytes key, uint6
 		return;
 	}
 	check->counts[key.data[0]]++;
+	/* Given back: the log has something newer. */
+	if (l.segment < check->image.segment_count && check->image.segments[l.segment].reused &&
+	    check_replaced_by(check, key) > 0)
+		return;
 	if (!walk_location_is_sound(&check->image, l)) {
 		findings_add(&check->findings, FINDING_DAMAGE,
 		             "partition %u, key %s: the index says segment %u, byte %u, where no "
@@ -93,6 +97,7 @@ static void see_entry(void *context, uint32_t partition, struct bytes key, uint6
 		             partition, key_text(key, text), l.segment, l.offset);
 		return;
 	}
+	store_image_needs_header(&check->image, l.segment);
 	check->image.segments[l.segment].counted += l.size;
 	walk_records_add(&check->records, partition, key, value);
 }
@@ -128,7 +133,7 @@ static void see_record(void *context, const struct walk_ref *ref, const struct r
 		             "remove it",
 		             ref->partition, key_text(record->key, text));
 	if (record->flags & RECORD_BLOB)
-		check_blob_add(check, record->key, record->value);
+		check_blob_add(check, record);
 }
 
 static void see_pause(void *context)
@@ -219,6 +224,7 @@ static void check_close(struct check *check)
 		free(check->blobs[i].value);
 	free(check->blobs);
 	free(check->expiries);
+	free(check->newer);
 	walk_index_close(&check->index);
 	walk_records_close(&check->records);
 	walk_log_close(&check->log);
@@ -270,6 +276,7 @@ enum status store_check_run(struct store_reader *reader, const struct store_chec
 		result->copies_bad = count_bad_copies(&check->image);
 		for (uint32_t i = 0; i < check->image.segment_count; i++)
 			check->total += check->image.segments[i].live;
+		check_replaced_gather(check);
 		check->counting = true;
 		for (uint32_t i = 0; i < check->image.super.partition_count; i++)
 			check_partition(check, i);

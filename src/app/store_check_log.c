@@ -10,9 +10,34 @@
 
 /* Blobs. */
 
-void check_blob_add(struct check *check, struct bytes key, struct bytes value)
+/* Whether some of it lies where something else is by now, and may do so. */
+static bool blob_is_gone(const struct check *check, const struct record *record)
 {
+	struct blob_value value;
+
+	if (check_replaced_by(check, record->key) <= record->version)
+		return false;
+	if (!check->counting) /* of a log: what it had is not listed */
+		return true;
+	if (blob_value_decode(record->value, &value) != STATUS_OK)
+		return false;
+	for (uint32_t i = 0; i < value.extent_count; i++) {
+		struct blob_extent e = blob_extent_get(value.extents, i);
+
+		if (e.segment < check->image.segment_count &&
+		    check->image.segments[e.segment].reused)
+			return true;
+	}
+	return false;
+}
+
+void check_blob_add(struct check *check, const struct record *record)
+{
+	struct bytes key = record->key, value = record->value;
 	struct check_blob *blob;
+
+	if (blob_is_gone(check, record))
+		return;
 
 	if (check->blob_count == check->blob_max) {
 		uint32_t max = check->blob_max == 0 ? CHECK_BLOBS_MAX : 2 * check->blob_max;
@@ -92,6 +117,7 @@ static void blob_run(struct check *check, const struct check_blob *blob)
 				store_reader_run(reader);
 				return;
 			}
+			store_image_needs_header(&check->image, e.segment);
 			if (check->counting)
 				check->image.segments[e.segment].counted += (uint64_t)e.blocks
 				                                            << BLOCK_SHIFT;
@@ -166,7 +192,7 @@ static void see_record(struct check *check, const struct frame_header *frame, ui
 		             frame->segment, frame->block, at, frame->lsn, check->stream,
 		             key_text(record->key, text), fault);
 	else if (record->type == RECORD_PUT && (record->flags & RECORD_BLOB))
-		check_blob_add(check, record->key, record->value);
+		check_blob_add(check, record);
 }
 
 /* A frame that frame_check() has found whole. */
@@ -186,7 +212,10 @@ static void see_frame(void *context, const struct frame_header *frame, const uin
 		                  (frame->block << BLOCK_SHIFT) + at, &record, &used,
 		                  &crc) != STATUS_OK)
 			unreachable(); /* frame_check() has seen it */
-		see_record(check, frame, at, &record);
+		if (check->gathering)
+			check_replaced_add(check, &record);
+		else
+			see_record(check, frame, at, &record);
 		at += (uint32_t)used;
 	}
 	/* The blobs' reads use other memory than the log's. */

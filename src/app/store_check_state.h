@@ -15,6 +15,18 @@ struct check_blob {
 	uint8_t key[KV_KEY_MAX];
 };
 
+/* The newest version of a key that the logs behind the checkpoints have; 0: an empty slot. */
+struct check_newer {
+	uint64_t hash, version;
+};
+
+enum { CHECK_CLEARS_MAX = 64 };
+struct check_clear {
+	uint64_t version;
+	uint16_t prefix_size;
+	uint8_t prefix[KV_KEY_MAX];
+};
+
 struct check {
 	const struct store_check_options *options;
 	struct store_check_result *result;
@@ -28,17 +40,30 @@ struct check {
 	uint8_t *expiries; /* a set of hashes of those of the partition; may have others too */
 	uint64_t entries;  /* of the index of the partition */
 	uint64_t counts[KV_SPACES];
-	uint64_t done, total; /* bytes, for the progress */
-	uint32_t stream;      /* whose log is looked at */
-	bool counting;        /* what is named counts as live: not in the logs */
-	bool failed;          /* the memory is full: the check ends with what it has */
+	uint64_t done, total;      /* bytes, for the progress */
+	uint32_t stream;           /* whose log is looked at */
+	bool counting;             /* what is named counts as live: not in the logs */
+	struct check_newer *newer; /* a table of a power of two */
+	uint32_t newer_count, newer_size;
+	uint32_t clear_count;
+	struct check_clear clears[CHECK_CLEARS_MAX];
+	bool gathering; /* the logs are read for what they replace: nothing is told */
+	bool failed;    /* the memory is full: the check ends with what it has */
 };
 
 void check_progress(struct check *check);
-/* The blob of a record: checked with the next check_blobs_run(). */
-void check_blob_add(struct check *check, struct bytes key, struct bytes value);
+/*
+ * The blob of a record: checked with the next check_blobs_run(), unless the log has replaced it and
+ * its place may have been given back.
+ */
+void check_blob_add(struct check *check, const struct record *record);
 void check_blobs_run(struct check *check);
 /* store_check_log.c */
 void check_logs(struct check *check);
+/* store_check_replaced.c */
+void check_replaced_gather(struct check *check);
+void check_replaced_add(struct check *check, const struct record *record);
+/* The version of what the logs say of the key; 0: nothing. */
+uint64_t check_replaced_by(const struct check *check, struct bytes key);
 
 #endif

@@ -242,6 +242,8 @@ static void body_segments(struct store_image *image, const struct body *body, ui
 		/* Given back by one stream and taken by another: the checkpoints are of two times.
 		 */
 		bool given_back = segment->listed && segment->generation > listed.generation;
+		bool replaced = segment->listed && segment->generation != listed.generation &&
+		                (given_back ? listed.live : segment->live) > 0;
 
 		if (segment->listed && segment->generation == listed.generation &&
 		    segment->kind != listed.kind && segment->live > 0 && listed.live > 0)
@@ -250,8 +252,8 @@ static void body_segments(struct store_image *image, const struct body *body, ui
 			             "says %s",
 			             listed.segment, stream, segment_kind_name(listed.kind),
 			             segment_kind_name(segment->kind));
-		if (segment->listed && segment->generation != listed.generation &&
-		    (given_back ? listed.live : segment->live) > 0)
+		segment->reused = segment->reused || replaced;
+		if (replaced && (given_back ? listed.kind : segment->kind) == SEGMENT_INDEX)
 			findings_add(image->findings, FINDING_DAMAGE,
 			             "segment %u: the checkpoint of stream %u uses it in another "
 			             "life than that of another stream",
@@ -324,6 +326,17 @@ static enum status bodies_read(struct store_image *image)
 
 /* Headers. */
 
+void store_image_needs_header(struct store_image *image, uint32_t number)
+{
+	struct image_segment *segment = &image->segments[number];
+
+	if (segment->headless)
+		findings_add(image->findings, FINDING_DAMAGE,
+		             "segment %u (%s): its header is damaged", number,
+		             segment_kind_name(segment->kind));
+	segment->headless = false; /* it has been told */
+}
+
 static void header_seen(struct store_image *image, uint32_t number, const uint8_t *data)
 {
 	struct image_segment *segment = &image->segments[number];
@@ -332,18 +345,24 @@ static void header_seen(struct store_image *image, uint32_t number, const uint8_
 	struct frame_header frame;
 
 	if (status != STATUS_OK) {
-		if (segment->listed && segment->live > 0)
-			findings_add(image->findings, FINDING_DAMAGE,
-			             "segment %u (%s): its header is damaged", number,
-			             segment_kind_name(segment->kind));
-		else if (status == STATUS_CORRUPT)
+		if (segment->listed && segment->live > 0) {
+			segment->headless = true;
+			segment->reused = segment->kind != SEGMENT_INDEX && !image->super.clean;
+			if (!segment->reused)
+				store_image_needs_header(image, number);
+		} else if (status == STATUS_CORRUPT)
 			findings_add(image->findings, FINDING_NOTE,
 			             "segment %u, not in use: its header is torn or damaged",
 			             number);
 		return;
 	}
 	if (segment->listed && header->generation != segment->generation) {
-		if (segment->live > 0 || header->generation < segment->generation) {
+		bool older = header->generation < segment->generation;
+
+		if (segment->live > 0 && segment->kind != SEGMENT_INDEX && !older &&
+		    !image->super.clean) {
+			segment->reused = true;
+		} else if (segment->live > 0 || older) {
 			findings_add(image->findings, FINDING_DAMAGE,
 			             "segment %u (%s): its header is of generation %" PRIu64
 			             ", and the checkpoint knows generation %" PRIu64,
@@ -351,7 +370,7 @@ static void header_seen(struct store_image *image, uint32_t number, const uint8_
 			             segment->generation);
 			return;
 		}
-		segment->listed = false; /* given back by that checkpoint, and used again since */
+		segment->listed = false; /* given back since, and used again */
 	} else if (segment->listed && segment->live > 0 && header->kind != segment->kind) {
 		findings_add(image->findings, FINDING_DAMAGE,
 		             "segment %u: its header says %s, and the checkpoint %s", number,

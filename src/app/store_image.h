@@ -47,6 +47,8 @@ struct image_segment {
 	uint64_t counted;   /* bytes that were found to be referred to: the check's */
 	uint8_t kind;       /* enum segment_kind, listed */
 	bool found, listed; /* a header is there; a body has it */
+	bool reused;        /* a body has an earlier life, whose content the log has replaced */
+	bool headless; /* its header is damaged: by the write that was to make it reused, or not */
 };
 
 struct image_partition {
@@ -89,6 +91,9 @@ static inline uint64_t store_image_lba(const struct store_image *image, uint32_t
 /* Whether [offset, offset + size) can be in segment `segment`, behind its header. */
 bool store_image_has(const struct store_image *image, uint32_t segment, uint64_t offset,
                      uint64_t size);
+
+/* Something that the log has not replaced is in the segment: then a damaged header is damage. */
+void store_image_needs_header(struct store_image *image, uint32_t segment);
 
 const char *segment_kind_name(uint8_t kind);
 

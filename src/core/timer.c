@@ -36,6 +36,7 @@ static void place(struct timers *timers, struct timer *timer)
 		due = timers->tick + span - 1; /* placed again when that slot comes up */
 	while (due - timers->tick >= 1ull << (SLOT_BITS * (level + 1)))
 		level++;
+	assert(level < TIMER_LEVELS);
 	slot = (unsigned)(due >> (SLOT_BITS * level)) & SLOT_MASK;
 	LIST_INSERT_HEAD(&timers->slots[level][slot], timer, link);
 	timers->occupied[level] |= 1ull << slot;
@@ -78,10 +79,12 @@ static unsigned expire(struct timers *timers, unsigned level, unsigned slot, uin
 	timers->occupied[level] &= ~(1ull << slot);
 	while ((timer = LIST_FIRST(&due)) != NULL) {
 		LIST_REMOVE(timer, link);
+		assert(timer->armed);
 		if (timer->deadline_ns > now_ns) {
 			place(timers, timer);
 			continue;
 		}
+		assert(timers->count > 0);
 		timer->armed = false;
 		timers->count--;
 		fired++;

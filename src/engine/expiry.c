@@ -31,7 +31,8 @@ static uint64_t get64_big_endian(const uint8_t *in)
 
 struct bytes expiry_key(uint64_t expires_ms, struct bytes key, uint8_t *out)
 {
-	assert(key.size <= KV_KEY_MAX);
+	assert(key.size > 0 && key.size <= KV_KEY_MAX);
+	assert(expires_ms > 0);
 	out[0] = KV_SPACE_ENGINE;
 	put64_big_endian(out + 1, expires_ms);
 	memcpy(out + EXPIRY_PREFIX, key.data, key.size);
@@ -72,6 +73,8 @@ static bool entry_is_due(const struct shard *shard, struct bytes entry)
 
 static void lane_submit(struct expiry_lane *lane, const struct kv_cmd *cmd, req_fn *done)
 {
+	assert(!lane->busy);
+	assert(lane->partition < lane->shard->partition_count);
 	lane->busy = true;
 	req_init(&lane->req, lane->shard->worker);
 	req_push(&lane->req, struct lane_frame, done)->lane = lane;
@@ -96,6 +99,8 @@ static void key_removed(struct req *req)
 	struct btree_miss miss;
 	uint64_t old;
 
+	assert(lane->busy);
+	assert(shard_owns(lane->shard, lane->partition));
 	lane->busy = false;
 	if (req->status != STATUS_OK)
 		return; /* tried again with a later tick */

@@ -60,6 +60,12 @@ void superblock_encode(const struct superblock *super, uint32_t copy, void *out)
 	uint8_t *block = out;
 
 	assert(copy < SUPER_COPIES);
+	/* What superblock_decode() asks for. */
+	assert(super->segment_blocks >= SEGMENT_BLOCKS_MIN);
+	assert(super->segment_blocks <= SEGMENT_BLOCKS_MAX);
+	assert(super->partition_count > 0 && super->partition_count <= PARTITIONS_MAX);
+	assert(super->stream_count > 0 && super->stream_count <= STREAMS_MAX);
+	assert((super->features.incompatible & ~FEATURES_INCOMPATIBLE) == 0);
 	memset(block, 0, BLOCK_SIZE);
 	put64(block + SUPER_COMPATIBLE, super->features.compatible);
 	put64(block + SUPER_READ_ONLY, super->features.read_only);
@@ -120,6 +126,7 @@ void segment_header_encode(const struct segment_header *header, void *out)
 	uint8_t *block = out;
 
 	assert(header->kind > SEGMENT_FREE && header->kind < SEGMENT_KINDS);
+	assert(header->stream < STREAMS_MAX);
 	memset(block, 0, BLOCK_SIZE);
 	put64(block + SEGMENT_GENERATION, header->generation);
 	put32(block + SEGMENT_NUMBER, header->segment);
@@ -330,6 +337,7 @@ uint32_t record_encode(const struct record *record, uint32_t seed, uint32_t offs
 
 	assert(record->key.size <= UINT16_MAX && record->value.size <= UINT32_MAX);
 	assert(offset % RECORD_UNIT == 0);
+	assert(offset < SEGMENT_BLOCKS_MAX << BLOCK_SHIFT);
 	put16(p + 4, (uint16_t)record->key.size);
 	p[6] = record->type;
 	p[7] = (uint8_t)(record->flags & ~RECORD_EXPIRES) | (expires ? RECORD_EXPIRES : 0);

@@ -148,6 +148,7 @@ static uint64_t probe(const struct record_cache *cache, uint64_t hash, struct by
 {
 	uint64_t i = home_of(cache, hash);
 
+	assert(cache->entries < cache->slot_count); /* else: the search does not end */
 	for (*distance = 0;; i = next_slot(cache, i), ++*distance) {
 		uint64_t slot = cache->slots[i];
 
@@ -245,6 +246,7 @@ const struct record_cache_entry *record_cache_find(struct record_cache *cache, u
 
 static uint64_t room(const struct record_cache *cache)
 {
+	assert(cache->tail <= cache->head && cache->head - cache->tail <= cache->size);
 	return cache->size - (cache->head - cache->tail);
 }
 
@@ -265,6 +267,8 @@ static struct record_cache_entry *take(struct record_cache *cache, size_t size)
 	}
 	entry = entry_at(cache, cache->head);
 	cache->head += size;
+	assert(cache->head - cache->tail <= cache->size);
+	assert((uint8_t *)entry + size <= cache->arena + cache->size);
 	return entry;
 }
 
@@ -319,6 +323,8 @@ bool record_cache_insert(struct record_cache *cache, uint64_t hash,
 		old->state = ENTRY_DEAD;
 	else
 		cache->entries++;
+	assert(cache->entries <= cache->entries_max);
+	assert(place_of(cache, entry) <= PLACE_MASK);
 	cache->slots[i] = slot_mark(hash, distance) | place_of(cache, entry);
 	cache->stats.inserted++;
 	return true;
@@ -494,6 +500,7 @@ static bool reclaim(struct record_cache *cache, uint64_t durable_lsn, struct rec
 		cache->stats.evicted++;
 	}
 	cache->tail += size;
+	assert(cache->tail <= cache->head);
 	reclaimed->freed += size;
 	return true;
 }

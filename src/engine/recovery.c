@@ -80,6 +80,7 @@ static void read_ended(struct req *req)
 
 	if (req->status != STATUS_OK)
 		r->status = req->status;
+	assert(r->running > 0);
 	if (--r->running > 0)
 		return;
 	if (r->status != STATUS_OK) {
@@ -105,6 +106,8 @@ void recovery_read(struct recovery *r, unsigned slot, uint8_t *data, uint64_t bl
 	};
 
 	assert(slot < READS_MAX);
+	assert(blocks > 0);
+	assert(r->phase != PHASE_OPEN && r->phase != PHASE_CLOSE);
 	r->batch = slot + 1;
 	read->data = data;
 	read->iov = (struct iovec){ data, (size_t)blocks << BLOCK_SHIFT };
@@ -466,6 +469,8 @@ void store_close(struct store *store, struct req *req)
 	struct recovery *r = store->recovery;
 
 	assert(req->worker == r->workers[0].worker);
+	assert(store->phase == STORE_OPEN);
+	assert(r->running == 0 && r->memory == NULL);
 	req->state = REQ_RUNNING;
 	r->req = req;
 	for (unsigned s = 0; s < store->shard_count; s++) {

@@ -21,6 +21,8 @@ static void blob_read(struct recovery *r, uint64_t location)
 	uint32_t first = l.offset >> BLOCK_SHIFT;
 	uint32_t end = (uint32_t)(align_up(l.offset + l.size, BLOCK_SIZE) >> BLOCK_SHIFT);
 
+	assert(r->blob == 0 && r->running == 0);
+	assert((size_t)(end - first) << BLOCK_SHIFT <= BUF_SIZE_MAX);
 	r->blob = location;
 	recovery_read(r, 0, r->big->data, recovery_lba(r, l.segment, first), end - first);
 }
@@ -99,6 +101,8 @@ static void hold(struct recovery *r, struct shard *shard, uint32_t number)
 {
 	struct shard_segment *segment = &shard->segments[number];
 
+	assert(number < shard->segment_count);
+	assert(segment->state == SEGMENT_NONE);
 	segment->state = SEGMENT_SEALED;
 	segment->dead_lsn = 1;
 	segment->kind = r->segments[number].header.kind;
@@ -110,6 +114,8 @@ static void count_ended(struct recovery *r)
 	struct store *store = r->store;
 	uint64_t generation = 0;
 
+	assert(r->blob == 0 && !r->walking);
+	assert(r->cursor == store->super.partition_count);
 	for (uint32_t i = 0; i < store->space.segment_count; i++) {
 		bool held = false;
 
@@ -137,6 +143,8 @@ static void count_ended(struct recovery *r)
 
 void recovery_count_step(struct recovery *r)
 {
+	assert(recovery_is_redistributed(r));
+	assert(r->running == 0);
 	for (; r->cursor < r->store->super.partition_count; r->cursor++) {
 		struct btree *tree = &r->store->partitions[r->cursor].tree;
 		struct shard *shard = recovery_shard(r, r->cursor);

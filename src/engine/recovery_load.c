@@ -13,6 +13,8 @@ static void body_read(struct recovery *r)
 	struct root *root = &r->roots[r->cursor];
 	uint32_t at = 0;
 
+	assert(r->cursor < r->streams);
+	assert(root->body_count <= ROOT_EXTENTS_MAX);
 	r->phase = PHASE_BODY;
 	for (uint32_t i = 0; i < root->body_count; i++) {
 		const struct root_extent *e = &root->body[i];
@@ -37,6 +39,8 @@ void recovery_roots_step(struct recovery *r)
 	struct root *best = &r->roots[r->cursor];
 	bool found = false;
 
+	assert(r->running == 0);
+	assert(r->cursor < r->streams);
 	for (uint32_t i = 0; i < 4; i++) {
 		struct root root;
 
@@ -62,6 +66,7 @@ void recovery_roots_step(struct recovery *r)
  */
 static void disown(struct recovery *r, uint32_t number)
 {
+	assert(number < r->store->space.segment_count);
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard_segment *segment = &r->store->shards[s]->segments[number];
 
@@ -107,6 +112,7 @@ static void body_segments(struct recovery *r, const struct body *body)
 		struct body_segment listed = body_segment_get(body, i);
 		struct recovery_segment *segment = &r->segments[listed.segment];
 
+		assert(listed.segment < r->store->space.segment_count); /* body_open() has looked */
 		if (is_given_back(r, &listed)) {
 			if (shard != NULL && listed.live > 0)
 				own(shard, &listed);
@@ -131,6 +137,7 @@ static void body_partitions(struct recovery *r, struct body *body)
 	struct body_partition partition;
 
 	while (body_partition_next(body, &partition)) {
+		assert(partition.partition < r->store->super.partition_count);
 		r->trees[partition.partition] = partition.root;
 		r->tree_counts[partition.partition] = partition.key_count;
 		for (uint32_t i = 0; i < partition.space_count; i++) {
@@ -276,6 +283,8 @@ static void headers_adopt(struct recovery *r)
 
 void recovery_headers_step(struct recovery *r, unsigned count)
 {
+	assert(count > 0 && count <= READS_MAX);
+	assert(r->running == 0);
 	for (unsigned i = 0; i < count; i++)
 		header_seen(r, (uint32_t)r->reads[i].tag, r->reads[i].data);
 	if (r->cursor < r->store->space.segment_count && r->cursor < r->last_header + HEADER_GAP) {
@@ -376,6 +385,7 @@ static void trees_begin(struct recovery *r)
 	 * other. */
 	while (store->super.run <= r->run_seen)
 		store->super.run += 2;
+	assert((store->super.run ^ r->run) & 1); /* else: over the roots that count */
 	for (unsigned s = 0; s < r->worker_count; s++) {
 		struct shard *shard = store->shards[s];
 
@@ -402,9 +412,12 @@ void recovery_trees_step(struct recovery *r, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		uint32_t number = (uint32_t)r->reads[i].tag;
-		enum status status = btree_open(
-		        &r->store->partitions[number].tree, recovery_shard(r, number)->pool, number,
-		        r->reads[i].data, r->trees[number], r->tree_counts[number]);
+		enum status status;
+
+		assert(number < r->store->super.partition_count);
+		status = btree_open(&r->store->partitions[number].tree,
+		                    recovery_shard(r, number)->pool, number, r->reads[i].data,
+		                    r->trees[number], r->tree_counts[number]);
 
 		if (status != STATUS_OK) {
 			recovery_fail(r, status, "the root page of partition %u is damaged",

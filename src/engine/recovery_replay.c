@@ -36,6 +36,8 @@ bool recovery_wait_for_page(struct recovery *r, uint32_t partition, enum btree_r
 
 void recovery_page_step(struct recovery *r)
 {
+	assert(r->running == 0);
+	assert(r->miss_partition < r->store->super.partition_count);
 	struct btree *tree = &r->store->partitions[r->miss_partition].tree;
 	enum status status = btree_load(tree, r->page->data, r->miss.address);
 
@@ -59,6 +61,8 @@ static void replay_read(struct recovery *r)
 	uint32_t left = r->store->super.segment_blocks - r->block;
 	uint32_t most = BUF_SIZE_MAX >> BLOCK_SHIFT;
 
+	assert(r->segment < r->store->space.segment_count);
+	assert(r->block < r->store->super.segment_blocks);
 	r->phase = PHASE_REPLAY;
 	r->at = 0;
 	r->clear_next = 0;
@@ -114,6 +118,8 @@ void recovery_replay_begin(struct recovery *r, uint32_t stream)
 {
 	const struct root *root = &r->roots[stream];
 
+	assert(stream < r->streams);
+	assert(r->running == 0 && r->at == 0);
 	r->cursor = stream;
 	r->lsn = root->lsn + 1;
 	r->segment = root->log_segment;
@@ -294,6 +300,8 @@ static bool replay_frame(struct recovery *r, uint32_t offset, const struct frame
 	const uint8_t *data = r->big->data + offset;
 	uint32_t seed = record_seed(frame->generation, frame->segment);
 
+	assert(frame->lsn == r->lsn);
+	assert(offset + frame->size <= r->valid);
 	if (r->at == 0)
 		r->at = FRAME_HEADER_SIZE;
 	while (r->at < frame->size) {

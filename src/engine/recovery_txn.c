@@ -16,6 +16,7 @@ static enum status grow(void **array, uint32_t *max, uint32_t count, size_t size
 	uint32_t wanted = *max == 0 ? 64 : *max * 2;
 	void *larger;
 
+	assert(count <= *max);
 	if (count < *max)
 		return STATUS_OK;
 	larger = realloc(*array, wanted * size);
@@ -50,6 +51,7 @@ static struct recovery_doubt *doubt_find(const struct recovery *r, uint64_t id, 
 
 static void doubt_end(struct recovery_doubt *doubt)
 {
+	assert(doubt->whole_count <= doubt->part_count && doubt->part_count <= doubt->part_max);
 	for (uint32_t i = 0; i < doubt->part_count; i++)
 		free(doubt->parts[i].data);
 	free(doubt->parts);
@@ -117,6 +119,8 @@ enum status recovery_prepared(struct recovery *r, const struct record *record,
 	struct prepare prepare;
 	enum status status;
 
+	assert(record->type == RECORD_PREPARE);
+	assert(location.segment < r->store->space.segment_count);
 	if (prepare_decode(record->value, &prepare) != STATUS_OK || prepare.size > rest.size)
 		return STATUS_OK; /* of no meaning to the index */
 	if (doubt == NULL && prepare.part > 0)
@@ -160,6 +164,8 @@ static enum btree_result part_apply(struct recovery *r, struct recovery_doubt *d
 {
 	const struct recovery_part *part = &doubt->parts[doubt->part];
 
+	assert(doubt->used && doubt->part < doubt->part_count);
+	assert(doubt->next <= part->size);
 	while (doubt->next < part->size) {
 		uint32_t offset = part->offset + doubt->next;
 		struct location location = { .segment = part->segment, .offset = offset };

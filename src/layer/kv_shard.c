@@ -34,6 +34,9 @@ static void hop_returned(struct req *req)
 	struct hop_frame *frame = req_pop(req, struct hop_frame);
 	uint64_t result = frame->all ? frame->sum : req->result;
 
+	assert(req->worker == frame->shard->kv.worker);
+	assert(frame->next < frame->shard->engine_count);
+
 	req_complete(req, req->status, result);
 }
 
@@ -45,6 +48,7 @@ static void hop_done(struct req *req)
 	struct hop_frame *frame = req_top(req, struct hop_frame);
 	struct kv_shard *shard = frame->shard;
 
+	assert(req->worker == shard->engines[frame->next]->worker);
 	frame->sum += req->result;
 	if (frame->all && req->status == STATUS_OK && frame->next + 1u < shard->engine_count) {
 		frame->next++;
@@ -68,6 +72,8 @@ static void hop(struct kv_shard *shard, struct req *req, const struct kv_cmd *cm
 {
 	struct hop_frame *frame = req_push(req, struct hop_frame, hop_done);
 
+	assert(engine < shard->engine_count);
+	assert(req->worker == shard->kv.worker);
 	frame->shard = shard;
 	frame->cmd = *cmd;
 	frame->sum = 0;
@@ -79,6 +85,7 @@ static void hop(struct kv_shard *shard, struct req *req, const struct kv_cmd *cm
 static void send_to(struct kv_shard *shard, struct req *req, const struct kv_cmd *cmd,
                     unsigned engine)
 {
+	assert(engine < shard->engine_count);
 	if (shard->engines[engine]->worker == shard->kv.worker)
 		kv_submit(shard->engines[engine], req, cmd);
 	else
@@ -137,6 +144,8 @@ static void txn_returned(struct req *req)
 {
 	struct txn_frame *frame = req_pop(req, struct txn_frame);
 
+	assert(frame->pass == TXN_ENDED);
+	assert(req->worker == frame->shard->kv.worker);
 	req_complete(req, frame->status, frame->result);
 }
 
@@ -158,12 +167,17 @@ static void txn_go(struct req *req, struct txn_frame *frame, unsigned from)
 		return;
 	}
 	frame->next = (uint8_t)__builtin_ctzll(left);
+	assert(frame->next < frame->shard->engine_count);
+	assert(frame->pass < TXN_ENDED);
 	worker_send(frame->shard->engines[frame->next]->worker, req, txn_arrived);
 }
 
 /* At an engine: nothing is committed; the keys of the first `prepared` bits are let go. */
 static void txn_abort(struct req *req, struct txn_frame *frame, uint64_t prepared)
 {
+	assert(frame->pass <= TXN_PREPARED); /* else: it is committed */
+	assert(req->status != STATUS_OK);
+	assert((prepared & ~frame->engines) == 0);
 	frame->status = req->status;
 	frame->result = req->result;
 	frame->engines = prepared;
@@ -176,6 +190,9 @@ static void txn_answered(struct req *req)
 	struct txn_frame *frame = req_top(req, struct txn_frame);
 	uint64_t before = frame->engines & ((1ull << frame->next) - 1);
 	bool failed = req->status != STATUS_OK;
+
+	assert(frame->engines >> frame->next & 1);
+	assert(req->worker == frame->shard->engines[frame->next]->worker);
 
 	switch ((enum txn_pass)frame->pass) {
 	case TXN_PREPARE:
@@ -328,8 +345,11 @@ enum status kv_shard_open(struct kv_shard **out, struct worker *worker, struct k
 	};
 	_Static_assert(sizeof(struct txn_frame) <= sizeof(struct hop_frame), "frames_size");
 	shard->engine_count = engine_count;
-	for (unsigned i = 0; i < engine_count; i++)
+	for (unsigned i = 0; i < engine_count; i++) {
+		assert(engines[i]->traits.partitions == engines[0]->traits.partitions);
+		assert(engines[i]->frames_size <= engines[0]->frames_size);
 		shard->engines[i] = engines[i];
+	}
 	assert(shard_scan_frame_size() <= align_up(sizeof(struct hop_frame), 16));
 	if (shard_scans_open(shard) != STATUS_OK) {
 		kv_shard_close(shard);

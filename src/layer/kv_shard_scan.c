@@ -83,6 +83,8 @@ static void scan_end(struct req *req, enum status status)
 	struct req *waiter = STAILQ_FIRST(&shard->scan_waiters);
 	uint64_t visited = scan->visited;
 
+	assert(req->worker == shard->kv.worker);
+	assert(visited <= scan->cmd.limit);
 	scan->next_free = shard->scans_free;
 	shard->scans_free = scan;
 	if (waiter != NULL) {
@@ -100,6 +102,7 @@ static void scan_round(struct req *req, struct shard_scan *scan)
 
 static struct scan_entry *entry_at(struct scan_part *part, uint32_t offset)
 {
+	assert(offset % 8 == 0 && offset <= PART_SIZE);
 	return (struct scan_entry *)(void *)(part->data + offset);
 }
 
@@ -141,6 +144,8 @@ static void collect(void *visitor, const struct kv_entry *from, struct kv_edit *
 	part->last = part->used;
 	part->used += (uint32_t)size;
 	part->count++;
+	assert(part->used <= PART_SIZE);
+	assert(entry_size(entry) == size);
 }
 
 static void visit_entry(const struct kv_cmd *cmd, const struct scan_entry *entry)
@@ -229,6 +234,7 @@ static void adapt_batch(struct shard_scan *scan)
 			fitted = part->count;
 	}
 	scan->batch = fitted < BATCH_MAX ? fitted : BATCH_MAX;
+	assert(scan->batch > 0); /* the largest entry fits */
 }
 
 /* At home, with what every engine had. */
@@ -251,6 +257,7 @@ static void scan_merge(struct req *req)
 		visit_entry(&scan->cmd, entry);
 		scan->visited++;
 		part->next += entry_size(entry);
+		assert(part->next <= part->used);
 	}
 	if (bound == NULL || scan->visited == scan->cmd.limit) {
 		scan_end(req, STATUS_OK);
@@ -265,6 +272,7 @@ static uint32_t round_limit(const struct shard_scan *scan)
 {
 	uint32_t left = scan->cmd.limit - scan->visited;
 
+	assert(scan->visited < scan->cmd.limit);
 	return left < scan->batch ? left : scan->batch;
 }
 
@@ -274,6 +282,8 @@ static void scan_answered(struct req *req)
 	struct shard_scan *scan = req_top(req, struct scan_frame)->scan;
 	struct scan_part *part = &scan->parts[scan->engine];
 
+	assert(scan->engine < scan->shard->engine_count);
+	assert(req->worker == scan->shard->engines[scan->engine]->worker);
 	part->complete = !part->full && req->result < round_limit(scan);
 	if (req->status == STATUS_OK && ++scan->engine < scan->shard->engine_count)
 		worker_send(scan->shard->engines[scan->engine]->worker, req, scan_arrived);
@@ -287,6 +297,8 @@ static void scan_arrived(struct req *req)
 	struct scan_part *part = &scan->parts[scan->engine];
 	struct kv_cmd cmd = scan->cmd;
 
+	assert(scan->engine < scan->shard->engine_count);
+	assert(scan->from_size <= sizeof(scan->from) && scan->end_size <= sizeof(scan->end));
 	part->count = part->used = part->next = part->last = 0;
 	part->full = false;
 	cmd.key = bytes_of(scan->from, scan->from_size);
@@ -309,6 +321,9 @@ void shard_scan_submit(struct kv_shard *shard, struct req *req, const struct kv_
 		STAILQ_INSERT_TAIL(&shard->scan_waiters, req, link);
 		return;
 	}
+	assert(scan->shard == shard);
+	assert(cmd->op == KV_SCAN && !(cmd->flags & KV_SCAN_PARTITION));
+	assert(cmd->key.size <= sizeof(scan->from) && cmd->end.size <= sizeof(scan->end));
 	shard->scans_free = scan->next_free;
 	scan->cmd = *cmd;
 	scan->visited = 0;

@@ -285,6 +285,8 @@ enum status file_open(struct file *file, const char *path, const struct io_file_
 	}
 	if (file->fua == IO_FUA_FLUSH)
 		g->fua_is_flush = true;
+	assert(is_power_of_two(g->block_size) && is_power_of_two(g->align));
+	assert(g->align <= g->block_size);
 	g->transfer_max = TRANSFER_SIZE_MAX / g->block_size;
 	g->ops = 1u << BLK_READ;
 	if (!options->read_only)
@@ -299,6 +301,8 @@ void file_op_init(struct file_op *op, const struct file *file, const struct blk_
 	const struct blk_geometry *g = &file->geometry;
 	bool fua = cmd->op == BLK_WRITE && (cmd->flags & BLK_FUA) && g->volatile_cache;
 
+	assert(g->ops >> cmd->op & 1);
+	assert(cmd->lba <= g->block_count && cmd->block_count <= g->block_count - cmd->lba);
 	op->offset = cmd->lba * g->block_size;
 	op->left = (uint64_t)cmd->block_count * g->block_size;
 	cursor_init(&op->cursor, cmd->iov, cmd->iov_count);
@@ -335,6 +339,8 @@ static bool op_transferred(struct file_op *op, uint64_t size, enum status *statu
 
 bool file_op_advance(struct file_op *op, int64_t res, enum status *status)
 {
+	assert(op->step <= FILE_DISCARD);
+	assert(op->step != FILE_TRANSFER || op->left > 0);
 	*status = STATUS_OK;
 	if (res >= 0)
 		return op->step == FILE_TRANSFER && op_transferred(op, (uint64_t)res, status);
