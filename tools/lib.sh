@@ -5,8 +5,8 @@
 # What a build needs, and what the tests need besides: packages of Debian 12.
 build_packages='gcc libc6-dev meson ninja-build pkg-config liburing-dev libisal-dev libxxhash-dev
 	libhwloc-dev libssl-dev'
-test_packages='libcmocka-dev python3 binutils'
-judge_packages='redis-tools tcl'
+test_packages='libcmocka-dev python3 binutils curl'
+judge_packages='redis-tools tcl prometheus'
 
 say() {
 	printf '%s\n' "$*" >&2

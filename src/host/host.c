@@ -50,6 +50,8 @@ enum status host_fail(struct host *host, enum status status, const char *format,
 	return status;
 }
 
+#define TELL_NS 1000000000ull
+
 static void write_nowhere(const char *line, size_t size)
 {
 	(void)line;
@@ -193,6 +195,8 @@ static unsigned control_run(struct actor *actor)
 		run_task(w);
 	if (w->chore_waits != NULL)
 		end_chore(w);
+	if (w->has_engine && w->host->store.recovered && w->worker.now_ns - w->told_ns >= TELL_NS)
+		host_store_tell(w);
 	if (!atomic_load_explicit(&w->host->draining, memory_order_relaxed))
 		return 0;
 	if (!w->draining)
@@ -213,7 +217,8 @@ static enum status open_io(struct host_worker *w)
 {
 	const struct conf *conf = w->host->conf;
 	const struct io_options options = {
-		.connections_max = (unsigned)conf_number(conf, CONF_RESP_CLIENTS_MAX),
+		.connections_max = (unsigned)(conf_number(conf, CONF_RESP_CLIENTS_MAX) +
+		                              conf_number(conf, CONF_HTTP_CLIENTS_MAX)),
 		.receive_memory = w->host->parts.receives,
 	};
 	enum io_kind kind = (enum io_kind)conf_number(conf, CONF_TRANSPORT_KIND);
@@ -427,6 +432,7 @@ enum status host_open(struct host *host, const struct host_options *options)
 		                 host->plan.count);
 	}
 	host->count = host->plan.count;
+	host->started_ms = clock_system()->wall_ms(clock_system());
 	for (unsigned i = 0; i < host->count; i++) {
 		host->workers[i].host = host;
 		status = open_worker(&host->workers[i], i);

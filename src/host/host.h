@@ -76,6 +76,10 @@ struct host_worker {
 	enum status task_status;
 	atomic_bool task_posted;
 	atomic_bool drained;
+	/* Of its engine, about once a second, for whoever asks. */
+	_Atomic uint64_t store_used; /* bytes */
+	atomic_bool store_failed;    /* writes are refused until a restart */
+	uint64_t told_ns;
 	_Atomic(struct host_chore *)
 	        chore;                  /* the worker's, for the main thread; NULL: it has run */
 	struct host_chore *chore_waits; /* the worker's own: what it will complete */
@@ -120,7 +124,8 @@ struct host_store {
 	unsigned count;
 	struct opening *opening; /* what recovery works with */
 	int lock;                /* descriptor; -1: none */
-	bool recovered, stopped;
+	atomic_bool recovered;   /* the workers look at it */
+	bool stopped;
 };
 
 struct host {
@@ -128,6 +133,7 @@ struct host {
 	const struct conf *conf;
 	struct plan plan;
 	uint64_t memory;
+	uint64_t started_ms;       /* wall clock */
 	struct memory_parts parts; /* of each worker */
 	struct metrics metrics;
 	struct host_store store;
@@ -186,6 +192,7 @@ struct host_listen {
 	unsigned index;
 	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
 	bool authenticated;                     /* strangers are asked who they are */
+	const char *remedy;                     /* what would make it so: "set resp.password" */
 };
 enum status host_listen(struct host *host, const struct host_listen *listen);
 
@@ -215,6 +222,9 @@ struct host_errand {
 /* In a turn of w: then errand->req is given to what completes it. */
 void host_errand_begin(struct host_errand *errand, struct host_worker *w);
 enum status host_errand_wait(struct host *host, struct host_errand *errand); /* main thread */
+
+/* In a turn of w: what others may know of its engine. */
+void host_store_tell(struct host_worker *w);
 
 enum status host_start_worker(struct host_worker *w); /* started already: nothing */
 

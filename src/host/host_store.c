@@ -327,6 +327,19 @@ static void wait_idle(struct host *host)
 	}
 }
 
+void host_store_tell(struct host_worker *w)
+{
+	const struct store *store = w->host->store.store;
+	struct store_worker_stats stats;
+
+	store_worker_stats(store, w->store_index, &stats);
+	atomic_store_explicit(&w->store_used,
+	                      stats.segments_used * store->super.segment_blocks * BLOCK_SIZE,
+	                      memory_order_relaxed);
+	atomic_store_explicit(&w->store_failed, stats.failed, memory_order_relaxed);
+	w->told_ns = w->worker.now_ns;
+}
+
 void host_store_stop(struct host *host)
 {
 	struct errand errands[PLAN_WORKERS_MAX];

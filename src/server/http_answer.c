@@ -68,9 +68,12 @@ static void write_status(struct http_exchange *exchange, unsigned status)
 void http_answer(struct http_exchange *exchange, unsigned status)
 {
 	assert(status >= 200 && status <= 599);
-	assert(exchange->answer_phase <= HTTP_ANSWER_FIELDS);
+	assert(exchange->answer_phase <= HTTP_ANSWER_STREAMS);
+	assert(!(exchange->flags & HTTP_EXCHANGE_HEAD_SENT));
+	http_pieces_drop(exchange);
 	exchange->answer_phase = HTTP_ANSWER_FIELDS;
-	exchange->flags &= ~(uint32_t)HTTP_EXCHANGE_BODILESS;
+	exchange->flags &=
+	        ~(uint32_t)(HTTP_EXCHANGE_BODILESS | HTTP_EXCHANGE_CHUNKED | HTTP_EXCHANGE_PULLED);
 	if (exchange->request.method == HTTP_HEAD || status == 204 || status == 304)
 		exchange->flags |= HTTP_EXCHANGE_BODILESS;
 	write_status(exchange, status);
@@ -196,7 +199,6 @@ static void head_finish(struct http_exchange *exchange, uint64_t size)
 {
 	struct http_server *server = exchange->server;
 	uint8_t digits[20];
-	unsigned kind = exchange->status / 100;
 
 	if (exchange->flags & HTTP_EXCHANGE_FULL) {
 		write_status(exchange, 503);
@@ -225,11 +227,14 @@ static void head_finish(struct http_exchange *exchange, uint64_t size)
 	else if (exchange->request.version == 10)
 		append(exchange, BYTES("Connection: keep-alive\r\n"));
 	append(exchange, BYTES("\r\n"));
-	server->stats.responses[kind]++;
 }
 
 static void answer_ended(struct http_exchange *exchange)
 {
+	struct http_server *server = exchange->server;
+
+	if (!(exchange->flags & (HTTP_EXCHANGE_ALONE | HTTP_EXCHANGE_ABORTED)))
+		histogram_add(&server->latencies, server->worker->now_ns - exchange->begun_ns);
 	exchange->answer_phase = HTTP_ANSWER_ENDED;
 	exchange->body_mode = HTTP_BODY_DROP;
 	http_connection_ready(exchange->connection);
@@ -294,18 +299,19 @@ void http_answer_alone(struct http_exchange *exchange, unsigned status, const ch
 	write_reject(exchange, status, text);
 }
 
-void http_answer_stream(struct http_exchange *exchange, uint64_t size)
+bool http_answer_stream(struct http_exchange *exchange, uint64_t size)
 {
 	assert(exchange->answer_phase == HTTP_ANSWER_FIELDS);
 	head_finish(exchange, size);
 	if ((exchange->flags & HTTP_EXCHANGE_BODILESS) || size == 0) {
 		answer_ended(exchange);
-		return;
+		return false;
 	}
 	assert(exchange->server->handler->pull != NULL);
 	exchange->answer_phase = HTTP_ANSWER_STREAMS;
 	exchange->answer_left = size;
 	http_connection_ready(exchange->connection);
+	return true;
 }
 
 void http_answer_give(struct http_exchange *exchange, struct bytes bytes, struct buf *buf)

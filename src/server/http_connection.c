@@ -83,11 +83,14 @@ static bool memory_is_short(const struct http_connection *connection)
 
 static void pause_if_full(struct http_connection *connection)
 {
+	const struct http_exchange *exchange = connection->exchange;
 	bool paused = connection->flags & HTTP_CONNECTION_PAUSED;
 	size_t waiting = input_rest(connection).size;
-	/* With an exchange: else it waits for the rest of a head, and nothing would end it. */
-	bool full = waiting >= INPUT_PAUSE ||
-	            (waiting > 0 && connection->exchange != NULL && memory_is_short(connection));
+	/* Behind an exchange: else it waits for the rest of something, and nothing would end it. */
+	bool behind = exchange != NULL && ((exchange->flags & HTTP_EXCHANGE_BODY_DONE) ||
+	                                   !http_exchange_takes_body(exchange));
+	bool full =
+	        waiting >= INPUT_PAUSE || (waiting > 0 && behind && memory_is_short(connection));
 
 	if (connection->stream == NULL || paused == full)
 		return;
@@ -140,7 +143,6 @@ static void request_begin(struct http_connection *connection, const struct http1
 	connection->exchange = exchange;
 	connection->flags &= ~(uint32_t)HTTP_CONNECTION_IN_HEAD;
 	connection->deadline_ns = UINT64_MAX;
-	server->stats.requests++;
 	if (!head->keep_alive || ++connection->request_count >= server->limits.requests_max)
 		exchange->flags |= HTTP_EXCHANGE_CLOSE;
 	if (head->expects_continue)
@@ -151,6 +153,7 @@ static void request_begin(struct http_connection *connection, const struct http1
 		begin_failed(connection, exchange->status, http_reason(exchange->status));
 		return;
 	}
+	server->stats.requests[exchange->request.method]++;
 	server->handler->begin(exchange);
 }
 
@@ -423,9 +426,11 @@ static void gather_answer(struct http_exchange *exchange, struct gather *to)
 	    (exchange->flags & (HTTP_EXCHANGE_END_SENT | HTTP_EXCHANGE_BROKEN)) ||
 	    (!ended && exchange->piece_count == 0))
 		return;
-	if (!(exchange->flags & HTTP_EXCHANGE_HEAD_SENT))
+	if (!(exchange->flags & HTTP_EXCHANGE_HEAD_SENT)) {
 		gather(to, bytes_of(exchange->answer.data, exchange->answer.used));
-	exchange->flags |= HTTP_EXCHANGE_HEAD_SENT;
+		exchange->flags |= HTTP_EXCHANGE_HEAD_SENT;
+		exchange->server->stats.responses[exchange->status / 100]++;
+	}
 	gather_pieces(exchange, to);
 	if (!ended)
 		return;
@@ -460,7 +465,7 @@ static void exchange_send(struct http_exchange *exchange)
 
 static bool exchange_is_over(const struct http_exchange *exchange)
 {
-	if (exchange->answer_phase != HTTP_ANSWER_ENDED ||
+	if (exchange->answer_phase != HTTP_ANSWER_ENDED || exchange->holds > 0 ||
 	    (exchange->flags & HTTP_EXCHANGE_SENDING))
 		return false;
 	if (exchange->flags & (HTTP_EXCHANGE_ABORTED | HTTP_EXCHANGE_BROKEN))

@@ -51,6 +51,19 @@ bool http_is_aborted(const struct http_exchange *exchange)
 	return exchange->flags & HTTP_EXCHANGE_ABORTED;
 }
 
+void http_hold(struct http_exchange *exchange)
+{
+	exchange->holds++;
+	assert(exchange->holds != 0);
+}
+
+void http_release(struct http_exchange *exchange)
+{
+	assert(exchange->holds > 0);
+	if (--exchange->holds == 0)
+		http_connection_ready(exchange->connection);
+}
+
 unsigned http_lent(const struct http_exchange *exchange)
 {
 	return exchange->piece_count;
@@ -106,6 +119,7 @@ struct http_exchange *http_exchange_get(struct http_connection *connection)
 	server->exchanges_used++;
 	memset(exchange, 0, offsetof(struct http_exchange, req));
 	exchange->server = server;
+	exchange->begun_ns = server->worker->now_ns;
 	exchange->connection = connection;
 	exchange->request_memory.data = exchange->request_inline;
 	exchange->request_memory.size = HTTP_REQUEST_MEMORY;
@@ -115,7 +129,7 @@ struct http_exchange *http_exchange_get(struct http_connection *connection)
 	return exchange;
 }
 
-static void pieces_drop(struct http_exchange *exchange)
+void http_pieces_drop(struct http_exchange *exchange)
 {
 	for (; exchange->piece_count > 0; exchange->piece_count--) {
 		struct http_piece *piece = &exchange->pieces[exchange->piece_first];
@@ -131,8 +145,8 @@ void http_exchange_end(struct http_exchange *exchange)
 	struct http_server *server = exchange->server;
 
 	assert(exchange->answer_phase == HTTP_ANSWER_ENDED);
-	assert(!(exchange->flags & HTTP_EXCHANGE_SENDING));
-	pieces_drop(exchange);
+	assert(!(exchange->flags & HTTP_EXCHANGE_SENDING) && exchange->holds == 0);
+	http_pieces_drop(exchange);
 	if (exchange->flags & HTTP_EXCHANGE_PULL_LATER)
 		TAILQ_REMOVE(&server->later, exchange, later_link);
 	if (!(exchange->flags & HTTP_EXCHANGE_ALONE) && server->handler->ended != NULL)

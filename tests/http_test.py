@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A real server, and curl: keys by HTTP and by RESP, what survives, what is refused."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+WEIR = os.environ.get("WEIR") or shutil.which("weir")
+CURL = shutil.which("curl")
+
+
+class Server(unittest.TestCase):
+    """Each test has a server of two workers on a store of its own."""
+
+    settings = ["workers.count=2", "workers.pin=no", "memory=64M"]
+
+    def setUp(self):
+        self.place = pathlib.Path(tempfile.mkdtemp(prefix="weir_http_test."))
+        self.addCleanup(shutil.rmtree, self.place)
+        self.start()
+
+    def tearDown(self):
+        if self.server:
+            self.stop(signal.SIGKILL)
+
+    def start(self, *settings):
+        words = [WEIR, "serve", str(self.place / "data")]
+        for setting in ["resp.listen=127.0.0.1:0", "http.listen=127.0.0.1:0", "storage.size=512M",
+                        "storage.segment_size=4M", "log.level=error", *self.settings, *settings]:
+            words += ["-s", setting]
+        self.server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        ports = {}
+        while len(ports) < 2:
+            line = self.server.stdout.readline().decode()
+            if not line:
+                self.server.wait()
+                raise AssertionError(self.server.stderr.read().decode())
+            found = re.match(r"listening: (\w+) 127\.0\.0\.1:(\d+)", line)
+            ports[found[1]] = int(found[2])
+        self.port, self.resp_port = ports["http"], ports["resp"]
+
+    def stop(self, how=signal.SIGTERM):
+        self.server.send_signal(how)
+        status = self.server.wait(timeout=60)
+        self.server.stdout.close()
+        errors = self.server.stderr.read().decode()
+        self.server.stderr.close()
+        self.server = None
+        self.assertEqual(status, 0 if how == signal.SIGTERM else -how, errors)
+        return errors
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def curl(self, path, *words, data=None):
+        """Status, fields and body of what curl gets."""
+        head = self.place / "head"
+        run = subprocess.run([CURL, "-sS", "-m", "30", "-D", str(head), *words, self.url(path)],
+                             input=data, capture_output=True, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr.decode())
+        lines = head.read_bytes().decode().strip().split("\r\n\r\n")[-1].replace("\r", "").split("\n")
+        fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+        return int(lines[0].split()[1]), fields, run.stdout
+
+    def put(self, path, data, *words):
+        return self.curl(path, "-X", "PUT", "--data-binary", "@-", *words, data=data)
+
+    def resp(self, *words):
+        with socket.create_connection(("127.0.0.1", self.resp_port), 20) as client:
+            client.sendall(b"*%d\r\n" % len(words)
+                           + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+            with client.makefile("rb") as file:
+                line = file.readline()
+                if not line.startswith(b"$") or line == b"$-1\r\n":
+                    return line.strip()
+                return file.read(int(line[1:]) + 2)[:-2]
+
+    def raw(self, data, wait=5):
+        """All that the server says to these bytes until it closes, or for so many seconds."""
+        with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+            client.sendall(data)
+            client.settimeout(wait)
+            got = b""
+            try:
+                while piece := client.recv(65536):
+                    got += piece
+            except TimeoutError:
+                return got, False
+            return got, True
+
+
+class Keys(Server):
+    def test_a_key_is_one_by_both_doors(self):
+        self.assertEqual(self.put("/kv/default/a", b"by http")[0], 201)
+        self.assertEqual(self.resp(b"GET", b"a"), b"by http")
+        self.assertEqual(self.resp(b"SET", b"a", b"by resp"), b"+OK")
+        status, fields, body = self.curl("/kv/0/a")
+        self.assertEqual((status, body), (200, b"by resp"))
+        self.assertEqual(self.put("/kv/0/a", b"x", "-H", f"If-Match: {fields['etag']}")[0], 204)
+        self.assertEqual(self.put("/kv/0/a", b"y", "-H", f"If-Match: {fields['etag']}")[0], 412)
+        self.assertEqual(self.resp(b"GET", b"a"), b"x")
+        self.assertEqual(self.curl("/kv/0/a", "-X", "DELETE")[0], 204)
+        self.assertEqual(self.resp(b"GET", b"a"), b"$-1")
+
+    def test_what_was_answered_survives_a_kill(self):
+        large = os.urandom(3_000_000)
+        self.put("/kv/0/small", b"s")
+        self.put("/kv/0/large", large)
+        self.put("/kv/0/ends", b"e", "-H", "TTL: 1000")
+        self.stop(signal.SIGKILL)
+        self.start()
+        self.assertEqual(self.curl("/kv/0/small")[2], b"s")
+        self.assertEqual(self.curl("/kv/0/large")[2], large)
+        self.assertIn(int(self.curl("/kv/0/ends")[1]["ttl"]), range(900, 1001))
+
+    def test_large_values(self):
+        for size in (40_000, 300_000, 12_000_000):
+            data = os.urandom(size)
+            for words in ((), ("-H", "Transfer-Encoding: chunked")):
+                self.assertIn(self.put("/kv/1/large", data, *words)[0], (201, 204))
+                self.assertEqual(self.curl("/kv/1/large")[2], data)
+        self.assertEqual(self.curl("/kv/1/large", "-r", "9999990-10000009")[2],
+                         data[9999990:10000010])
+        self.assertEqual(self.resp(b"GETRANGE".upper(), b"large", b"0", b"0"), b"")
+
+    def test_lists(self):
+        for number in range(700):
+            self.resp(b"SET", b"k%03d" % number, b"v%d" % number)
+        _, fields, body = self.curl("/kv/0?prefix=k&limit=500&values=1")
+        self.assertEqual(fields["content-type"], "application/x-ndjson")
+        lines = [json.loads(line) for line in body.splitlines()]
+        cursor = lines.pop()["cursor"]
+        rest = self.curl(f"/kv/0?prefix=k&values=1&cursor={cursor}")[2]
+        lines += [json.loads(line) for line in rest.splitlines()]
+        self.assertEqual([line["key"] for line in lines], [f"k{n:03}" for n in range(700)])
+        self.assertEqual([line["value"] for line in lines], [f"v{n}" for n in range(700)])
+
+
+class Pages(Server):
+    def test_pages(self):
+        self.assertEqual(self.curl("/healthz")[2], b"ok\n")
+        self.assertEqual(self.curl("/readyz")[0], 200)
+        self.put("/kv/0/a", b"1")
+        status = json.loads(self.curl("/api/status")[2])
+        self.assertEqual((status["state"], status["workers"]), ("ready", 2))
+        self.assertGreater(status["store_size_bytes"], 0)
+        keys = json.loads(self.curl("/api/keys")[2])
+        self.assertEqual(keys["namespaces"][0], {"namespace": 0, "keys": 1})
+        self.assertEqual(len(json.loads(self.curl("/api/topology")[2])["workers"]), 2)
+        settings = json.loads(self.curl("/api/configuration")[2])
+        self.assertEqual(settings["workers.count"], {"value": "2", "source": "set"})
+        paths = json.loads(self.curl("/api/openapi.json")[2])["paths"]
+        for path in paths:
+            if "{" not in path:
+                self.assertEqual(self.curl(path)[0], 200, path)
+
+    def test_metrics(self):
+        self.put("/kv/0/a", b"1")
+        text = self.curl("/metrics")[2]
+        self.assertRegex(text, rb'weir_requests_total\{face="http",op="put"\} 1\n')
+        self.assertIn(b'weir_connections{face="resp"} 0\n', text)
+        if shutil.which("promtool") is None:
+            self.skipTest("no promtool (package prometheus)")
+        run = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
+                             check=False)
+        self.assertEqual((run.returncode, run.stdout, run.stderr), (0, b"", b""))
+
+
+class Limits(Server):
+    settings = ["workers.count=2", "workers.pin=no", "memory=64M", "http.head_timeout=1s",
+                "http.idle_timeout=2s", "http.body_timeout=1s"]
+
+    def test_slow_clients_are_closed(self):
+        started = time.monotonic()
+        got, closed = self.raw(b"GET / HTTP/1.1\r\nHost: x", 10)
+        self.assertTrue(got.startswith(b"HTTP/1.1 408 "), got)
+        got, closed = self.raw(b"PUT /kv/0/a HTTP/1.1\r\nHost: localhost\r\n"
+                               b"Content-Length: 5\r\n\r\nab", 10)
+        self.assertEqual((got, closed), (b"", True))
+        got, closed = self.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 10)
+        self.assertTrue(got.endswith(b"ok\n") and closed)
+        self.assertLess(time.monotonic() - started, 15)
+
+    def test_malformed_requests_are_refused(self):
+        for text in (b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\nHost: h\n\n",
+                     b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n",
+                     b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+            got, closed = self.raw(text, 10)
+            self.assertTrue(got.startswith(b"HTTP/1.1 400 ") and closed, got)
+        self.assertEqual(self.curl("/healthz")[0], 200)
+
+    def test_pipelined_requests(self):
+        one = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        got, _ = self.raw(one * 1000, 1)
+        self.assertEqual(got.count(b"HTTP/1.1 200 OK\r\n"), 1000)
+
+    def test_strangers_need_a_word(self):
+        run = subprocess.run([WEIR, "serve", str(self.place / "other"), "-s",
+                              "http.listen=0.0.0.0:0", "-s", "resp.listen=off", "-s",
+                              "storage.size=256M"], capture_output=True, check=False, timeout=60)
+        self.assertEqual(run.returncode, 2)
+        self.assertIn(b"http.listen = 0.0.0.0:0 can be reached by strangers", run.stderr)
+
+    def test_it_drains(self):
+        with socket.create_connection(("127.0.0.1", self.port), 20) as idle:
+            self.stop()
+            self.assertEqual(idle.recv(1), b"")
+
+
+if __name__ == "__main__":
+    if WEIR is None or CURL is None:
+        print("no weir, or no curl", file=sys.stderr)
+        sys.exit(77)
+    unittest.main()
