@@ -30,6 +30,8 @@ enum {
 };
 
 struct kv_shard;
+struct obj;
+struct obj_engine;
 struct host;
 struct host_worker;
 
@@ -59,6 +61,8 @@ struct host_worker {
 	unsigned store_index;   /* of its engine, if it has one */
 	struct kv_shard *shard; /* that kv, when others have a part of it */
 	bool kv_is_local;       /* all of it is this worker's own */
+	struct obj *obj;        /* its objects; NULL: see host_objects_open() */
+	struct obj_engine *objects;
 	struct listener *listeners[HOST_LISTENERS_MAX];
 	unsigned listener_count;
 	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
@@ -192,6 +196,24 @@ enum status host_store_open(struct host *host);
 enum status host_store_recover(struct host *host);
 void host_store_stop(struct host *host);  /* no requests any more; writes that it was clean */
 void host_store_close(struct host *host); /* after all threads have ended */
+
+/*
+ * host_objects.c: objects on the store. A face that needs them asks for them when it opens: then
+ * every worker has an obj. Asked for again: nothing.
+ */
+enum status host_objects_open(struct host *host);
+void host_objects_stop(struct host *host); /* no commands any more */
+void host_objects_close(struct host *host);
+
+/* Something that a request of the main thread's is about, and some worker runs. host_errand.c. */
+struct host_errand {
+	struct req req;
+	atomic_bool done;
+	enum status status;
+};
+/* In a turn of w: then errand->req is given to what completes it. */
+void host_errand_begin(struct host_errand *errand, struct host_worker *w);
+enum status host_errand_wait(struct host *host, struct host_errand *errand); /* main thread */
 
 enum status host_start_worker(struct host_worker *w); /* started already: nothing */
 

@@ -10,7 +10,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -22,45 +21,15 @@
 enum { PATH_SIZE = 4096, SEGMENTS_MIN = 64, SEGMENT_SIZE_MIN = 1 << 20 };
 #define STORE_SIZE_MIN (64ull << 20)
 
-/* A request of the main thread's that some worker runs. */
+/* What the main thread asks of the store on some worker. */
 struct errand {
-	struct req req;
+	struct host_errand errand;
 	struct store *store;
 	const struct store_options *options;
 	struct store_worker *workers;
 	struct host_store *s;
 	unsigned index, count;
-	atomic_bool done;
-	enum status status;
 };
-
-static void errand_done(struct req *req)
-{
-	struct errand *errand = container_of(req, struct errand, req);
-
-	errand->status = req->status;
-	req_pop(req, struct frame);
-	/* Pairs with the acquire in errand_wait(). */
-	atomic_store_explicit(&errand->done, true, memory_order_release);
-}
-
-static void errand_begin(struct errand *errand, struct host_worker *w)
-{
-	req_init(&errand->req, &w->worker);
-	req_push(&errand->req, struct frame, errand_done);
-	errand->req.state = REQ_RUNNING;
-}
-
-static enum status errand_wait(struct host *host, struct errand *errand)
-{
-	const struct timespec pause = { .tv_nsec = 1000000 };
-
-	while (!atomic_load_explicit(&errand->done, memory_order_acquire)) {
-		host_drain_logs(host);
-		nanosleep(&pause, NULL);
-	}
-	return errand->status;
-}
 
 /* Where the store is: in a directory a file of a fixed name, else the device or file itself. */
 static enum status find_file(struct host *host, char file[PATH_SIZE], bool *is_new)
@@ -153,9 +122,9 @@ static enum status begin_open(struct host_worker *w, void *arg)
 {
 	struct errand *errand = arg;
 
-	errand_begin(errand, w);
+	host_errand_begin(&errand->errand, w);
 	store_open(&errand->s->store, errand->options, errand->workers, errand->count,
-	           &errand->req);
+	           &errand->errand.req);
 	return STATUS_OK;
 }
 
@@ -163,8 +132,8 @@ static enum status begin_stop(struct host_worker *w, void *arg)
 {
 	struct errand *errand = arg;
 
-	errand_begin(errand, w);
-	store_stop(errand->store, errand->index, &errand->req);
+	host_errand_begin(&errand->errand, w);
+	store_stop(errand->store, errand->index, &errand->errand.req);
 	return STATUS_OK;
 }
 
@@ -172,8 +141,8 @@ static enum status begin_close(struct host_worker *w, void *arg)
 {
 	struct errand *errand = arg;
 
-	errand_begin(errand, w);
-	store_close(errand->store, &errand->req);
+	host_errand_begin(&errand->errand, w);
+	store_close(errand->store, &errand->errand.req);
 	return STATUS_OK;
 }
 
@@ -320,7 +289,7 @@ enum status host_store_recover(struct host *host)
 
 	if (status != STATUS_OK)
 		return status;
-	status = errand_wait(host, &s->opening->errand);
+	status = host_errand_wait(host, &s->opening->errand.errand);
 	if (status != STATUS_OK)
 		return explain(host, status);
 	s->recovered = true;
@@ -363,19 +332,20 @@ void host_store_stop(struct host *host)
 	if (!s->recovered || s->stopped)
 		return;
 	s->stopped = true;
+	host_objects_stop(host);
 	for (unsigned i = 0; i < s->count; i++) {
 		errands[i] = (struct errand){ .store = s->store, .index = i };
 		host_call(s->workers[i], begin_stop, &errands[i]);
 	}
 	for (unsigned i = 0; i < s->count; i++) {
-		if (errand_wait(host, &errands[i]) != STATUS_OK)
-			status = errands[i].status;
+		if (host_errand_wait(host, &errands[i].errand) != STATUS_OK)
+			status = errands[i].errand.status;
 	}
 	wait_idle(host);
 	if (status == STATUS_OK) {
 		errands[0] = (struct errand){ .store = s->store };
 		host_call(s->workers[0], begin_close, &errands[0]);
-		status = errand_wait(host, &errands[0]);
+		status = host_errand_wait(host, &errands[0].errand);
 	}
 	if (status != STATUS_OK)
 		host_log(host, LOG_WARN, "the store did not end cleanly, and will recover: %s",
@@ -386,6 +356,7 @@ void host_store_close(struct host *host)
 {
 	struct host_store *s = &host->store;
 
+	host_objects_close(host);
 	for (unsigned i = 0; i < host->count; i++) {
 		if (host->workers[i].shard != NULL)
 			kv_shard_close(host->workers[i].shard);
