@@ -15,7 +15,7 @@
 #include "server/resp_admin.h"
 #include "server/resp_server.h"
 
-/* Of a worker's connection memory: what connections get, and calls get the rest. */
+/* Of the face's memory: what connections get, and calls get the rest. */
 enum { CONNECTION_SHARE = 2 };
 
 struct resp_face {
@@ -50,7 +50,8 @@ struct resp_task {
 
 static uint32_t limit_connections(const struct host *host)
 {
-	uint64_t room = host->parts.connections / CONNECTION_SHARE / sizeof(struct resp_connection);
+	uint64_t memory = server_memory(host, CONF_RESP_LISTEN);
+	uint64_t room = memory / CONNECTION_SHARE / sizeof(struct resp_connection);
 	uint64_t asked = conf_number(host->conf, CONF_RESP_CLIENTS_MAX);
 
 	return (uint32_t)(asked < room ? asked : room);
@@ -58,7 +59,9 @@ static uint32_t limit_connections(const struct host *host)
 
 static uint32_t limit_calls(const struct host *host)
 {
-	return (uint32_t)(host->parts.connections / CONNECTION_SHARE / sizeof(struct resp_call));
+	uint64_t memory = server_memory(host, CONF_RESP_LISTEN);
+
+	return (uint32_t)(memory / CONNECTION_SHARE / sizeof(struct resp_call));
 }
 
 static void tell_process(const struct host *host, struct resp_facts *facts)
@@ -298,6 +301,7 @@ static enum status resp_open(struct host *host, unsigned index)
 		.face = "resp",
 		.index = index,
 		.handler = &resp_listener_handler,
+		.remedy = "set resp.password",
 	};
 	struct resp_task task = { .index = index };
 	struct conf_address address;

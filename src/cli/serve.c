@@ -18,7 +18,28 @@ enum { KEY_HELP_CONFIG = 256, KEY_INSECURE, KEY_SALVAGE };
 enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
-const struct face *const server_faces[SERVER_FACES] = { &face_resp };
+const struct face *const server_faces[SERVER_FACES] = { &face_resp, &face_http };
+
+uint64_t server_memory(const struct host *host, enum conf_id listen)
+{
+	static const struct {
+		enum conf_id listen;
+		unsigned weight;
+	} faces[SERVER_FACES] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 } };
+	unsigned own = 0, all = 0;
+
+	for (unsigned i = 0; i < SERVER_FACES; i++) {
+		struct conf_address address;
+
+		conf_address(host->conf, faces[i].listen, &address);
+		if (address.kind == CONF_OFF)
+			continue;
+		all += faces[i].weight;
+		own += faces[i].listen == listen ? faces[i].weight : 0;
+	}
+	assert(own > 0); /* else: a face that is off was opened */
+	return host->parts.connections / all * own;
+}
 
 struct serve {
 	struct cli_conf conf;

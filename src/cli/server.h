@@ -13,9 +13,16 @@ enum cli_exit server_explain(const struct host *host, enum status status);
 void server_write_line(const char *line, size_t size);
 
 /* All faces of a server. */
-enum { SERVER_FACES = 1 };
+enum { SERVER_FACES = 2 };
 extern const struct face *const server_faces[SERVER_FACES];
 extern const struct face face_resp; /* face_resp.c */
+extern const struct face face_http; /* face_http.c */
+
+/*
+ * Bytes of each worker's memory for connections that the face whose address is `listen` may have:
+ * those that listen share it by weight.
+ */
+uint64_t server_memory(const struct host *host, enum conf_id listen);
 
 /*
  * Signals. Fatal ones dump all flight recorders; the others stay blocked in every thread, and the

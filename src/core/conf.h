@@ -88,6 +88,23 @@ enum conf_type {
 	  " it. Empty: users are kept in the store, and ACL SETUSER changes them for good.") \
 	X(RESP_CLIENTS_MAX, "resp.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
 	  "Connections at a time; the next one is told so and closed.") \
+	X(HTTP_LISTEN, "http.listen", ADDRESS, "127.0.0.1:8080", 0, 0, "", false, \
+	  "Where keys, health, metrics and facts are had by HTTP. A default port that is taken" \
+	  " gives way to the next free one; a port set here that is taken is an error.") \
+	X(HTTP_HOSTS, "http.hosts", STRING, "", 0, 4095, "", false, \
+	  "Names, such as weir.example.org, by which clients may call this server, beside" \
+	  " localhost and addresses. Others are refused, so that web pages of others cannot use" \
+	  " a browser here. Empty, and reachable by strangers: any name.") \
+	X(HTTP_CLIENTS_MAX, "http.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
+	  "Connections of HTTP at a time; the next one is closed.") \
+	X(HTTP_HEAD_TIMEOUT, "http.head_timeout", DURATION, "10s", 1000000, 3600000000000, "", \
+	  false, "How long the head of a request may take to come.") \
+	X(HTTP_BODY_TIMEOUT, "http.body_timeout", DURATION, "30s", 1000000, 3600000000000, "", \
+	  false, "How long a body may pause that is read; and it must come at 500 bytes/s or more.") \
+	X(HTTP_IDLE_TIMEOUT, "http.idle_timeout", DURATION, "75s", 1000000, 86400000000000, "", \
+	  false, "How long a connection of HTTP may stay without a request.") \
+	X(HTTP_SEND_TIMEOUT, "http.send_timeout", DURATION, "60s", 1000000, 3600000000000, "", \
+	  false, "How long a client may take nothing of an answer.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
 	X(LOG_LEVEL, "log.level", CHOICE, "info", 0, 0, "debug|info|warn|error", false, \

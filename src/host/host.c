@@ -202,7 +202,8 @@ static enum status open_io(struct host_worker *w)
 {
 	const struct conf *conf = w->host->conf;
 	const struct io_options options = {
-		.connections_max = (unsigned)conf_number(conf, CONF_RESP_CLIENTS_MAX),
+		.connections_max = (unsigned)(conf_number(conf, CONF_RESP_CLIENTS_MAX) +
+		                              conf_number(conf, CONF_HTTP_CLIENTS_MAX)),
 		.receive_memory = w->host->parts.receives,
 	};
 	enum io_kind kind = (enum io_kind)conf_number(conf, CONF_TRANSPORT_KIND);

@@ -127,6 +127,7 @@ struct host {
 	const struct conf *conf;
 	struct plan plan;
 	uint64_t memory;
+	uint64_t started_ms;
 	struct memory_parts parts; /* of each worker */
 	struct metrics metrics;
 	struct host_store store;
@@ -185,6 +186,7 @@ struct host_listen {
 	unsigned index;
 	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
 	bool authenticated;                     /* strangers are asked who they are */
+	const char *remedy;                     /* what would make it so: "set resp.password" */
 };
 enum status host_listen(struct host *host, const struct host_listen *listen);
 

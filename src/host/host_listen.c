@@ -80,8 +80,8 @@ enum status host_listen(struct host *host, const struct host_listen *l)
 	if (!conf_address_is_local(&address) && !l->authenticated && !host->options.insecure)
 		return host_fail(host, STATUS_INVALID,
 		                 "%s = %s can be reached by strangers, and nobody is asked for a "
-		                 "password: set %s.password, or say --insecure-i-know",
-		                 key, text, l->face);
+		                 "password: %s, or say --insecure-i-know",
+		                 key, text, l->remedy);
 	status = listen_at(host, l, text, error);
 	for (unsigned i = 1; status == STATUS_EXISTS && !pinned && i <= HOST_PORTS_TRIED; i++) {
 		snprintf(moved, sizeof(moved), "%s:%u", address.host, address.port + i);

@@ -57,7 +57,7 @@ struct http_request {
  * begin() comes first, once. From then on the handler owes an answer: it ends each exchange with
  * one of http_answer_end(), _body(), _finish(), _reject(), or http_abort(); at once, or when its
  * own requests have come back. ended() comes last, once, after the answer has ended, the peer has
- * got it (or never will), and nothing is lent any more; then the exchange is used again.
+ * got it (or never will), and nothing is lent or held any more; then the exchange is used again.
  */
 struct http_handler {
 	const char *name;
@@ -110,6 +110,13 @@ void *http_state(struct http_exchange *exchange);       /* zeroed before begin()
 struct http_exchange *http_exchange_of(void *state);    /* the other way round */
 bool http_is_aborted(const struct http_exchange *exchange);
 
+/*
+ * As long as it is held, an exchange does not end, though its answer has: for requests of the
+ * handler that lie in its state, such as one that gives a handle back. Both may be called anywhere.
+ */
+void http_hold(struct http_exchange *exchange);
+void http_release(struct http_exchange *exchange);
+
 /* The first field of that name, in lower case; false: none. An empty value is a value. */
 bool http_field_get(const struct http_exchange *exchange, const char *lower_name,
                     struct bytes *ret_value);
@@ -149,10 +156,11 @@ void http_answer_body(struct http_exchange *exchange, struct bytes body); /* cop
 /* status, Content-Type text/plain, `text` and a newline. For what needs no more. */
 void http_answer_reject(struct http_exchange *exchange, unsigned status, const char *text);
 /*
- * A body of `size` bytes, or HTTP_SIZE_UNKNOWN, comes in pieces: pull() is called, unless the size
- * is 0 or the method is HEAD: then this is http_answer_end().
+ * A body of `size` bytes, or HTTP_SIZE_UNKNOWN, comes in pieces: pull() is called. False: it is
+ * not, because the answer has ended: the size is 0, the method is HEAD, or there was no memory for
+ * the fields, and it became a 503.
  */
-void http_answer_stream(struct http_exchange *exchange, uint64_t size);
+bool http_answer_stream(struct http_exchange *exchange, uint64_t size);
 
 /*
  * A piece of the body, 1 byte or more, not copied: after a pull().

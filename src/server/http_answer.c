@@ -230,6 +230,10 @@ static void head_finish(struct http_exchange *exchange, uint64_t size)
 
 static void answer_ended(struct http_exchange *exchange)
 {
+	struct http_server *server = exchange->server;
+
+	if (!(exchange->flags & (HTTP_EXCHANGE_ALONE | HTTP_EXCHANGE_ABORTED)))
+		histogram_add(&server->latencies, server->worker->now_ns - exchange->begun_ns);
 	exchange->answer_phase = HTTP_ANSWER_ENDED;
 	exchange->body_mode = HTTP_BODY_DROP;
 	http_connection_ready(exchange->connection);
@@ -294,18 +298,19 @@ void http_answer_alone(struct http_exchange *exchange, unsigned status, const ch
 	write_reject(exchange, status, text);
 }
 
-void http_answer_stream(struct http_exchange *exchange, uint64_t size)
+bool http_answer_stream(struct http_exchange *exchange, uint64_t size)
 {
 	assert(exchange->answer_phase == HTTP_ANSWER_FIELDS);
 	head_finish(exchange, size);
 	if ((exchange->flags & HTTP_EXCHANGE_BODILESS) || size == 0) {
 		answer_ended(exchange);
-		return;
+		return false;
 	}
 	assert(exchange->server->handler->pull != NULL);
 	exchange->answer_phase = HTTP_ANSWER_STREAMS;
 	exchange->answer_left = size;
 	http_connection_ready(exchange->connection);
+	return true;
 }
 
 void http_answer_give(struct http_exchange *exchange, struct bytes bytes, struct buf *buf)

@@ -140,7 +140,6 @@ static void request_begin(struct http_connection *connection, const struct http1
 	connection->exchange = exchange;
 	connection->flags &= ~(uint32_t)HTTP_CONNECTION_IN_HEAD;
 	connection->deadline_ns = UINT64_MAX;
-	server->stats.requests++;
 	if (!head->keep_alive || ++connection->request_count >= server->limits.requests_max)
 		exchange->flags |= HTTP_EXCHANGE_CLOSE;
 	if (head->expects_continue)
@@ -151,6 +150,7 @@ static void request_begin(struct http_connection *connection, const struct http1
 		begin_failed(connection, exchange->status, http_reason(exchange->status));
 		return;
 	}
+	server->stats.requests[exchange->request.method]++;
 	server->handler->begin(exchange);
 }
 
@@ -460,7 +460,7 @@ static void exchange_send(struct http_exchange *exchange)
 
 static bool exchange_is_over(const struct http_exchange *exchange)
 {
-	if (exchange->answer_phase != HTTP_ANSWER_ENDED ||
+	if (exchange->answer_phase != HTTP_ANSWER_ENDED || exchange->holds > 0 ||
 	    (exchange->flags & HTTP_EXCHANGE_SENDING))
 		return false;
 	if (exchange->flags & (HTTP_EXCHANGE_ABORTED | HTTP_EXCHANGE_BROKEN))

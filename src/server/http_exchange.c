@@ -51,6 +51,19 @@ bool http_is_aborted(const struct http_exchange *exchange)
 	return exchange->flags & HTTP_EXCHANGE_ABORTED;
 }
 
+void http_hold(struct http_exchange *exchange)
+{
+	exchange->holds++;
+	assert(exchange->holds != 0);
+}
+
+void http_release(struct http_exchange *exchange)
+{
+	assert(exchange->holds > 0);
+	if (--exchange->holds == 0)
+		http_connection_ready(exchange->connection);
+}
+
 unsigned http_lent(const struct http_exchange *exchange)
 {
 	return exchange->piece_count;
@@ -106,6 +119,7 @@ struct http_exchange *http_exchange_get(struct http_connection *connection)
 	server->exchanges_used++;
 	memset(exchange, 0, offsetof(struct http_exchange, req));
 	exchange->server = server;
+	exchange->begun_ns = server->worker->now_ns;
 	exchange->connection = connection;
 	exchange->request_memory.data = exchange->request_inline;
 	exchange->request_memory.size = HTTP_REQUEST_MEMORY;
@@ -131,7 +145,7 @@ void http_exchange_end(struct http_exchange *exchange)
 	struct http_server *server = exchange->server;
 
 	assert(exchange->answer_phase == HTTP_ANSWER_ENDED);
-	assert(!(exchange->flags & HTTP_EXCHANGE_SENDING));
+	assert(!(exchange->flags & HTTP_EXCHANGE_SENDING) && exchange->holds == 0);
 	pieces_drop(exchange);
 	if (exchange->flags & HTTP_EXCHANGE_PULL_LATER)
 		TAILQ_REMOVE(&server->later, exchange, later_link);

@@ -73,6 +73,7 @@ struct http_exchange {
 	uint8_t body_mode;    /* enum http_body_mode */
 	uint8_t answer_phase; /* enum http_answer_phase */
 	uint16_t status;
+	uint16_t holds;
 	enum status collect_status;
 	struct bytes collected;
 	struct buf *collect_buf; /* NULL: in request_memory */
@@ -84,6 +85,7 @@ struct http_exchange {
 	struct http_memory answer; /* the head, and a small body behind it */
 	uint64_t answer_left;      /* bytes of the body to be given */
 	struct http_piece pieces[HTTP_PIECES_MAX];
+	uint64_t begun_ns;
 	uint8_t piece_first, piece_count;
 	uint8_t piece_sending; /* of them, in the send that runs */
 	uint32_t chunk_used;   /* of chunk_text */
@@ -143,6 +145,8 @@ struct http_server {
 	uint64_t date_s; /* of `date` */
 	char date[HTTP_DATE_SIZE];
 	bool draining;
+	struct histogram latencies; /* from the head to the end of the answer */
+	char labels[32];            /* of its metrics */
 	struct http_field fields[HTTP_FIELDS_MAX]; /* for the parser, within one call */
 };
 

@@ -2,6 +2,7 @@
 /* The HTTP server of one worker: its pools, and connections that come and go. */
 #include "server/http_server.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -73,9 +74,8 @@ void http_connection_free(struct http_connection *connection)
 	server->stats.connections_open = server->connection_count;
 }
 
-static bool server_accepted(struct listener *listener, struct stream *stream)
+bool http_server_accept(struct http_server *server, struct stream *stream)
 {
-	struct http_server *server = listener->owner;
 	struct http_connection *connection = TAILQ_FIRST(&server->connections_free);
 
 	assert(stream->worker == server->worker);
@@ -100,6 +100,11 @@ static bool server_accepted(struct listener *listener, struct stream *stream)
 	stream->handler = &http_stream_handler;
 	stream->owner = connection;
 	return true;
+}
+
+static bool server_accepted(struct listener *listener, struct stream *stream)
+{
+	return http_server_accept(listener->owner, stream);
 }
 
 const struct listener_handler http_listener_handler = { .accepted = server_accepted };
@@ -165,6 +170,7 @@ enum status http_server_open(const struct http_server_options *options, struct h
 	server->limits = options->limits;
 	limits_complete(&server->limits);
 	pools_plan(server, options);
+	snprintf(server->labels, sizeof(server->labels), "face=\"%s\"", options->handler->name);
 	TAILQ_INIT(&server->exchanges_free);
 	TAILQ_INIT(&server->later);
 	TAILQ_INIT(&server->connections);

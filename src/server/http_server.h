@@ -3,6 +3,7 @@
 #ifndef SERVER_HTTP_SERVER_H
 #define SERVER_HTTP_SERVER_H
 
+#include "core/metrics.h"
 #include "proto/stream.h"
 #include "server/http.h"
 
@@ -19,7 +20,8 @@ struct http_limits {
 
 struct http_stats {
 	uint64_t connections_accepted, connections_refused, connections_open;
-	uint64_t requests, responses[6]; /* by the status' first digit */
+	uint64_t requests[HTTP_METHODS]; /* by enum http_method */
+	uint64_t responses[6];           /* by the status' first digit */
 	uint64_t bytes_in, bytes_out;
 	uint64_t malformed, timeouts, aborted;
 };
@@ -34,6 +36,8 @@ struct http_server_options {
 	struct http_limits limits;
 };
 
+/* What a listener's handler does with a stream: false: it is to be closed. */
+bool http_server_accept(struct http_server *server, struct stream *stream);
 /* listener->owner: the server. */
 extern const struct listener_handler http_listener_handler;
 
@@ -47,5 +51,9 @@ void http_server_kill(struct http_server *server);  /* drops them; handlers are 
 bool http_server_is_drained(const struct http_server *server);
 
 const struct http_stats *http_server_stats(const struct http_server *server);
+
+/* Registers its numbers; before anybody reads. BUSY: METRICS_MAX. */
+enum status http_server_metrics(const struct http_server *server, struct metrics *metrics)
+        __attribute__((warn_unused_result));
 
 #endif

@@ -17,6 +17,7 @@ enum http_method {
 	HTTP_DELETE,
 	HTTP_OPTIONS,
 	HTTP_PATCH,
+	HTTP_METHODS
 };
 
 /* A field of a header or trailer section, or a parameter of a query. */

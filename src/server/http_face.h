@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP face: keys, health, metrics and facts of a server, by plain HTTP. */
+#ifndef SERVER_HTTP_FACE_H
+#define SERVER_HTTP_FACE_H
+
+#include "core/conf.h"
+#include "core/metrics.h"
+#include "core/plan.h"
+#include "proto/kv.h"
+#include "server/http.h"
+
+/* What only the process knows; filled in a turn of the face's worker, which may lag a little. */
+struct http_facts {
+	uint64_t memory_resident, memory_max; /* bytes */
+	uint64_t store_size, store_used;      /* bytes */
+	uint64_t started_ms;                  /* wall clock */
+	uint32_t process_id;
+	bool read_only; /* a device failed */
+};
+
+struct http_face_options {
+	struct worker *worker;
+	struct kv *kv;
+	bool kv_is_local; /* every visit runs on this worker */
+	const struct conf *conf;
+	const struct plan *plan;
+	const struct topology *topology;
+	const struct metrics *metrics;
+	const char *version;
+	const char *hosts; /* names that Host may have, beside addresses and localhost: "a.b, c" */
+	bool any_host;     /* it listens beyond this machine, and no names were said */
+	void (*facts)(void *owner, struct http_facts *facts);
+	void *owner;
+};
+
+/*
+ * Memory: its opener's. Thread: its worker's. Its exchanges' server has it as owner. There is
+ * nothing to close.
+ */
+struct http_face {
+	struct http_face_options options;
+	bool draining; /* set by its opener: /readyz says so */
+};
+
+extern const struct http_handler http_face_handler;
+
+#endif
