@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "host/host.h"
+#include "server/http_server.h"
 
 /* For messages, with its exit code, that a host which could not be opened has left. */
 enum cli_exit server_explain(const struct host *host, enum status status);
@@ -13,16 +14,20 @@ enum cli_exit server_explain(const struct host *host, enum status status);
 void server_write_line(const char *line, size_t size);
 
 /* All faces of a server. */
-enum { SERVER_FACES = 2 };
+enum { SERVER_FACES = 3 };
 extern const struct face *const server_faces[SERVER_FACES];
 extern const struct face face_resp; /* face_resp.c */
 extern const struct face face_http; /* face_http.c */
+extern const struct face face_s3;   /* face_s3.c */
 
 /*
  * Bytes of each worker's memory for connections that the face whose address is `listen` may have:
  * those that listen share it by weight.
  */
 uint64_t server_memory(const struct host *host, enum conf_id listen);
+
+/* What the settings http.* say to every face of HTTP. */
+void server_http_limits(const struct conf *conf, struct http_limits *limits); /* face_http.c */
 
 /*
  * Signals. Fatal ones dump all flight recorders; the others stay blocked in every thread, and the
