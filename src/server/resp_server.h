@@ -161,7 +161,7 @@ extern const struct resp_table resp_basic_table;  /* resp_basic.c */
 extern const struct resp_table resp_string_table; /* resp_string.c */
 extern const struct resp_table resp_bit_table;    /* resp_bit.c */
 extern const struct resp_table resp_lcs_table;    /* resp_lcs.c */
-extern const struct resp_table resp_own_table;    /* resp_own.c */
+extern const struct resp_table resp_own_table, resp_s3_key_table;    /* resp_own.c */
 extern const struct resp_table resp_swap_table;   /* resp_swap.c */
 extern const struct resp_table resp_key_table;    /* resp_key.c */
 extern const struct resp_table resp_multi_table;  /* resp_multi.c */
