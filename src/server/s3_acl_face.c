@@ -76,9 +76,7 @@ static bool read_acl(struct s3_call *call, struct bytes owner)
 	}
 	if (!said && !s3_acl_resolve(call, &state->acl))
 		return false;
-	if (call->public_block.size > 0 && s3_acl_is_public(&state->acl) &&
-	    memmem(call->public_block.data, call->public_block.size, "<BlockPublicAcls>true", 21) !=
-	            NULL) {
+	if (s3_acl_is_public(&state->acl) && s3_block_says(call, "<BlockPublicAcls>true")) {
 		s3_reply_error(call, S3_ACCESS_DENIED);
 		return false;
 	}

@@ -6,8 +6,6 @@
 #include "server/s3_internal.h"
 #include "wire/s3_tags.h"
 
-#define RELOAD_MIN_NS (1000ull * 1000 * 1000)
-
 bool s3_sign_request(const struct s3_call *call, struct sigv4_request *request)
 {
 	const struct http_request *http = call->request;
@@ -38,17 +36,15 @@ static void verify(struct s3_call *call)
 	struct text scratch;
 	enum s3_error error;
 
+	if (user == NULL && !call->users_asked && !server->draining) {
+		call->users_asked = true;
+		call->waiting = true;
+		call->next = verify;
+		STAILQ_INSERT_TAIL(&server->users_waiting, call, link);
+		s3_users_look_again(server);
+		return;
+	}
 	if (user == NULL) {
-		/* It may be new: but strangers shall not make the store busy. */
-		if (!call->users_asked && !server->draining &&
-		    server->worker->now_ns - server->users_loaded_ns >= RELOAD_MIN_NS) {
-			call->users_asked = true;
-			call->waiting = true;
-			call->next = verify;
-			STAILQ_INSERT_TAIL(&server->users_waiting, call, link);
-			s3_users_load(server);
-			return;
-		}
 		s3_reply_error(call, S3_INVALID_ACCESS_KEY_ID);
 		return;
 	}
@@ -445,7 +441,8 @@ static void bucket_known(struct s3_call *call)
 		                          1u << S3_DOCUMENT_OWNERSHIP;
 	if (call->route->target == S3_ON_OBJECT && call->permission != 0)
 		call->documents_wanted |= 1u << S3_DOCUMENT_LIFECYCLE | 1u << S3_DOCUMENT_LOCK |
-		                          1u << S3_DOCUMENT_OWNERSHIP;
+		                          1u << S3_DOCUMENT_OWNERSHIP |
+		                          1u << S3_DOCUMENT_PUBLIC_BLOCK;
 	if (call->permission == S3_WRITE_ACP)
 		call->documents_wanted |=
 		        1u << S3_DOCUMENT_PUBLIC_BLOCK | 1u << S3_DOCUMENT_OWNERSHIP;

@@ -78,6 +78,7 @@ static void turn_back(struct s3_call *call)
 	call->enforced = state->enforced;
 	call->lock_rule = state->lock_rule;
 	call->lifecycle = state->lifecycle;
+	call->public_block = state->public_block;
 	call->version = 0;
 	call->version_flags = 0;
 	call->has_version = false;
@@ -405,6 +406,7 @@ static void ask_source(struct s3_call *call)
 	state->enforced = call->enforced;
 	state->lock_rule = call->lock_rule;
 	state->lifecycle = call->lifecycle;
+	state->public_block = call->public_block;
 	call->bucket = state->source_bucket;
 	call->key = state->source_key;
 	call->version = state->source_version;

@@ -107,6 +107,7 @@ enum {
 	S3_ROUTE_NO_BUCKET = 1 << 3,  /* start runs before the bucket is looked at */
 	S3_ROUTE_SELF = 1 << 4,       /* start asks for authorization by itself */
 	S3_ROUTE_NEEDS_MD5 = 1 << 5,  /* the body must come with a digest */
+	S3_ROUTE_STUB = 1 << 6,       /* says that nothing is there: it can only be asked */
 };
 
 struct s3_route {
@@ -363,6 +364,8 @@ void s3_visit_document(void *visitor, const struct obj_entry *entry);
 
 /* s3_users.c. */
 void s3_users_load(struct s3_server *server);
+/* The same, but at most once a second: for calls in users_waiting. */
+void s3_users_look_again(struct s3_server *server);
 const struct s3_user *s3_user_of_access(const struct s3_server *server, struct bytes access);
 const struct s3_user *s3_user_of_id(const struct s3_server *server, struct bytes id);
 const struct s3_user *s3_user_of_email(const struct s3_server *server, struct bytes email);
@@ -389,6 +392,7 @@ bool s3_meta_read(struct s3_call *call, bool tags);
 bool s3_attributes_init(struct s3_call *call);
 bool s3_attribute_set(struct s3_call *call, unsigned number, struct bytes value);
 bool s3_acl_read(struct s3_call *call, struct s3_acl *acl, bool *ret_said);
+bool s3_block_says(const struct s3_call *call, const char *what); /* public access block */
 bool s3_acl_resolve(struct s3_call *call, struct s3_acl *acl);
 bool s3_lock_read(struct s3_call *call); /* x-amz-object-lock-*: into call->put */
 void s3_meta_write(struct s3_call *call, const struct s3_found *found); /* the answer's fields */

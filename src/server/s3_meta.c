@@ -261,6 +261,12 @@ bool s3_acl_read(struct s3_call *call, struct s3_acl *acl, bool *ret_said)
 	return !granted || s3_acl_resolve(call, acl);
 }
 
+bool s3_block_says(const struct s3_call *call, const char *what)
+{
+	return call->public_block.size > 0 &&
+	       memmem(call->public_block.data, call->public_block.size, what, strlen(what)) != NULL;
+}
+
 static bool read_acl(struct s3_call *call)
 {
 	struct bytes owner = call->anonymous ? call->info.label : call->user;
@@ -276,6 +282,10 @@ static bool read_acl(struct s3_call *call)
 		return false;
 	if (!said || call->enforced)
 		return true;
+	if (s3_acl_is_public(&acl) && s3_block_says(call, "<BlockPublicAcls>true")) {
+		s3_reply_error(call, S3_ACCESS_DENIED);
+		return false;
+	}
 	text_init(&text, memory, sizeof(memory));
 	s3_acl_encode(&acl, owner, &text);
 	return text.size == 0 || s3_attribute_set(call, S3_ATTRIBUTE_ACL, text_bytes(&text));

@@ -103,7 +103,7 @@ const struct s3_route *s3_route_find(const struct s3_call *call)
 		                                              strlen(route->parameter)));
 		if (same && route->method == call->request->method)
 			return route;
-		known |= same;
+		known |= same && !(route->flags & S3_ROUTE_STUB);
 	}
 	return subresource != NULL && !known ? &not_implemented : NULL;
 }

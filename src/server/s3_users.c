@@ -7,6 +7,7 @@
 #include "server/s3_internal.h"
 
 enum { PAGE = 128 };
+#define RELOAD_MIN_NS (1000ull * 1000 * 1000)
 #define RELOAD_NS (10ull * 1000 * 1000 * 1000)
 
 struct users_frame {
@@ -175,6 +176,19 @@ void s3_users_load(struct s3_server *server)
 	server->users_cursor[0] = KV_SPACE_KEYS;
 	server->users_cursor_size = 1;
 	load_page(server);
+}
+
+/* A key that is not known may be new: but strangers shall not make the store busy. */
+void s3_users_look_again(struct s3_server *server)
+{
+	uint64_t soonest = server->users_loaded_ns + RELOAD_MIN_NS;
+
+	if (server->users_loading)
+		return;
+	if (server->worker->now_ns >= soonest)
+		s3_users_load(server);
+	else
+		timer_arm(&server->worker->timers, &server->users_timer, soonest, users_timer);
 }
 
 const struct s3_user *s3_user_of_access(const struct s3_server *server, struct bytes access)
