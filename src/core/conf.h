@@ -105,6 +105,17 @@ enum conf_type {
 	  false, "How long a connection of HTTP may stay without a request.") \
 	X(HTTP_SEND_TIMEOUT, "http.send_timeout", DURATION, "60s", 1000000, 3600000000000, "", \
 	  false, "How long a client may take nothing of an answer.") \
+	X(S3_LISTEN, "s3.listen", ADDRESS, "127.0.0.1:9000", 0, 0, "", false, \
+	  "Where S3 clients connect. Requests are signed with keys of weir key; strangers may do" \
+	  " what buckets' policies and access lists let them.") \
+	X(S3_REGION, "s3.region", STRING, "us-east-1", 1, 63, "", false, \
+	  "Where buckets say they are. Clients may sign for any region.") \
+	X(S3_DOMAIN, "s3.domain", STRING, "", 0, 255, "", false, \
+	  "With it, BUCKET.DOMAIN is a bucket, too; empty: buckets are in the path only.") \
+	X(S3_CLIENTS_MAX, "s3.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
+	  "Connections of a worker at a time.") \
+	X(S3_LIFECYCLE_DAY, "s3.lifecycle_day", DURATION, "24h", 1000000000, 31536000000000000, \
+	  "", false, "How long a day of lifecycle rules is. Less than 24h: for tests.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
 	X(LOG_FORMAT, "log.format", CHOICE, "text", 0, 0, "text|logfmt|json", false, \

@@ -199,6 +199,7 @@ extern const struct resp_table resp_docs_table;     /* resp_docs_commands.c */
 extern const struct resp_table resp_info_table;     /* resp_admin_info.c */
 extern const struct resp_table resp_log_table;      /* resp_admin_log.c */
 extern const struct resp_table resp_misc_table;     /* resp_admin_misc.c */
+extern const struct resp_table resp_s3_key_table;   /* resp_s3_key.c */
 
 /* By name, in any case; NULL: none. The index counts rows of all tables, for statistics. */
 const struct resp_command *resp_command_find(struct bytes name, uint32_t *index);

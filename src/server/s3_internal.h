@@ -21,7 +21,7 @@ enum {
 	S3_LIST_MAX = 1000,      /* entries of a page */
 	S3_OUTPUT_MARGIN = 8192, /* bytes of a page kept for its last entry and its end */
 	S3_PART_SIZE_MIN = 5 << 20,
-	S3_METADATA_MAX = 2048, /* bytes of user metadata */
+	S3_METADATA_MAX = 2048,    /* bytes of user metadata */
 	S3_PIECE_SIZE = 256 << 10, /* bytes of a body on the way, read or written at a time */
 	S3_KEY_SALT = 16,
 	S3_KEY_CHECK = 16,
@@ -88,6 +88,13 @@ void s3_brief_parse(struct s3_brief *brief, struct bytes kept);
 const char *s3_storage_class(uint8_t index);
 bool s3_storage_class_of(struct bytes name, uint8_t *ret_index);
 
+/* What answers say to browsers. */
+struct s3_cors_said {
+	bool there, has_max_age;
+	struct bytes origin, methods, headers, exposed;
+	uint64_t max_age_s;
+};
+
 struct s3_call;
 typedef void s3_next_fn(struct s3_call *call);
 
@@ -100,6 +107,7 @@ enum {
 	S3_ROUTE_NO_BUCKET = 1 << 3,  /* start runs before the bucket is looked at */
 	S3_ROUTE_SELF = 1 << 4,       /* start asks for authorization by itself */
 	S3_ROUTE_NEEDS_MD5 = 1 << 5,  /* the body must come with a digest */
+	S3_ROUTE_STUB = 1 << 6,       /* says that nothing is there: it can only be asked */
 };
 
 struct s3_route {
@@ -113,23 +121,57 @@ struct s3_route {
 	uint16_t document; /* for routes that share a start */
 };
 
-extern const struct s3_route s3_routes[];
+extern const struct s3_route s3_routes[]; /* s3_route_table.c */
+extern const uint32_t s3_route_count;
 /* NULL: MethodNotAllowed; a route without start: NotImplemented. */
 const struct s3_route *s3_route_find(const struct s3_call *call);
 
-/* An upload on its way in: digests, buffers. From a pool of options.uploads_max. */
+/*
+ * An upload on its way in: digests, buffers. From a pool of options.uploads_max. It outlives its
+ * call while the store drops what was written.
+ */
 struct s3_upload {
 	SLIST_ENTRY(s3_upload) link;
+	struct s3_server *server;
+	struct s3_call *call; /* NULL: it has gone */
+	struct req req;
 	struct s3_digests digests;
 	struct s3_payload payload;
 	struct cipher cipher;
 	struct buf *filling; /* takes what comes */
 	struct buf *writing; /* the store reads it */
-	uint64_t handle;     /* 0: not created yet */
-	uint64_t size_max;   /* EntityTooLarge above */
-	uint64_t size_hint;
-	bool encrypts, ended, creating, failed;
-	enum s3_error error;
+	s3_next_fn *commit_next;
+	s3_next_fn *resume; /* a write has come back; NULL: the body goes on */
+	s3_next_fn *ready;  /* what makes an object of it: the body is all there, and right */
+	uint64_t handle;    /* 0: not created yet */
+	uint64_t written;   /* bytes handed to the store */
+	uint64_t size_min, size_max;           /* of the object: EntityTooSmall, EntityTooLarge */
+	uint32_t piece_size;                   /* of buffers */
+	enum s3_checksum_kind checksum_wanted; /* made even when the request has none */
+	bool encrypts, body_ended, flying, starved;
+	enum s3_error error;  /* to be told when nothing flies any more */
+	struct s3_form *form; /* what the body is; NULL: the object */
+};
+
+/* A download: the version that it reads stays pinned. From a pool, too. */
+struct s3_reader {
+	SLIST_ENTRY(s3_reader) link;
+	struct s3_server *server;
+	struct s3_call *call; /* NULL: it has gone */
+	struct req req;
+	struct cipher cipher;
+	struct buf *buf;
+	s3_next_fn *next;
+	uint64_t handle;
+	uint64_t at, end;              /* bytes of the object that are still to be read */
+	uint64_t part_start, part_end; /* of an encrypted multipart object: the part with `at` */
+	uint8_t part_salt[16];
+	bool decrypts, by_parts, flying, part_known;
+	/* Of what is decrypted: the key that was given, and where the parts are. */
+	const struct s3_sse *sse;
+	struct bytes bucket, key;
+	struct obj_meta meta;
+	struct obj_list list;
 };
 
 /* Server-side encryption with a customer's key. Kept: salt and check. */
@@ -166,10 +208,14 @@ struct s3_call {
 	struct s3_server *server;
 	struct http_exchange *exchange;
 	const struct http_request *request;
+	const struct http_field *fields; /* what headers say; of a form: what its fields say */
+	uint32_t field_count;
 	const struct s3_route *route;
-	s3_next_fn *next;      /* when the request under way has ended */
-	s3_next_fn *granted;   /* when authorization has been given */
-	s3_next_fn *collected; /* when the body is there */
+	s3_next_fn *next; /* when the request under way has ended */
+	s3_next_fn *authenticated;
+	s3_next_fn *granted; /* when authorization has been given */
+	s3_next_fn *after_cors;
+	s3_next_fn *collected;      /* when the body is there */
 	STAILQ_ENTRY(s3_call) link; /* waits for the keys */
 	struct req req;
 
@@ -186,11 +232,24 @@ struct s3_call {
 	bool anonymous;
 	struct bytes user, user_name; /* in memory */
 
-	struct obj_bucket info; /* label: in memory */
-	bool info_there, owner, policy_checked, cors_done, acl_ignored, enforced, decided;
-	struct bytes document;  /* as a visit has told, in memory */
+	struct obj_bucket info;        /* label: in memory */
+	bool owner;                    /* of the bucket */
+	bool acl_ignored, only_public; /* public access block */
+	bool enforced;                 /* ownership: the bucket's owner has all */
+	bool object_acl, object_known, owner_always, decided, users_asked;
+	bool undecided; /* s3_authorize() only looks: who starts asks s3_may() */
+	bool by_object; /* the object's list decides, whatever the route says: a copy's source */
+	bool bypass, again;
+	uint32_t documents_wanted;
+	uint16_t reading_document;
+	/* Documents, in memory: empty ones are not there, or were not wanted. */
+	struct bytes policy, bucket_acl, public_block, ownership, lock_rule, lifecycle;
+	struct bytes document; /* as a visit has told, in memory */
+	uint8_t tag_memory[4 * (128 + 256)];
+	char time_memory[24];
 	struct bytes request_tags;
 
+	struct s3_cors_said cors;
 	struct s3_found found;
 	struct obj_put put;
 	struct obj_attributes attributes;
@@ -202,17 +261,16 @@ struct s3_call {
 
 	struct bytes body; /* collected */
 	struct s3_upload *upload;
+	uint64_t part_upload; /* what is put is a part of it; 0: an object */
+	uint16_t part_number;
+	struct s3_reader *reader;
 	struct text out; /* the answer's XML, in a buffer */
 	struct buf *out_buf;
 
-	/* Of a GET: what is left to send. */
-	uint64_t handle, at, end;
-	struct cipher *cipher;
-	struct buf *reading;
-	uint64_t part_start, part_end; /* the part that `at` is in, of an encrypted multipart */
-	uint8_t part_salt[S3_KEY_SALT];
-
-	void *state; /* of the route, in memory */
+	const char *condition_name; /* what PreconditionFailed speaks of; NULL: nothing */
+	bool any_etag;              /* If-Match: * */
+	bool marker_found;          /* what was asked for is a delete marker: errors say so */
+	void *state;                /* of the route, in memory */
 	uint32_t steps;
 	bool answered, aborted, running, waiting;
 
@@ -233,8 +291,9 @@ struct s3_server {
 	struct prng prng;
 	struct s3_upload *uploads;
 	SLIST_HEAD(, s3_upload) uploads_free;
-	struct cipher *ciphers; /* one a download that decrypts: uploads_max */
-	uint32_t cipher_count;
+	struct s3_reader *readers;
+	SLIST_HEAD(, s3_reader) readers_free;
+	uint32_t borrowed;         /* uploads and readers that are not in their pools */
 	struct json_value *values; /* S3_POLICY_VALUES_MAX, for one function at a time */
 	uint8_t *scratch;          /* S3_SCRATCH_SIZE, for one function at a time */
 
@@ -265,7 +324,14 @@ void s3_submit(struct s3_call *call, const struct obj_cmd *cmd, s3_next_fn *next
 struct obj_cmd s3_command(const struct s3_call *call, enum obj_op op);
 /* Memory until the end of the call. NULL: none is left, and the call has answered. */
 void *s3_alloc(struct s3_call *call, size_t size);
-bool s3_copy(struct s3_call *call, struct bytes from, struct bytes *to);
+/* Gives back what was taken since. */
+struct s3_mark {
+	size_t small_used, buf_used;
+	uint32_t buf_count;
+};
+struct s3_mark s3_alloc_mark(const struct s3_call *call);
+void s3_alloc_back(struct s3_call *call, const struct s3_mark *mark);
+bool s3_keep(struct s3_call *call, struct bytes from, struct bytes *to);
 /* Room for an XML answer of about that size in call->out. False: it has answered SlowDown. */
 bool s3_begin_xml(struct s3_call *call, size_t size);
 
@@ -298,6 +364,8 @@ void s3_visit_document(void *visitor, const struct obj_entry *entry);
 
 /* s3_users.c. */
 void s3_users_load(struct s3_server *server);
+/* The same, but at most once a second: for calls in users_waiting. */
+void s3_users_look_again(struct s3_server *server);
 const struct s3_user *s3_user_of_access(const struct s3_server *server, struct bytes access);
 const struct s3_user *s3_user_of_id(const struct s3_server *server, struct bytes id);
 const struct s3_user *s3_user_of_email(const struct s3_server *server, struct bytes email);
@@ -307,11 +375,15 @@ struct s3_names s3_names(struct s3_server *server);
 void s3_authenticate(struct s3_call *call, s3_next_fn *next);
 /* Runs next when the call's action is allowed; else it has answered. */
 void s3_authorize(struct s3_call *call, s3_next_fn *next);
-/* The same of another bucket and key: a copy's source. */
+/* Another action on the bucket that is known: an object of a list, a lock that is passed. */
+void s3_reauthorize(struct s3_call *call, const char *action, uint8_t permission, s3_next_fn *next);
+bool s3_may(struct s3_call *call, const char *action, uint8_t permission); /* at once */
+const char *s3_version_action(const char *action); /* the same of a version */
 bool s3_sign_request(const struct s3_call *call, struct sigv4_request *request);
 
-/* s3_cors.c */
+/* s3_cors_face.c */
 void s3_cors_preflight(struct s3_call *call);
+void s3_cors_fields(struct s3_call *call); /* of an answer */
 void s3_cors_apply(struct s3_call *call, s3_next_fn *next);
 
 /* s3_meta.c: what headers say of an object, and back. */
@@ -320,17 +392,25 @@ bool s3_meta_read(struct s3_call *call, bool tags);
 bool s3_attributes_init(struct s3_call *call);
 bool s3_attribute_set(struct s3_call *call, unsigned number, struct bytes value);
 bool s3_acl_read(struct s3_call *call, struct s3_acl *acl, bool *ret_said);
+bool s3_block_says(const struct s3_call *call, const char *what); /* public access block */
 bool s3_acl_resolve(struct s3_call *call, struct s3_acl *acl);
 bool s3_lock_read(struct s3_call *call); /* x-amz-object-lock-*: into call->put */
 void s3_meta_write(struct s3_call *call, const struct s3_found *found); /* the answer's fields */
 void s3_checksum_fields(struct s3_call *call, const struct s3_brief *brief);
-void s3_expiration_field(struct s3_call *call, struct bytes lifecycle, struct bytes tags,
-                         const struct obj_meta *meta);
-bool s3_default_lock(struct s3_call *call, struct bytes document);
+
+/* s3_put.c */
+void s3_put_finish_meta(struct s3_call *call, const struct s3_payload *payload);
+void s3_put_reply_fields(struct s3_call *call);
+void s3_put_encrypt(struct s3_call *call);
+bool s3_lock_default(struct s3_call *call);
+bool s3_part_target(struct s3_call *call);   /* ?partNumber and ?uploadId */
+bool s3_upload_target(struct s3_call *call); /* ?uploadId */
+enum s3_error s3_part_encryption(struct s3_call *call, struct s3_sse *sse);
+void s3_expiration_field(struct s3_call *call, const struct obj_meta *meta);
 
 /* s3_sse.c */
 enum s3_error s3_sse_read(struct s3_call *call, const char *prefix, struct s3_sse *sse);
-void s3_sse_make(struct s3_call *call, struct s3_sse *sse);                /* a new salt */
+void s3_sse_make(struct s3_call *call, struct s3_sse *sse);                    /* a new salt */
 bool s3_sse_open(struct s3_call *call, struct s3_sse *sse, struct bytes kept); /* right key? */
 void s3_sse_derive(struct s3_server *server, struct s3_sse *sse);
 void s3_sse_fields(struct s3_call *call, const struct s3_sse *sse);
@@ -342,15 +422,46 @@ enum s3_error s3_check_get_conditions(struct s3_call *call, const struct obj_met
                                       bool copy_source);
 bool s3_put_conditions(struct s3_call *call); /* If-Match, If-None-Match: into call->put */
 
+void s3_reply_write_status(struct s3_call *call); /* of a conditional write that has failed */
+
 /* s3_upload.c: a body into the store. */
+bool s3_upload_take(struct s3_call *call);    /* from the pool; false: it has answered */
+void s3_upload_release(struct s3_call *call); /* nothing flies; what was written is dropped */
+bool s3_upload_flies(const struct s3_call *call);
+/*
+ * Reads the request's digests and sizes, and takes the body; then ready() runs with all of it in
+ * the store, or in upload->filling when it was small: s3_upload_commit() makes the object.
+ */
+void s3_upload_receive(struct s3_call *call, s3_next_fn *ready);
 size_t s3_upload_body(struct s3_call *call, struct bytes piece);
 void s3_upload_body_ended(struct s3_call *call);
-void s3_upload_release(struct s3_call *call);
-bool s3_upload_take(struct s3_call *call); /* from the pool; false: it has answered */
+/* Instead of a request's body, s3_upload_feed() tells what the object is. */
+void s3_upload_plain(struct s3_call *call, enum s3_checksum_kind kind, uint64_t size);
+/* Bytes taken: fewer when no room is left, until upload->resume(). It may have answered. */
+size_t s3_upload_feed(struct s3_call *call, struct bytes data);
+size_t s3_upload_room(struct s3_call *call); /* how many it would take now, at least */
+/* PUT or COMMIT with call->put, to call->key or its part; then next(), with the outcome in
+ * call->req, and in call->found. */
+void s3_upload_commit(struct s3_call *call, s3_next_fn *next);
+
+/* s3_list.c, s3_list_uploads.c */
+bool s3_limit_read(struct s3_call *call, const char *name, uint64_t *ret_limit);
+void s3_write_checksum(struct text *out, const struct s3_brief *brief);
+
+/* s3_reader.c: a version of an object, opened. */
+bool s3_reader_take(struct s3_call *call); /* false: it has answered */
+/* OPEN of call's object: then next(), with the outcome in call->req and call->found. */
+void s3_reader_open(struct s3_call *call, const struct obj_cmd *cmd, s3_next_fn *next);
+/*
+ * The next piece of [at, end), up to `size` bytes, decrypted, into reader->buf; then next(), with
+ * the outcome in call->req. The buffer is whose who takes it out of the reader.
+ */
+void s3_reader_read(struct s3_call *call, size_t size, s3_next_fn *next);
+void s3_reader_release(struct s3_call *call); /* nothing flies */
 
 /* s3_get.c */
 void s3_get_pull(struct s3_call *call);
-void s3_get_release(struct s3_call *call, s3_next_fn *next);
-bool s3_find_part(struct s3_call *call);
+/* Ends a call that nobody waits for any more, as soon as nothing of it is under way. */
+void s3_give_up(struct s3_call *call);
 
 #endif

@@ -13,9 +13,9 @@ enum {
 	S3_SECRET_SIZE = 64,     /* random bytes that a server needs when it opens */
 	S3_ACCESS_KEY_MAX = 128, /* bytes */
 	S3_SECRET_KEY_MAX = 128,
-	S3_KEYS_MAX = 1024,   /* of a store: what every worker holds in memory */
+	S3_KEYS_MAX = 1024, /* of a store: what every worker holds in memory */
 	S3_KEY_RECORD_MAX = 1024,
-	KV_SPACE_KEYS = 8,    /* access keys: space byte, access key */
+	KV_SPACE_KEYS = 8, /* access keys: space byte, access key */
 };
 
 /* A key of a user, as the store has it: wire form s3_key_format(). */

@@ -8,7 +8,7 @@
 
 enum {
 	S3_GRANTS_MAX = 100,
-	S3_USER_MAX = 63, /* bytes of a user's id */
+	S3_USER_MAX = 56, /* bytes of a user's id */
 	S3_ACL_SIZE_MAX = S3_GRANTS_MAX * (S3_USER_MAX + 3),
 };
 

@@ -105,6 +105,8 @@
 	  "The encryption key provided does not match the one the object was stored with.") \
 	X(UNEXPECTED_SSE_KEY, "InvalidRequest", 400, \
 	  "The encryption parameters are not applicable to this object.") \
+	X(INVALID_STORAGE_CLASS, "InvalidStorageClass", 400, \
+	  "The storage class you specified is not valid") \
 	X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.") \
 	X(INVALID_URI, "InvalidURI", 400, "Couldn't parse the specified URI.") \
 	X(KEY_TOO_LONG, "KeyTooLongError", 400, "Your key is too long") \

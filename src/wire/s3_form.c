@@ -72,7 +72,8 @@ static bool keep(struct s3_form *form, const void *data, size_t size)
 {
 	if (size > S3_FORM_MEMORY - form->used)
 		return false;
-	memcpy(form->memory + form->used, data, size);
+	if (size > 0)
+		memcpy(form->memory + form->used, data, size);
 	form->used += size;
 	return true;
 }

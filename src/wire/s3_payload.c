@@ -58,7 +58,7 @@ static enum s3_error read_checksum(struct s3_payload *payload, const struct sigv
 		const struct http_field *field = &request->fields[i];
 		enum s3_checksum_kind found = s3_checksum_of_header(field->name);
 
-		if (found == S3_CHECKSUM_NONE)
+		if (found == S3_CHECKSUM_NONE || payload->ignores_checksum)
 			continue;
 		if (kind != S3_CHECKSUM_NONE)
 			return S3_INVALID_REQUEST;
@@ -80,7 +80,7 @@ static enum s3_error read_checksum(struct s3_payload *payload, const struct sigv
 		if (kind == S3_CHECKSUM_NONE)
 			return S3_INVALID_REQUEST;
 	}
-	*ret_kind = kind;
+	*ret_kind = kind == S3_CHECKSUM_NONE ? payload->checksum_wanted : kind;
 	return S3_NONE;
 }
 
@@ -97,9 +97,10 @@ static enum s3_error read_md5(struct s3_payload *payload, const struct sigv4_req
 	return S3_NONE;
 }
 
-void s3_payload_init(struct s3_payload *payload, struct digest *scratch)
+void s3_payload_init(struct s3_payload *payload, struct digest *scratch,
+                     enum s3_checksum_kind wanted)
 {
-	*payload = (struct s3_payload){ .scratch = scratch };
+	*payload = (struct s3_payload){ .scratch = scratch, .checksum_wanted = wanted };
 }
 
 enum s3_error s3_payload_start(struct s3_payload *payload, const struct sigv4 *sig,
@@ -138,6 +139,18 @@ enum s3_error s3_payload_start(struct s3_payload *payload, const struct sigv4 *s
 	if (payload->mode == SIGV4_SHA256)
 		digest_start(&digests->sha256);
 	return S3_NONE;
+}
+
+void s3_payload_start_plain(struct s3_payload *payload, enum s3_checksum_kind kind,
+                            struct s3_digests *digests)
+{
+	payload->mode = SIGV4_UNSIGNED;
+	payload->digests = digests;
+	payload->size_expected = UINT64_MAX;
+	s3_checksum_start(&payload->checksum, kind,
+	                  kind == S3_CHECKSUM_SHA1 ? &digests->checksum_sha1
+	                                           : &digests->checksum_sha256);
+	digest_start(&digests->md5);
 }
 
 static struct bytes fail(struct s3_payload *payload, enum s3_error error)

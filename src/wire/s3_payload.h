@@ -32,7 +32,10 @@ struct s3_payload {
 	uint64_t size_expected; /* x-amz-decoded-content-length; UINT64_MAX: not said */
 	uint8_t sha256[SHA256_SIZE];
 	uint8_t md5_expected[S3_MD5_SIZE], checksum_expected[S3_CHECKSUM_SIZE_MAX];
+	enum s3_checksum_kind checksum_wanted;
 	bool has_md5, has_checksum;
+	bool ignores_checksum; /* set between init and start: x-amz-checksum-* is of something else
+	                        */
 	bool trailer_wanted, trailer_signed;
 	char signature[SIGV4_HEX_SIZE]; /* of the chunk that comes */
 	enum s3_error error;
@@ -47,8 +50,16 @@ enum s3_error s3_payload_start(struct s3_payload *payload, const struct sigv4 *s
                                const struct sigv4_request *request, const uint8_t *key,
                                struct s3_digests *digests);
 
-/* What the payload's digests are lent; called before start for the scratch. */
-void s3_payload_init(struct s3_payload *payload, struct digest *scratch);
+/*
+ * Before start: what is lent for a call at a time; and a checksum that is made even when the
+ * request says nothing of one (S3_CHECKSUM_NONE: none).
+ */
+void s3_payload_init(struct s3_payload *payload, struct digest *scratch,
+                     enum s3_checksum_kind wanted);
+
+/* Instead: data that no request has wrapped or said anything of. */
+void s3_payload_start_plain(struct s3_payload *payload, enum s3_checksum_kind kind,
+                            struct s3_digests *digests);
 
 /*
  * The next run of data, taken from the front of *input; empty: all input is taken. After an error,
