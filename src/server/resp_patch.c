@@ -62,8 +62,6 @@ static void patch_end(struct resp_call *call)
 		resp_reply_status(call, (enum status)patch->status);
 	} else if (patch->taken) {
 		call->changed = true;
-		resp_notify(call, RESP_EVENT_STRING,
-		            call->command->arity == 3 ? "append" : "setrange", call->argv[1]);
 		resp_reply_i64(call, (int64_t)size_of(call, &offset));
 		resp_notify(call, RESP_EVENT_STRING, call->command->name, call->argv[1]);
 	}
