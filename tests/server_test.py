@@ -335,6 +335,20 @@ class Events(Server):
         ask("EXPIRE", "d", "-1")
         self.expect("del d", "setbit d", "set e", "expire d", "persist d", "del d")
 
+    def test_long_values(self):
+        ask = self.other.ask
+        ask("CONFIG", "SET", "notify-keyspace-events", "KEA")
+        ask("SET", "k", "x" * 300000, "EX", "100")
+        ask("APPEND", "k", "y" * 10)
+        ask("SETRANGE", "k", "5", "z")
+        ask("EXPIRE", "k", "100")
+        ask("SET", "k", "1")
+        ask("GETSET", "k", "x" * 100000)
+        ask("MSET", "k", "x" * 100000)
+        ask("GETDEL", "k")
+        self.expect("set k", "expire k", "append k", "setrange k", "expire k", "set k", "set k",
+                    "set k", "del k")
+
     def test_classes(self):
         ask = self.other.ask
         ask("CONFIG", "SET", "notify-keyspace-events", "E$mn")

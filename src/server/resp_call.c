@@ -526,6 +526,7 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 		if (edit != NULL)
 			edit->action = KV_KEEP;
 		call->again = true;
+		call->event_count = 0;
 	}
 	call->changed = edit != NULL && edit->action != KV_KEEP;
 	if (call->changed && (call->notify & RESP_EVENT_NEW) && edit->action == KV_STORE &&
