@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -363,12 +364,53 @@ static void test_refusals(void **state)
 	obj_rig_close(&rig);
 }
 
+/* What a full store still does is to remove objects; then there is room again. */
+static void test_a_full_store(void **state)
+{
+	enum { SIZE = 300000, NAMES = 400 };
+	struct obj_cmd cmd = { .bucket = BYTES("b"), .put = &no_put };
+	char name[16];
+	unsigned count = 0;
+	enum status status = STATUS_OK;
+
+	(void)state;
+	obj_rig_open_store(&rig, 48 << 20);
+	make_bucket(OBJ_VERSIONING_OFF);
+	for (unsigned round = 0; round < 3; round++) {
+		unsigned filled = 0;
+
+		for (status = STATUS_OK; status == STATUS_OK; filled++) {
+			assert_true(filled < NAMES);
+			snprintf(name, sizeof(name), "%u", filled);
+			cmd.name = bytes_of(name, strlen(name));
+			status = obj_rig_put(&rig, &cmd, filled, SIZE, 100000, NULL);
+		}
+		assert_int_equal(status, STATUS_NO_SPACE);
+		assert_true(filled > count / 2 && filled > 30);
+		count = filled - 1;
+		cmd.name = BYTES("1");
+		assert_int_equal(obj_rig_get(&rig, &cmd, 1, SIZE, 100000), STATUS_OK);
+		for (unsigned i = 0; i < count; i++) {
+			snprintf(name, sizeof(name), "%u", i);
+			assert_int_equal(
+			        run((struct obj_cmd){ .op = OBJ_DELETE,
+			                              .name = bytes_of(name, strlen(name)) },
+			            NULL),
+			        STATUS_OK);
+		}
+		obj_rig_wait(&rig, 30000000000);
+		assert_int_equal(obj_rig_count(&rig, OBJ_SPACE_TRASH), 0);
+		assert_int_equal(obj_rig_count(&rig, OBJ_SPACE_DATA), 0);
+	}
+	obj_rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_upload),     cmocka_unit_test(test_uploads_are_listed),
 		cmocka_unit_test(test_many_parts), cmocka_unit_test(test_readers_are_waited_for),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_refusals),   cmocka_unit_test(test_a_full_store),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,12 +38,31 @@ bool shard_is_full(const struct shard *shard)
 	                            shard->worker->now_ns > shard->room_ns + SHARD_SPACE_WAIT_NS);
 }
 
+/* A commit that removes as many keys as it puts, and puts little, is a delete. */
+static bool op_makes_room(const struct op *op)
+{
+	const struct kv_commit *order = op->cmd.commit;
+	size_t room = 0, size = 0;
+
+	if (op->cmd.op != KV_COMMIT && op->cmd.op != KV_PREPARE)
+		return false;
+	for (uint32_t i = 0; i < order->count; i++) {
+		const struct kv_write *write = &order->writes[i];
+
+		if (write->flags & KV_FROM_BLOB)
+			return false;
+		room += write->op == KV_DELETE ? write->key.size + 64 : 0;
+		size += write->op == KV_PUT ? write->key.size + write->value.size : 0;
+	}
+	return size < room;
+}
+
 enum op_result op_wait_for_space(struct req *req)
 {
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 
-	if (shard_has_space(shard))
+	if (shard_has_space(shard) || op_makes_room(op))
 		return OP_DONE;
 	if (shard->log.failed != STATUS_OK || shard_is_full(shard)) {
 		op_finish(req, shard->log.failed != STATUS_OK ? STATUS_READ_ONLY : STATUS_NO_SPACE,
