@@ -13,7 +13,7 @@ enum {
 	ROUNDS_MAX = 64,        /* of a connection at the end of a turn */
 };
 #define SECOND_NS 1000000000ull
-#define LINGER_NS (5 * SECOND_NS) /* for an answer to a peer that still sends */
+#define LINGER_NS (2 * SECOND_NS) /* for an answer to a peer that still sends */
 
 struct send_frame {
 	struct frame frame;
