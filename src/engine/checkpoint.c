@@ -586,13 +586,12 @@ uint32_t checkpoint_segments_needed(const struct shard *shard)
 	struct btree_pool_stats pages;
 	uint64_t blocks;
 
-	if (c->phase != PHASE_IDLE) /* what it gives back is more than what the next one takes */
-		return 1;
+	if (c->phase != PHASE_IDLE) /* it has taken what it needs, and another open may have that */
+		return 2;
 	btree_pool_stats(shard->pool, &pages);
 	blocks = blocks_needed(shard, pages.pages);
-	if (blocks <= stock_blocks(c))
-		return 1;
-	return (uint32_t)((blocks - stock_blocks(c)) / (shard->segment_blocks - 1)) + 2;
+	/* Not with what is in stock, and a segment for the log: the next open must find as much. */
+	return (uint32_t)(blocks / (shard->segment_blocks - 1)) + 2;
 }
 
 bool checkpoint_is_past(const struct shard *shard, uint32_t segment)

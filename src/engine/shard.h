@@ -222,7 +222,9 @@ enum {
 	SHARD_TICK_NS = 100 * 1000 * 1000,
 	SHARD_LOOK_NS = 5 * 1000 * 1000, /* how often a shard that waits looks for segments */
 };
-#define SHARD_SPACE_WAIT_NS (10ull * 1000 * 1000 * 1000) /* without any that came free */
+/* Writes wait so long without any that came free; and without anything to make some of. */
+#define SHARD_SPACE_WAIT_NS (10ull * 1000 * 1000 * 1000)
+#define SHARD_SPACE_IDLE_NS (200ull * 1000 * 1000)
 
 /* A key as it is now. */
 struct found {
@@ -331,6 +333,8 @@ bool shard_has_space(const struct shard *shard);
  */
 enum status shard_reserve(struct shard *shard, size_t size, enum space_need need)
         __attribute__((warn_unused_result));
+/* Nothing will come free for the log either, as far as can be told. */
+bool shard_is_stuck(const struct shard *shard);
 /* Live data fill the store, or nothing has come free for SHARD_SPACE_WAIT_NS. */
 bool shard_is_full(const struct shard *shard);
 /* Those that wait look again; those whose time is over end. */
@@ -426,7 +430,7 @@ void checkpoint_refused(struct shard *shard, enum status status);
 /* After recovery: the root that is on disk. */
 void checkpoint_restore(struct shard *shard, const struct root *root);
 bool checkpoint_is_running(const struct shard *shard);
-/* Segments that the next one may need beside those at hand; while one runs, for what grows. */
+/* Segments that are kept for the next one, which may be that of the next open. */
 uint32_t checkpoint_segments_needed(const struct shard *shard);
 /*
  * Whether recovery from the newest root on disk has no need of a log segment of this run whose

@@ -508,7 +508,7 @@ enum op_result op_clear(struct req *req)
 
 	if (op->step == 0) {
 		status = shard_reserve(shard, record_size(record.key.size, 0, false), SPACE_LOG);
-		if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
+		if (status == STATUS_BUSY && shard_is_stuck(shard))
 			status = STATUS_NO_SPACE;
 		if (status == STATUS_BUSY)
 			return OP_AGAIN;

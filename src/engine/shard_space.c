@@ -30,12 +30,26 @@ enum status shard_reserve(struct shard *shard, size_t size, enum space_need need
 	return status;
 }
 
+/*
+ * Nobody has given back a segment for so long. When there is nothing to empty here either, only
+ * another worker may still do it.
+ */
+static bool is_stalled(const struct shard *shard)
+{
+	uint64_t wait_ns = cleaner_is_idle(shard) ? SHARD_SPACE_IDLE_NS : SHARD_SPACE_WAIT_NS;
+
+	return shard->space_low && !checkpoint_is_running(shard) &&
+	       shard->worker->now_ns > shard->room_ns + wait_ns;
+}
+
 bool shard_is_full(const struct shard *shard)
 {
-	if (!shard->space_low)
-		return false;
-	return shard->room.full || (!checkpoint_is_running(shard) &&
-	                            shard->worker->now_ns > shard->room_ns + SHARD_SPACE_WAIT_NS);
+	return shard->space_low && (shard->room.full || is_stalled(shard));
+}
+
+bool shard_is_stuck(const struct shard *shard)
+{
+	return shard->log.starved && (shard->space_none || is_stalled(shard));
 }
 
 enum op_result op_wait_for_space(struct req *req)

@@ -264,14 +264,15 @@ static enum op_result prepare_log(struct req *req)
 	struct op *op = op_of(req);
 	struct shard *shard = op->shard;
 	struct txn *txn = txn_find(shard, op->cmd.version);
-	enum op_result result = op_wait_for_space(req);
+	enum op_result result;
 	enum status status;
 
 	assert(txn != NULL && txn->phase == TXN_PREPARING && !txn->whole);
+	result = op_wait_for_space(req);
 	if (result != OP_DONE)
 		return result;
 	status = part_log(shard, txn);
-	if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
+	if (status == STATUS_BUSY && shard_is_stuck(shard))
 		status = STATUS_NO_SPACE;
 	if (status == STATUS_BUSY)
 		return OP_AGAIN;

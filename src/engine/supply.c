@@ -144,7 +144,7 @@ static void refused(struct supply_line *line, enum status status)
 	}
 	if (line->kind == SEGMENT_BLOB)
 		blob_unpark(shard);
-	if (need != SPACE_LOG && need != SPACE_CLEAN)
+	if (line->kind != SEGMENT_LOG || need == SPACE_DATA)
 		return;
 	if (shard->log.stats.records != shard->records_checkpointed)
 		checkpoint_want(shard); /* what is dead since the last is given back */
@@ -379,6 +379,21 @@ static bool wants_log_segment(const struct shard *shard)
 	       shard->log.next_block > shard->segment_blocks / 64;
 }
 
+/*
+ * What the log's next segment is for. When the cleaner has none, and for a while nobody has given
+ * one back, it takes of what is kept for checkpoints: to empty a segment that is behind the newest
+ * one makes room without another.
+ */
+static enum space_need log_need(const struct shard *shard)
+{
+	if (!shard->log.starved || !shard->space_low)
+		return SPACE_DATA;
+	if (shard->starved_need == SPACE_CLEAN &&
+	    shard->worker->now_ns > shard->room_ns + SHARD_SPACE_IDLE_NS)
+		return SPACE_ROOT;
+	return shard->starved_need;
+}
+
 static void release_dead(struct shard *shard)
 {
 	struct supply *supply = shard->supply;
@@ -412,9 +427,7 @@ void supply_turn(struct shard *shard)
 	/* The log wants one segment ahead of the one it fills. */
 	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK &&
 	    wants_log_segment(shard))
-		supply_want(shard, SEGMENT_LOG,
-		            shard->log.starved && shard->space_low ? shard->starved_need
-		                                                   : SPACE_DATA);
+		supply_want(shard, SEGMENT_LOG, log_need(shard));
 	if (shard_has_bug(shard, BUG_EARLY_RELEASE) && shard->open)
 		supply_release_up_to(shard, UINT64_MAX - 1);
 	release_dead(shard);
@@ -479,7 +492,7 @@ enum status supply_open(struct shard *shard)
 		return STATUS_NO_SPACE;
 	supply->shard = shard;
 	supply->refused = NOT_REFUSED;
-	supply->checkpoint_count = 1;
+	supply->checkpoint_count = 2;
 	for (unsigned i = 0; i < SEGMENT_KINDS; i++) {
 		supply->lines[i].supply = supply;
 		supply->lines[i].kind = (uint8_t)i;
