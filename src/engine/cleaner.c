@@ -429,6 +429,7 @@ static void next_victim(struct cleaner *cleaner)
 {
 	struct shard *shard = cleaner->shard;
 	bool low = free_now(shard) < free_wanted(shard);
+	bool was_idle = cleaner->idle;
 
 	cleaner->due = false;
 	cleaner->active = wants_cleaning(shard);
@@ -445,6 +446,8 @@ static void next_victim(struct cleaner *cleaner)
 		cleaner->idle = low;
 		return;
 	}
+	if (was_idle)
+		shard->room_ns = shard->worker->now_ns; /* there is hope again */
 	cleaner->block = 1;
 	read_on(cleaner);
 }

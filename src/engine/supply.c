@@ -183,7 +183,7 @@ static void hand_over(struct supply_line *line)
 	};
 	switch ((enum segment_kind)line->kind) {
 	case SEGMENT_LOG:
-		shard->next_need = line->call.need;
+		shard->next_need = line->call.need < SPACE_CLEAN ? line->call.need : SPACE_CLEAN;
 		shard->starved_need = SPACE_DATA;
 		log_set_next(&shard->log, segment, generation);
 		break;
