@@ -174,7 +174,8 @@ struct shard {
 	bool space_none;          /* not even those, nor will a checkpoint give any back */
 	/* enum space_need: what the log's segments are for; the deepest that waits for another. */
 	uint8_t log_need, next_need, starved_need;
-	uint64_t room_ns;    /* when a segment was given back last, by anyone, or space ran low */
+	uint64_t room_ns;    /* when there was last more room than before, since it ran low */
+	uint32_t room_best;  /* segments, then */
 	uint64_t starved_ns; /* since when the log waits for a segment */
 	struct req_list space_waiters; /* new data, until there is room for it */
 	unsigned space_waiter_count;

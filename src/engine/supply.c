@@ -113,11 +113,14 @@ static void answered(struct shard *shard, const struct space_call *call)
 {
 	bool was_low = shard->space_low;
 	bool more = call->report.released != shard->room.released;
+	bool progress = !shard->space_low || call->report.left > shard->room_best;
 
 	shard->room = call->report;
 	shard->space_low = call->report.left <= call->report.kept;
-	if (more || (shard->space_low && !was_low))
+	if (progress || !was_low) {
 		shard->room_ns = shard->worker->now_ns;
+		shard->room_best = call->report.left;
+	}
 	if (more || !shard->space_low)
 		shard->supply->refused = NOT_REFUSED;
 	if (!shard->space_low)
