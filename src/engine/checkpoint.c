@@ -55,7 +55,6 @@ struct checkpoint {
 	struct buf *image;  /* a page that did not fit the write before it */
 	btree_value image_address;
 	bool have_image;
-	uint64_t pages; /* of all checkpoints: for the metrics */
 };
 
 struct write_frame {
@@ -354,7 +353,7 @@ static void write_submit(struct checkpoint_write *write, uint32_t segment, uint3
 	write->iov.iov_len = (size_t)blocks << BLOCK_SHIFT;
 	write->busy = true;
 	c->writes_running++;
-	c->pages += blocks;
+	c->shard->stats.index_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	req_init(&write->req, c->shard->worker);
 	req_push(&write->req, struct write_frame, step_ended)->write = write;
 	blk_submit(c->shard->blk, &write->req, &cmd);
@@ -491,6 +490,7 @@ static void write_root(struct checkpoint *c)
 	root_encode(&c->root, c->root_copy, write->buf->data);
 	write->iov = (struct iovec){ write->buf->data, BLOCK_SIZE };
 	c->root_copy++;
+	c->shard->stats.index_bytes += BLOCK_SIZE;
 	submit_step(c, &cmd);
 }
 

@@ -115,6 +115,8 @@ struct shard_stats {
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
 	uint64_t blob_bytes;    /* written to extents */
+	uint64_t index_bytes;   /* written by checkpoints */
+	uint64_t filled_bytes;  /* headers and zeroes of new segments */
 	uint64_t acknowledged;  /* writes whose request completed with OK */
 	uint64_t corrupt;       /* blocks that were not what they should be */
 	uint64_t blobs_dropped; /* handles that their owners forgot */

@@ -66,6 +66,7 @@ static void line_write(struct supply_line *line, uint32_t block, uint32_t blocks
 	};
 
 	line->iov = (struct iovec){ line->buf->data, (size_t)blocks << BLOCK_SHIFT };
+	shard->stats.filled_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	req_init(&line->req, shard->worker);
 	req_push(&line->req, struct supply_frame, done)->line = line;
 	blk_submit(shard->blk, &line->req, &cmd);
