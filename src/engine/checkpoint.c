@@ -580,6 +580,11 @@ static uint64_t blocks_needed(const struct shard *shard, uint64_t dirty)
 	return dirty + 4 * shard->partition_count + (body_size_max(shard) >> BLOCK_SHIFT) + 2;
 }
 
+uint64_t checkpoint_cost(const struct shard *shard)
+{
+	return blocks_needed(shard, dirty_pages(shard)) << BLOCK_SHIFT;
+}
+
 uint32_t checkpoint_segments_needed(const struct shard *shard)
 {
 	const struct checkpoint *c = shard->checkpoint;

@@ -434,6 +434,8 @@ void checkpoint_refused(struct shard *shard, enum status status);
 /* After recovery: the root that is on disk. */
 void checkpoint_restore(struct shard *shard, const struct root *root);
 bool checkpoint_is_running(const struct shard *shard);
+/* Bytes that one would write now. */
+uint64_t checkpoint_cost(const struct shard *shard);
 /* Segments that are kept for the next one, which may be that of the next open. */
 uint32_t checkpoint_segments_needed(const struct shard *shard);
 /*

@@ -443,18 +443,19 @@ void supply_turn(struct shard *shard)
 
 bool supply_checkpoint_is_worth(const struct shard *shard)
 {
-	uint32_t dead = 0;
+	uint64_t size = (uint64_t)shard->segment_blocks << BLOCK_SHIFT;
+	uint64_t gain = 0;
 
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
 		const struct shard_segment *s = &shard->segments[i];
 
-		if (is_dead(shard, i) && !is_releasable(shard, i, shard->supply->lsn))
-			dead++;
+		if (is_dead(shard, i) && s->dead_lsn <= shard->log.lsn_durable + 1 &&
+		    !is_releasable(shard, i, shard->supply->lsn))
+			gain += size;
 		if (s->kind == SEGMENT_INDEX && s->cleaning && s->live > 0)
-			dead++; /* its pages are dirty */
+			gain += size - s->live; /* its pages are dirty */
 	}
-	return dead > 0 &&
-	       (4 * dead >= checkpoint_segments_needed(shard) || cleaner_is_idle(shard));
+	return gain > 0 && (gain >= 4 * checkpoint_cost(shard) || cleaner_is_idle(shard));
 }
 
 static void look_for_space(struct shard *shard)
