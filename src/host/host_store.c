@@ -19,7 +19,7 @@
 #include "host/host.h"
 #include "layer/kv_shard.h"
 
-enum { PATH_SIZE = 4096, SEGMENTS_MIN = 256, SEGMENT_SIZE_MIN = 1 << 20 };
+enum { PATH_SIZE = 4096, SEGMENTS_MIN = 512, SEGMENT_SIZE_MIN = 1 << 20 };
 #define STORE_SIZE_MIN (64ull << 20)
 
 /* A request of the main thread's that some worker runs. */
