@@ -91,6 +91,13 @@ static void tell_store(struct host_worker *w, struct resp_facts *facts)
 	facts->commits = stats.frames;
 	facts->commit_bytes = stats.bytes;
 	facts->store_used = stats.segments_used * segment_size;
+	facts->store_live = stats.live_bytes;
+	facts->store_free = stats.segments_left * segment_size;
+	facts->written_bytes =
+	        stats.bytes + stats.blob_bytes + stats.index_bytes + stats.filled_bytes;
+	facts->moved_bytes = stats.moved_bytes;
+	facts->index_bytes = stats.index_bytes;
+	facts->checkpoints = stats.checkpoints;
 	facts->read_only = stats.failed;
 }
 

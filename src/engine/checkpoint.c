@@ -55,7 +55,6 @@ struct checkpoint {
 	struct buf *image;  /* a page that did not fit the write before it */
 	btree_value image_address;
 	bool have_image;
-	uint64_t pages; /* of all checkpoints: for the metrics */
 };
 
 struct write_frame {
@@ -355,7 +354,7 @@ static void write_submit(struct checkpoint_write *write, uint32_t segment, uint3
 	write->iov.iov_len = (size_t)blocks << BLOCK_SHIFT;
 	write->busy = true;
 	c->writes_running++;
-	c->pages += blocks;
+	c->shard->stats.index_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	req_init(&write->req, c->shard->worker);
 	req_push(&write->req, struct write_frame, step_ended)->write = write;
 	blk_submit(c->shard->blk, &write->req, &cmd);
@@ -492,6 +491,7 @@ static void write_root(struct checkpoint *c)
 	root_encode(&c->root, c->root_copy, write->buf->data);
 	write->iov = (struct iovec){ write->buf->data, BLOCK_SIZE };
 	c->root_copy++;
+	c->shard->stats.index_bytes += BLOCK_SIZE;
 	submit_step(c, &cmd);
 }
 
@@ -582,19 +582,23 @@ static uint64_t blocks_needed(const struct shard *shard, uint64_t dirty)
 	return dirty + 4 * shard->partition_count + (body_size_max(shard) >> BLOCK_SHIFT) + 2;
 }
 
+uint64_t checkpoint_cost(const struct shard *shard)
+{
+	return blocks_needed(shard, dirty_pages(shard)) << BLOCK_SHIFT;
+}
+
 uint32_t checkpoint_segments_needed(const struct shard *shard)
 {
 	const struct checkpoint *c = shard->checkpoint;
 	struct btree_pool_stats pages;
 	uint64_t blocks;
 
-	if (c->phase != PHASE_IDLE) /* what it gives back is more than what the next one takes */
-		return 1;
+	if (c->phase != PHASE_IDLE) /* it has taken what it needs, and another open may have that */
+		return 2;
 	btree_pool_stats(shard->pool, &pages);
 	blocks = blocks_needed(shard, pages.pages);
-	if (blocks <= stock_blocks(c))
-		return 1;
-	return (uint32_t)((blocks - stock_blocks(c)) / (shard->segment_blocks - 1)) + 2;
+	/* Not with what is in stock, and a segment for the log: the next open must find as much. */
+	return (uint32_t)(blocks / (shard->segment_blocks - 1)) + 2;
 }
 
 bool checkpoint_is_past(const struct shard *shard, uint32_t segment)

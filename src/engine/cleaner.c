@@ -20,6 +20,7 @@ enum {
 	CLEAN_RATIO_MAX = 8, /* bytes moved for each that is written, when hardly any is left */
 	CLEAN_IDLE_BYTES = 1 << 20, /* each tick in which nothing was written */
 	CLEAN_DEAD_MIN = 16,        /* a victim has a 16th of garbage at least */
+	CLEAN_END_LOST = KV_INLINE_MAX + KV_KEY_MAX + 2 * BLOCK_SIZE,
 };
 
 struct cleaner {
@@ -121,7 +122,8 @@ static uint64_t score(const struct shard *shard, uint32_t segment)
 	if (s->live >= segment_size(shard)) /* with what a transaction has not told yet */
 		return 0;
 	dead = segment_size(shard) - s->live;
-	if (dead < segment_size(shard) / CLEAN_DEAD_MIN)
+	/* Where it goes as much may be lost at the end, because the next record does not fit. */
+	if (dead < segment_size(shard) / CLEAN_DEAD_MIN || dead < 2 * CLEAN_END_LOST)
 		return 0;
 	age = 1 + (shard->log.lsn_next > s->dead_lsn ? shard->log.lsn_next - s->dead_lsn : 0);
 	age = 64 - (unsigned)__builtin_clzll(age); /* its order of magnitude */
@@ -429,6 +431,7 @@ static void next_victim(struct cleaner *cleaner)
 {
 	struct shard *shard = cleaner->shard;
 	bool low = free_now(shard) < free_wanted(shard);
+	bool was_idle = cleaner->idle;
 
 	cleaner->due = false;
 	cleaner->active = wants_cleaning(shard);
@@ -445,6 +448,8 @@ static void next_victim(struct cleaner *cleaner)
 		cleaner->idle = low;
 		return;
 	}
+	if (was_idle)
+		shard->room_ns = shard->worker->now_ns; /* there is hope again */
 	cleaner->block = 1;
 	read_on(cleaner);
 }

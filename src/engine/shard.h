@@ -116,6 +116,8 @@ struct shard_stats {
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
 	uint64_t blob_bytes;    /* written to extents */
+	uint64_t index_bytes;   /* written by checkpoints */
+	uint64_t filled_bytes;  /* headers and zeroes of new segments */
 	uint64_t acknowledged;  /* writes whose request completed with OK */
 	uint64_t corrupt;       /* blocks that were not what they should be */
 	uint64_t blobs_dropped; /* handles that their owners forgot */
@@ -193,7 +195,9 @@ struct shard {
 	bool space_none;          /* not even those, nor will a checkpoint give any back */
 	/* enum space_need: what the log's segments are for; the deepest that waits for another. */
 	uint8_t log_need, next_need, starved_need;
-	uint64_t room_ns; /* when a segment was given back last, by anyone, or space ran low */
+	uint64_t room_ns;    /* when there was last more room than before, since it ran low */
+	uint32_t room_best;  /* segments, then */
+	uint64_t starved_ns; /* since when the log waits for a segment */
 	struct req_list space_waiters; /* new data, until there is room for it */
 	unsigned space_waiter_count;
 	uint64_t version_next;
@@ -243,7 +247,9 @@ enum {
 	SHARD_TICK_NS = 100 * 1000 * 1000,
 	SHARD_LOOK_NS = 5 * 1000 * 1000, /* how often a shard that waits looks for segments */
 };
-#define SHARD_SPACE_WAIT_NS (10ull * 1000 * 1000 * 1000) /* without any that came free */
+/* Writes wait so long without any that came free; and without anything to make some of. */
+#define SHARD_SPACE_WAIT_NS (10ull * 1000 * 1000 * 1000)
+#define SHARD_SPACE_IDLE_NS (200ull * 1000 * 1000)
 
 /* A key as it is now. */
 struct found {
@@ -352,6 +358,8 @@ bool shard_has_space(const struct shard *shard);
  */
 enum status shard_reserve(struct shard *shard, size_t size, enum space_need need)
         __attribute__((warn_unused_result));
+/* Nothing will come free for the log either, as far as can be told. */
+bool shard_is_stuck(const struct shard *shard);
 /* Live data fill the store, or nothing has come free for SHARD_SPACE_WAIT_NS. */
 bool shard_is_full(const struct shard *shard);
 /* Those that wait look again; those whose time is over end. */
@@ -470,7 +478,9 @@ void checkpoint_refused(struct shard *shard, enum status status);
 /* After recovery: the root that is on disk. */
 void checkpoint_restore(struct shard *shard, const struct root *root);
 bool checkpoint_is_running(const struct shard *shard);
-/* Segments that the next one may need beside those at hand; while one runs, for what grows. */
+/* Bytes that one would write now. */
+uint64_t checkpoint_cost(const struct shard *shard);
+/* Segments that are kept for the next one, which may be that of the next open. */
 uint32_t checkpoint_segments_needed(const struct shard *shard);
 /*
  * Whether recovery from the newest root on disk has no need of a log segment of this run whose

@@ -176,7 +176,7 @@ static enum op_result clear_begin(struct req *req)
 	struct bytes prefix = op->cmd.key;
 	enum status status = clear_log(shard, prefix, (struct bytes){ NULL, 0 }, SPACE_LOG);
 
-	if (status == STATUS_BUSY && !(shard->space_none && shard->log.starved))
+	if (status == STATUS_BUSY && !shard_is_stuck(shard))
 		return OP_AGAIN;
 	if (status != STATUS_OK)
 		return op_finish(req, status == STATUS_BUSY ? STATUS_NO_SPACE : status, 0);

@@ -20,22 +20,46 @@ enum status shard_reserve(struct shard *shard, size_t size, enum space_need need
 	enum status status = STATUS_BUSY;
 
 	assert(need == SPACE_LOG || need == SPACE_CLEAN);
+	if (cleaner_is_idle(shard)) /* then it needs nothing, and deletes give it work */
+		need = SPACE_CLEAN;
 	if (its > need && shard->room.left <= shard->room.kept_log && shard->open &&
 	    log->failed == STATUS_OK)
 		log->starved = true;
 	else
 		status = log_reserve(log, size);
+	if (status == STATUS_BUSY && log->starved && shard->starved_need == SPACE_DATA)
+		shard->starved_ns = shard->worker->now_ns;
 	if (status == STATUS_BUSY && log->starved && need > shard->starved_need)
 		shard->starved_need = (uint8_t)need;
 	return status;
 }
 
+/*
+ * Nobody has given back a segment since, for so long. When there is nothing to empty here either,
+ * only another worker may still do it.
+ */
+static bool is_stalled(const struct shard *shard, uint64_t since_ns)
+{
+	uint64_t wait_ns = cleaner_is_idle(shard) ? SHARD_SPACE_IDLE_NS : SHARD_SPACE_WAIT_NS;
+
+	return shard->space_low && !checkpoint_is_running(shard) &&
+	       shard->worker->now_ns > since_ns + wait_ns;
+}
+
 bool shard_is_full(const struct shard *shard)
 {
-	if (!shard->space_low)
+	return shard->space_low && (shard->room.full || is_stalled(shard, shard->room_ns));
+}
+
+bool shard_is_stuck(const struct shard *shard)
+{
+	uint64_t since_ns = shard->room_ns;
+
+	if (!shard->log.starved)
 		return false;
-	return shard->room.full || (!checkpoint_is_running(shard) &&
-	                            shard->worker->now_ns > shard->room_ns + SHARD_SPACE_WAIT_NS);
+	if (since_ns < shard->starved_ns)
+		since_ns = shard->starved_ns;
+	return shard->space_none || is_stalled(shard, since_ns);
 }
 
 /* A commit that removes as many keys as it puts, and puts little, is a delete. */

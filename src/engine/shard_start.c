@@ -57,15 +57,15 @@ static uint32_t commit_writes_max(const struct shard *shard)
 /*
  * What is behind the newest checkpoint can be emptied and used again at once. Of a store that is
  * overwritten evenly the cleaner takes segments that are about as old as all of the log is long: so
- * a checkpoint for each half of that is no hindrance to it.
+ * a checkpoint for little more than half of that is no hindrance to it.
  */
 static uint64_t checkpoint_log_max(const struct shard *shard)
 {
 	uint64_t most = shard->store->options.checkpoint_log_max;
 	uint64_t size = (uint64_t)shard->segment_count * shard->segment_blocks << BLOCK_SHIFT;
-	uint64_t half = size / 2 / shard->space->stream_count;
+	uint64_t share = size / 8 * 5 / shard->space->stream_count;
 
-	return most < half ? most : half;
+	return most < share ? most : share;
 }
 
 void shard_init(struct shard *shard)

@@ -272,7 +272,7 @@ static enum op_result prepare_log(struct req *req)
 	if (result != OP_DONE)
 		return result;
 	status = part_log(shard, txn);
-	if (status == STATUS_BUSY && shard->space_none && shard->log.starved)
+	if (status == STATUS_BUSY && shard_is_stuck(shard))
 		status = STATUS_NO_SPACE;
 	if (status == STATUS_BUSY)
 		return OP_AGAIN;

@@ -40,7 +40,7 @@ static enum op_result op_reserve(struct req *req, size_t size)
 
 	if (status == STATUS_OK)
 		return OP_DONE;
-	if (status == STATUS_BUSY && !(shard->space_none && shard->log.starved))
+	if (status == STATUS_BUSY && !shard_is_stuck(shard))
 		return OP_AGAIN;
 	op_finish(req, status == STATUS_BUSY ? STATUS_NO_SPACE : status, 0);
 	return OP_PARKED;

@@ -18,7 +18,7 @@ enum status space_open(struct space *space, struct worker *home, uint32_t segmen
 		.stream_count = stream_count,
 	};
 	for (unsigned i = 0; i < stream_count; i++)
-		space->streams[i].checkpoint_count = 1;
+		space->streams[i].checkpoint_count = 2;
 	space->refs = calloc(segment_count, sizeof(*space->refs));
 	space->free = calloc(segment_count, sizeof(*space->free));
 	if (space->refs == NULL || space->free == NULL) {

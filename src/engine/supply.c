@@ -66,6 +66,7 @@ static void line_write(struct supply_line *line, uint32_t block, uint32_t blocks
 	};
 
 	line->iov = (struct iovec){ line->buf->data, (size_t)blocks << BLOCK_SHIFT };
+	shard->stats.filled_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	req_init(&line->req, shard->worker);
 	req_push(&line->req, struct supply_frame, done)->line = line;
 	blk_submit(shard->blk, &line->req, &cmd);
@@ -113,11 +114,14 @@ static void answered(struct shard *shard, const struct space_call *call)
 {
 	bool was_low = shard->space_low;
 	bool more = call->report.released != shard->room.released;
+	bool progress = !shard->space_low || call->report.left > shard->room_best;
 
 	shard->room = call->report;
 	shard->space_low = call->report.left <= call->report.kept;
-	if (more || (shard->space_low && !was_low))
+	if (progress || !was_low) {
 		shard->room_ns = shard->worker->now_ns;
+		shard->room_best = call->report.left;
+	}
 	if (more || !shard->space_low)
 		shard->supply->refused = NOT_REFUSED;
 	if (!shard->space_low)
@@ -144,7 +148,7 @@ static void refused(struct supply_line *line, enum status status)
 	}
 	if (line->kind == SEGMENT_BLOB)
 		blob_unpark(shard);
-	if (need != SPACE_LOG && need != SPACE_CLEAN)
+	if (line->kind != SEGMENT_LOG || need == SPACE_DATA)
 		return;
 	if (shard->log.stats.records != shard->records_checkpointed)
 		checkpoint_want(shard); /* what is dead since the last is given back */
@@ -183,7 +187,7 @@ static void hand_over(struct supply_line *line)
 	};
 	switch ((enum segment_kind)line->kind) {
 	case SEGMENT_LOG:
-		shard->next_need = line->call.need;
+		shard->next_need = line->call.need < SPACE_CLEAN ? line->call.need : SPACE_CLEAN;
 		shard->starved_need = SPACE_DATA;
 		log_set_next(&shard->log, segment, generation);
 		break;
@@ -379,6 +383,21 @@ static bool wants_log_segment(const struct shard *shard)
 	       shard->log.next_block > shard->segment_blocks / 64;
 }
 
+/*
+ * What the log's next segment is for. When the cleaner has none, and for a while nobody has given
+ * one back, it takes of what is kept for checkpoints: to empty a segment that is behind the newest
+ * one makes room without another.
+ */
+static enum space_need log_need(const struct shard *shard)
+{
+	if (!shard->log.starved || !shard->space_low)
+		return SPACE_DATA;
+	if (shard->starved_need == SPACE_CLEAN &&
+	    shard->worker->now_ns > shard->room_ns + SHARD_SPACE_IDLE_NS)
+		return SPACE_ROOT;
+	return shard->starved_need;
+}
+
 static void release_dead(struct shard *shard)
 {
 	struct supply *supply = shard->supply;
@@ -412,9 +431,7 @@ void supply_turn(struct shard *shard)
 	/* The log wants one segment ahead of the one it fills. */
 	if (shard->log.next.generation == 0 && shard->log.failed == STATUS_OK &&
 	    wants_log_segment(shard))
-		supply_want(shard, SEGMENT_LOG,
-		            shard->log.starved && shard->space_low ? shard->starved_need
-		                                                   : SPACE_DATA);
+		supply_want(shard, SEGMENT_LOG, log_need(shard));
 	if (shard_has_bug(shard, BUG_EARLY_RELEASE) && shard->open)
 		supply_release_up_to(shard, UINT64_MAX - 1);
 	release_dead(shard);
@@ -426,18 +443,19 @@ void supply_turn(struct shard *shard)
 
 bool supply_checkpoint_is_worth(const struct shard *shard)
 {
-	uint32_t dead = 0;
+	uint64_t size = (uint64_t)shard->segment_blocks << BLOCK_SHIFT;
+	uint64_t gain = 0;
 
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
 		const struct shard_segment *s = &shard->segments[i];
 
-		if (is_dead(shard, i) && !is_releasable(shard, i, shard->supply->lsn))
-			dead++;
+		if (is_dead(shard, i) && s->dead_lsn <= shard->log.lsn_durable + 1 &&
+		    !is_releasable(shard, i, shard->supply->lsn))
+			gain += size;
 		if (s->kind == SEGMENT_INDEX && s->cleaning && s->live > 0)
-			dead++; /* its pages are dirty */
+			gain += size - s->live; /* its pages are dirty */
 	}
-	return dead > 0 &&
-	       (4 * dead >= checkpoint_segments_needed(shard) || cleaner_is_idle(shard));
+	return gain > 0 && (gain >= 4 * checkpoint_cost(shard) || cleaner_is_idle(shard));
 }
 
 static void look_for_space(struct shard *shard)
@@ -479,7 +497,7 @@ enum status supply_open(struct shard *shard)
 		return STATUS_NO_SPACE;
 	supply->shard = shard;
 	supply->refused = NOT_REFUSED;
-	supply->checkpoint_count = 1;
+	supply->checkpoint_count = 2;
 	for (unsigned i = 0; i < SEGMENT_KINDS; i++) {
 		supply->lines[i].supply = supply;
 		supply->lines[i].kind = (uint8_t)i;

@@ -18,7 +18,7 @@
 #include "host/host.h"
 #include "layer/kv_shard.h"
 
-enum { PATH_SIZE = 4096, SEGMENTS_MIN = 64, SEGMENT_SIZE_MIN = 1 << 20 };
+enum { PATH_SIZE = 4096, SEGMENTS_MIN = 512, SEGMENT_SIZE_MIN = 1 << 20 };
 #define STORE_SIZE_MIN (64ull << 20)
 
 /* What the main thread asks of the store on some worker. */

@@ -17,6 +17,10 @@ struct resp_facts {
 	uint64_t last_commit_ms;                             /* wall clock */
 	uint64_t memory_resident, memory_peak, memory_total; /* bytes */
 	uint64_t store_size, store_used;                     /* bytes */
+	uint64_t store_live, store_free;                     /* bytes */
+	/* Bytes written to the device: all; of them again by the cleaner, and for the index. */
+	uint64_t written_bytes, moved_bytes, index_bytes;
+	uint64_t checkpoints;
 	uint64_t cpu_user_us, cpu_system_us;
 	bool relaxed;   /* some answers do not wait for the disk */
 	bool read_only; /* a device failed */

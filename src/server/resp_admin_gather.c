@@ -33,12 +33,18 @@ static void add_facts(struct resp_facts *sum, const struct resp_facts *more)
 	sum->records_durable += more->records_durable;
 	sum->commits += more->commits;
 	sum->commit_bytes += more->commit_bytes;
+	sum->written_bytes += more->written_bytes;
+	sum->moved_bytes += more->moved_bytes;
+	sum->index_bytes += more->index_bytes;
+	sum->checkpoints += more->checkpoints;
+	sum->store_live += more->store_live;
 	take_larger(&sum->last_commit_ms, more->last_commit_ms);
 	take_larger(&sum->memory_resident, more->memory_resident);
 	take_larger(&sum->memory_peak, more->memory_peak);
 	take_larger(&sum->memory_total, more->memory_total);
 	take_larger(&sum->store_size, more->store_size);
 	take_larger(&sum->store_used, more->store_used);
+	take_larger(&sum->store_free, more->store_free);
 	take_larger(&sum->cpu_user_us, more->cpu_user_us);
 	take_larger(&sum->cpu_system_us, more->cpu_system_us);
 	sum->relaxed |= more->relaxed;

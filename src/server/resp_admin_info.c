@@ -105,10 +105,15 @@ static void put_persistence(struct info *info)
 	    (ull)facts->records_durable);
 	PUT(info,
 	    "weir_commits:%llu\r\nweir_commit_bytes:%llu\r\nweir_records_per_commit:%.2f\r\n"
-	    "weir_store_size:%llu\r\nweir_store_used:%llu\r\n",
+	    "weir_store_size:%llu\r\nweir_store_used:%llu\r\n"
+	    "weir_store_live:%llu\r\nweir_store_free:%llu\r\n"
+	    "weir_written_bytes:%llu\r\nweir_moved_bytes:%llu\r\nweir_index_bytes:%llu\r\n"
+	    "weir_checkpoints:%llu\r\n",
 	    (ull)facts->commits, (ull)facts->commit_bytes,
 	    facts->commits > 0 ? (double)facts->records_durable / (double)facts->commits : 0.0,
-	    (ull)facts->store_size, (ull)facts->store_used);
+	    (ull)facts->store_size, (ull)facts->store_used, (ull)facts->store_live,
+	    (ull)facts->store_free, (ull)facts->written_bytes, (ull)facts->moved_bytes,
+	    (ull)facts->index_bytes, (ull)facts->checkpoints);
 }
 
 static void put_stats(struct info *info)
