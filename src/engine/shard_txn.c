@@ -132,8 +132,7 @@ static size_t part_size(struct shard *shard, const struct txn *txn, uint32_t *en
 /*
  * A record was written again after it had been applied. The index follows, as replay will: what a
  * RECORD_FREE names later must be what replay has found. Its leaf was changed since the cut, so it
- * is in memory; or, if it was changed before, the index that was cut has the old place, and either
- * is right.
+ * is in memory; if the commit has written the key once more, the index has that.
  */
 static void follow(struct shard *shard, const struct record *record, uint64_t hash, uint64_t from,
                    uint64_t to)
@@ -178,8 +177,7 @@ static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size
 		record.type =
 		        record.type == RECORD_PUT ? RECORD_PREPARED_PUT : RECORD_PREPARED_DELETE;
 		note->location = log_append(&shard->log, &record, false);
-		if (before != 0 && txn->logged <= commit->next &&
-		    record.type == RECORD_PREPARED_PUT)
+		if (before != 0 && txn->logged < commit->next && record.type == RECORD_PREPARED_PUT)
 			follow(shard, &record, note->hash, before, note->location);
 	}
 	txn->whole = !prepare.more;

@@ -581,11 +581,12 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 	uint64_t lsn = commit->durable ? 0 : log_open_lsn(&shard->log);
 	unsigned budget = APPLY_TURN_MAX;
 
-	for (; commit->next < commit->count; commit->next++, op->step = STEP_APPLY) {
+	for (; commit->next < commit->count; commit->next++) {
 		struct commit_note *note = commit_note(commit, commit->next);
 		struct record record;
 		struct btree_miss miss;
-		enum btree_result result = BTREE_OK;
+		enum btree_result result;
+		enum op_result expiry;
 		bool puts;
 
 		if (budget-- == 0) {
@@ -596,26 +597,23 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 			continue;
 		record.version = note->version;
 		puts = record.type == RECORD_PUT;
-		if (op->step == STEP_APPLY && shard_clear_delays(req, record.key, note->hash))
+		if (shard_clear_delays(req, record.key, note->hash))
 			return OP_PARKED;
-		if (op->step == STEP_APPLY && puts)
-			result = apply_put(shard, note->hash, &record, note->location, &miss);
-		else if (op->step == STEP_APPLY)
-			result = apply_delete(shard, note->hash, record.key, &miss);
-		if (result == BTREE_MISS || result == BTREE_FULL)
-			return op_btree_wait(req, record.key, note->hash, result, &miss);
-		if (op->step == STEP_APPLY && (record.flags & RECORD_BLOB) && commit->durable)
-			blob_credit(shard, record.value);
-		if (op->step == STEP_APPLY)
-			remember_until(shard, note->hash, &record, puts ? note->location : 0, lsn);
+		/* First what may be done twice: a checkpoint may come before the rest. */
 		if (puts && record.expires_ms != 0) {
-			enum op_result expiry;
-
-			op->step = STEP_EXPIRY;
 			expiry = expiry_step(req, record.key, note->hash, record.expires_ms);
 			if (expiry != OP_DONE)
 				return expiry;
 		}
+		if (puts)
+			result = apply_put(shard, note->hash, &record, note->location, &miss);
+		else
+			result = apply_delete(shard, note->hash, record.key, &miss);
+		if (result == BTREE_MISS || result == BTREE_FULL)
+			return op_btree_wait(req, record.key, note->hash, result, &miss);
+		if ((record.flags & RECORD_BLOB) && commit->durable)
+			blob_credit(shard, record.value);
+		remember_until(shard, note->hash, &record, puts ? note->location : 0, lsn);
 	}
 	return OP_DONE;
 }
