@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of docs/performance.md against real peers: run.py [options] [row...]
 
-Needs the programs of bench/ (make bench builds them) and, from Debian, redis-server, fio and
-rocksdb-tools; a row whose peer is missing is skipped. --server redis puts redis-server in weir's
+Needs the programs of bench/ (make bench builds them) and, from Debian, redis-server, fio,
+rocksdb-tools, nginx-light and wrk; a row whose peer is missing is skipped. --server redis puts redis-server in weir's
 place, which shows that the harness itself is fair: its ratios must be near 1.
 """
 import argparse
@@ -17,6 +17,7 @@ import statistics
 import time
 
 from harness import BOTH_CPUS, Bench, get_command_size, read_json, set_command_size
+from servers import Nginx, free_port
 
 KEYS = 300000
 CONNECTIONS = 50
@@ -35,6 +36,49 @@ def get_row(bench, pipeline, reach, cpu_at_most, value_size=64):
         bench.ratio("rate / redis", results, "rate", ours.name, redis.name, reach=reach)
         bench.ratio("CPU / echo floor", results, "cpu_ns", ours.name, floor.name,
                     at_most=cpu_at_most)
+
+
+def http_row(bench, size=64):
+    """GET of a key by HTTP/1.1, against nginx and a file of the same size; wrk is the client."""
+    for program, package in (("nginx", "nginx-light"), ("wrk", "wrk")):
+        if not shutil.which(program):
+            return bench.skip(f"no {program} (package {package})")
+    if bench.options.server != "weir":
+        return bench.skip("only weir speaks HTTP")
+    port = free_port()
+    with bench.ours("relaxed", settings=[f"http.listen=127.0.0.1:{port}"]) as ours, \
+            Nginx(bench.directory()) as nginx:
+        ours.call("SET", "file", "v" * size)
+        (nginx.directory / "www/file").write_text("v" * size)
+        urls = {ours: f"http://127.0.0.1:{port}/kv/default/file",
+                nginx: f"http://127.0.0.1:{nginx.port}/file"}
+        results = {server.name: [] for server in urls}
+        for server in urls:
+            server.pause()
+        for _ in range(bench.options.rounds):
+            for server, url in urls.items():
+                server.resume()
+                results[server.name].append(wrk(bench, server, url))
+                server.pause()
+        for server in urls:
+            server.resume()
+        bench.record_rounds(results, ("rate", "cpu_ns", "waited"))
+        bench.ratio("rate / nginx", results, "rate", ours.name, nginx.name, reach=1)
+        bench.ratio("CPU / nginx", results, "cpu_ns", ours.name, nginx.name, at_most=1)
+
+
+def wrk(bench, server, url):
+    """One burst of wrk, at least its shortest, a second."""
+    before = server.schedule()
+    text = bench.run(["wrk", "-t", 1, "-c", CONNECTIONS, "-d",
+                      max(1, round(bench.options.milliseconds / 1000)), url])
+    after = server.schedule()
+    count, seconds = re.search(r"(\d+) requests in ([\d.]+)s", text).groups()
+    if "Non-2xx" in text or "Socket errors" in text:
+        raise SystemExit(f"{server.name}: {text}")
+    return {"rate": int(count) / float(seconds),
+            "cpu_ns": (after[0] - before[0]) / max(int(count), 1),
+            "waited": (after[1] - before[1]) / 1e9 / float(seconds)}
 
 
 def set_relaxed_row(bench):
@@ -326,6 +370,7 @@ def split_row(bench):
 ROWS = {
     "get16": ("GET 64 B, pipeline 16", lambda b: get_row(b, 16, 3.2, 1.4)),
     "get1": ("GET 64 B, no pipeline", lambda b: get_row(b, 1, 1.4, 1.2)),
+    "http64": ("GET 64 B by HTTP/1.1, against nginx", http_row),
     "set16": ("SET 1 KiB, pipeline 16, relaxed", set_relaxed_row),
     "durable16-64": ("durable SET 64 B, pipeline 16", lambda b: durable_row(b, 64, 16, 3.2, 2)),
     "durable16-1k": ("durable SET 1 KiB, pipeline 16", lambda b: durable_row(b, 1024, 16, 3.2, 2)),

@@ -38,18 +38,20 @@ static void tell_facts(void *owner, struct http_facts *facts)
 
 static void *prepare(struct http_bench *bench)
 {
-	face = (struct http_face){
-		.options = { .worker = &bench->worker,
-		             .kv = bench->kv,
-		             .kv_is_local = kind->local,
-		             .conf = &conf,
-		             .plan = &plan,
-		             .topology = &topology,
-		             .metrics = &metrics,
-		             .version = "1.2.3",
-		             .hosts = "a.example, B.example",
-		             .facts = tell_facts },
+	const struct http_face_options options = {
+		.worker = &bench->worker,
+		.kv = bench->kv,
+		.kv_is_local = kind->local,
+		.conf = &conf,
+		.plan = &plan,
+		.topology = &topology,
+		.metrics = &metrics,
+		.version = "1.2.3",
+		.hosts = "a.example, B.example",
+		.facts = tell_facts,
 	};
+
+	assert_int_equal(http_face_open(&face, &options), STATUS_OK);
 	return &face;
 }
 
@@ -61,6 +63,12 @@ static struct http_bench *open_bench(size_t memory_size)
 	        .delay_ns_max = kind->delay_ns_max,
 	        .memory_size = memory_size,
 	});
+}
+
+static void close_bench(struct http_bench *bench)
+{
+	http_bench_close(bench);
+	http_face_close(&face);
 }
 
 struct step {
@@ -88,7 +96,7 @@ static void run_steps(const struct step *steps, size_t count)
 			            strstr(answer, steps[i].wanted) != NULL);
 			http_client_close(client);
 		}
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -164,7 +172,7 @@ static void keys_end(void **state)
 		http_bench_wait(bench, 2500000000);
 		assert_int_equal(http_answer_status(http_ask(client, "GET /kv/0/k", NULL, NULL)),
 		                 404);
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -226,7 +234,7 @@ static void values_of_all_sizes_come_back(void **state)
 		assert_int_equal(http_answer_status(http_ask(client, "PUT /kv/0/k700001",
 		                                             "If-None-Match: *\r\n", body)),
 		                 412);
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -262,7 +270,7 @@ static void values_in_chunks_come_back(void **state)
 			                         http_ask(client, "GET /kv/0/c", NULL, NULL))),
 			                 sizes[i]);
 		}
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -298,7 +306,7 @@ static void vanished_clients_leave_nothing(void **state)
 		client = http_client_open(bench, 0);
 		assert_int_equal(http_answer_status(http_ask(client, "GET /kv/0/half", NULL, NULL)),
 		                 404);
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -326,7 +334,7 @@ static void faults_are_answered(void **state)
 			assert_true(http_answer_status((char *)client->output) == 507 ||
 			            http_answer_status((char *)client->output) == 200);
 			kv_mem_fail(bench->mem, &(struct kv_mem_fault){ .count = 0 });
-			http_bench_close(bench);
+			close_bench(bench);
 		}
 	}
 }
@@ -392,7 +400,7 @@ static void long_lists_are_whole(void **state)
 				snprintf(cursor, sizeof(cursor), "%.*s",
 				         (int)strcspn(found + 11, "\""), found + 11);
 		}
-		http_bench_close(bench);
+		close_bench(bench);
 	}
 }
 
@@ -435,7 +443,7 @@ static void strangers_are_refused(void **state)
 	for (size_t i = 0; i < array_count(rows); i++)
 		assert_int_equal(http_answer_status(http_ask_raw(client, rows[i].request)),
 		                 rows[i].status);
-	http_bench_close(bench);
+	close_bench(bench);
 }
 
 static void pages_tell_facts(void **state)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A real server, and curl: keys by HTTP and by RESP, what survives, what is refused."""
+import hashlib
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.parse
 
 WEIR = os.environ.get("WEIR") or shutil.which("weir")
 CURL = shutil.which("curl")
@@ -34,19 +36,20 @@ class Server(unittest.TestCase):
 
     def start(self, *settings):
         words = [WEIR, "serve", str(self.place / "data")]
-        for setting in ["resp.listen=127.0.0.1:0", "http.listen=127.0.0.1:0", "storage.size=512M",
+        for setting in ["resp.listen=127.0.0.1:0", "http.listen=127.0.0.1:0",
+                        "s3.listen=127.0.0.1:0", "storage.size=512M",
                         "storage.segment_size=4M", "log.level=error", *self.settings, *settings]:
             words += ["-s", setting]
         self.server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         ports = {}
-        while len(ports) < 2:
+        while len(ports) < 3:
             line = self.server.stdout.readline().decode()
             if not line:
                 self.server.wait()
                 raise AssertionError(self.server.stderr.read().decode())
             found = re.match(r"listening: (\w+) 127\.0\.0\.1:(\d+)", line)
             ports[found[1]] = int(found[2])
-        self.port, self.resp_port = ports["http"], ports["resp"]
+        self.port, self.resp_port, self.s3_port = ports["http"], ports["resp"], ports["s3"]
 
     def stop(self, how=signal.SIGTERM):
         self.server.send_signal(how)
@@ -143,6 +146,90 @@ class Keys(Server):
         lines += [json.loads(line) for line in rest.splitlines()]
         self.assertEqual([line["key"] for line in lines], [f"k{n:03}" for n in range(700)])
         self.assertEqual([line["value"] for line in lines], [f"v{n}" for n in range(700)])
+
+
+class Objects(Server):
+    settings = ["workers.count=2", "workers.pin=no", "memory=96M"]
+
+    def s3(self, path, *words, data=None):
+        run = subprocess.run([CURL, "-sS", "--fail", "-m", "30", "--aws-sigv4",
+                              "aws:amz:us-east-1:s3", "--user", self.key, "-H",
+                              "x-amz-content-sha256: UNSIGNED-PAYLOAD", *words,
+                              f"http://127.0.0.1:{self.s3_port}{path}"],
+                             input=data, capture_output=True, check=False)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return run.stdout
+
+    def start(self, *settings):
+        super().start(*settings)
+        line = self.server.stderr.readline().decode()
+        self.key = ":".join(re.search(r"access key (\S+), secret key (\S+)", line).groups())
+        self.s3("/bucket", "-X", "PUT")
+
+    def test_an_object_is_one_by_both_doors(self):
+        for size in (0, 13, 100_000, 262_144, 262_145, 5_000_000):
+            data = os.urandom(size)
+            self.s3("/bucket/a/by-s3", "-X", "PUT", "-H", "Content-Type: text/x-test",
+                    "--data-binary", "@-", data=data)
+            status, fields, body = self.curl("/o/bucket/a/by-s3")
+            self.assertEqual((status, body == data), (200, True))
+            self.assertEqual(fields["content-type"], "text/x-test")
+            self.assertEqual(fields["content-security-policy"], "sandbox")
+            self.assertEqual(fields["etag"], f'"{hashlib.md5(data).hexdigest()}"')
+            for words in ((), ("-H", "Transfer-Encoding: chunked")):
+                status, fields, _ = self.put("/o/bucket/a/by-http", data, *words)
+                self.assertEqual(status, 201)
+                self.assertEqual(fields["etag"], f'"{hashlib.md5(data).hexdigest()}"')
+                self.assertEqual(self.s3("/bucket/a/by-http"), data)
+        self.assertEqual(self.curl("/o/bucket/a/by-s3", "-r", "4999990-")[2], data[-10:])
+        self.assertEqual(self.curl("/o/bucket/a/by-s3", "-r", "5000000-")[0], 416)
+        self.assertEqual(self.curl("/o/bucket/a/by-s3", "-X", "DELETE")[0], 204)
+        self.assertEqual(self.curl("/o/bucket/a/by-s3")[0], 404)
+
+    def test_conditions(self):
+        etag = self.put("/o/bucket/c", b"1", "-H", "If-None-Match: *")[1]["etag"]
+        self.assertEqual(self.put("/o/bucket/c", b"2", "-H", "If-None-Match: *")[0], 412)
+        self.assertEqual(self.put("/o/bucket/c", b"2", "-H", 'If-Match: "x"')[0], 412)
+        self.assertEqual(self.curl("/o/bucket/c", "-H", f"If-None-Match: {etag}")[0], 304)
+        self.assertEqual(self.put("/o/bucket/c", b"2", "-H", f"If-Match: {etag}")[0], 201)
+        self.assertEqual(self.put("/o/bucket/new", b"2", "-H", "If-Match: *")[0], 412)
+        large = b"x" * 1_000_000
+        self.assertEqual(self.put("/o/bucket/c", large, "-H", "If-None-Match: *")[0], 412)
+        self.assertEqual(self.curl("/o/bucket/c")[2], b"2")
+
+    def test_lists(self):
+        names = [f"d{n % 3}/f{n:03}" for n in range(300)] + ["<b>&\"'", "plain"]
+        for name in names:
+            self.put("/o/bucket/" + urllib.parse.quote(name), b"1")
+        self.assertEqual(json.loads(self.curl("/o/")[2])["bucket"], "bucket")
+        lines = [json.loads(line) for line in self.curl("/o/bucket/")[2].splitlines()]
+        self.assertEqual([line.get("prefix") or line["name"] for line in lines],
+                         ["<b>&\"'", "d0/", "d1/", "d2/", "plain"])
+        found, cursor = [], ""
+        while cursor is not None:
+            body = self.curl(f"/o/bucket/?all=1&limit=70&cursor={urllib.parse.quote(cursor)}")[2]
+            lines = [json.loads(line) for line in body.splitlines()]
+            cursor = lines.pop()["cursor"] if "cursor" in lines[-1] else None
+            found += [line["name"] for line in lines]
+        self.assertEqual(found, sorted(names))
+        page = self.curl("/o/bucket/", "-H", "Accept: text/html")[2]
+        self.assertIn(b'<a href="/o/bucket/%3Cb%3E%26%22%27">&lt;b&gt;&amp;&quot;', page)
+
+    def test_what_is_not_there(self):
+        for path in ("/o/none/x", "/o/none/", "/o/bucket/none", "/o/bucket"):
+            self.assertEqual(self.curl(path)[0], 404, path)
+        self.assertEqual(self.put("/o/none/x", b"1")[0], 404)
+        self.assertEqual(self.put("/o/none/x", b"1" * 1_000_000)[0], 404)
+        self.assertEqual(self.put("/o/bucket/a%00b", b"1")[0], 400)
+
+    def test_half_an_upload_is_none(self):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+                client.sendall(b"PUT /o/bucket/half HTTP/1.1\r\nHost: localhost\r\n"
+                               b"Content-Length: 9000000\r\n\r\n" + b"x" * 3_000_000)
+        self.assertEqual(self.curl("/o/bucket/half")[0], 404)
+        self.assertEqual(self.put("/o/bucket/half", b"x" * 3_000_000)[0], 201)
+        self.stop()
 
 
 class Pages(Server):

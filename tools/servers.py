@@ -128,7 +128,8 @@ class Weir(Server):
     def __init__(self, directory, durability="durable", memory="1G", settings=()):
         super().__init__("weir", directory)
         self.program = os.environ.get("WEIR", str(ROOT / "build/weir"))
-        self.settings = [f"resp.listen=127.0.0.1:{self.port}", f"memory={memory}", *settings]
+        self.settings = [f"resp.listen=127.0.0.1:{self.port}", f"memory={memory}",
+                         "http.listen=off", "s3.listen=off", *settings]
         if durability == "relaxed":
             if self.has_setting(RELAXED):
                 self.settings.append(RELAXED)
@@ -146,6 +147,30 @@ class Weir(Server):
         for setting in self.settings:
             words += ["--set", setting]
         return words
+
+
+class Nginx(Server):
+    """One process that sends files of its directory, as fast as it can be told to."""
+
+    checks = False
+    config = """daemon off; master_process off; pid {0}/pid; error_log {0}/errors;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+    open_file_cache max=1000; default_type application/octet-stream;
+    server {{ listen 127.0.0.1:{1}; root {0}/www; }}
+}}
+"""
+
+    def __init__(self, directory):
+        super().__init__("nginx", directory)
+        (self.directory / "www").mkdir()
+        path = self.directory.resolve()
+        (self.directory / "config").write_text(self.config.format(path, self.port))
+
+    def command(self):
+        path = self.directory.resolve()
+        return ["nginx", "-e", str(path / "errors"), "-p", str(path), "-c", str(path / "config")]
 
 
 class Redis(Server):

@@ -58,16 +58,18 @@ void server_http_limits(const struct conf *conf, struct http_limits *limits)
 	};
 }
 
-static void open_face(struct host_worker *w, struct http_face *face)
+static enum status open_face(struct host_worker *w, struct http_face *face)
 {
 	const struct host *host = w->host;
 	const char *hosts = conf_text(host->conf, CONF_HTTP_HOSTS);
+	struct http_face_options options;
 	struct conf_address address;
 
 	conf_address(host->conf, CONF_HTTP_LISTEN, &address);
-	face->options = (struct http_face_options){
+	options = (struct http_face_options){
 		.worker = &w->worker,
 		.kv = w->kv,
+		.obj = w->obj,
 		.kv_is_local = w->kv_is_local,
 		.conf = host->conf,
 		.plan = &host->plan,
@@ -79,6 +81,7 @@ static void open_face(struct host_worker *w, struct http_face *face)
 		.facts = tell_facts,
 		.owner = w,
 	};
+	return http_face_open(face, &options);
 }
 
 static enum status open_here(struct host_worker *w, void *arg)
@@ -94,15 +97,21 @@ static enum status open_here(struct host_worker *w, void *arg)
 		.connections_max = (uint32_t)conf_number(host->conf, CONF_HTTP_CLIENTS_MAX),
 	};
 
+	enum status status = STATUS_NO_SPACE;
+
 	assert(w->kv != NULL);
-	if (http != NULL) {
-		open_face(w, &http->face);
+	if (http != NULL)
+		status = open_face(w, &http->face);
+	if (status == STATUS_OK) {
 		options.owner = &http->face;
 		server_http_limits(host->conf, &options.limits);
+		status = http_server_open(&options, &http->server);
+		if (status != STATUS_OK)
+			http_face_close(&http->face);
 	}
-	if (http == NULL || http_server_open(&options, &http->server) != STATUS_OK) {
+	if (status != STATUS_OK) {
 		free(http);
-		return host_fail(w->host, STATUS_NO_SPACE, "http: no memory for connections");
+		return host_fail(w->host, status, "http: no memory for connections");
 	}
 	w->faces[*index] = http;
 	if (http_server_metrics(http->server, &w->host->metrics) == STATUS_OK)
@@ -120,11 +129,12 @@ static enum status http_open(struct host *host, unsigned index)
 		.remedy = "let a proxy that asks for one connect to a loopback address",
 	};
 	struct conf_address address;
-	enum status status = STATUS_OK;
+	enum status status;
 
 	conf_address(host->conf, CONF_HTTP_LISTEN, &address);
 	if (address.kind == CONF_OFF)
 		return STATUS_OK;
+	status = host_objects_open(host);
 	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
 		if (host->workers[i].worker.roles & ROLE_NETWORK)
 			status = host_call(&host->workers[i], open_here, &index);
@@ -159,6 +169,7 @@ static void http_close(void *state)
 	struct face_http *http = state;
 
 	http_server_close(http->server);
+	http_face_close(&http->face);
 	free(http);
 }
 

@@ -29,6 +29,7 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 		                  { CONF_HTTP_LISTEN, 1 },
 		                  { CONF_S3_LISTEN, 2 } };
 	unsigned own = 0, all = 0;
+	bool objects = false; /* a quarter is theirs: host_objects.c */
 
 	for (unsigned i = 0; i < SERVER_FACES; i++) {
 		struct conf_address address;
@@ -37,10 +38,11 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 		if (address.kind == CONF_OFF)
 			continue;
 		all += faces[i].weight;
+		objects |= faces[i].listen != CONF_RESP_LISTEN;
 		own += faces[i].listen == listen ? faces[i].weight : 0;
 	}
 	assert(own > 0); /* else: a face that is off was opened */
-	return host->parts.connections / all * own;
+	return host->parts.connections / 4 * (objects ? 3 : 4) / all * own;
 }
 
 struct serve {

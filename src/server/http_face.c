@@ -18,7 +18,8 @@ static const struct http_route keys_route = { .path = "/kv/", .begin = keys_begi
 static const struct http_route root_route = { .path = "/", .begin = root_begin };
 
 static const struct http_route *const routes[] = {
-	&keys_route, &health_route, &ready_route, &face_metrics_route, &face_api_route, &root_route,
+	&keys_route,         &face_list_route, &health_route, &ready_route,
+	&face_metrics_route, &face_api_route,  &root_route,
 };
 
 struct http_face *face_of(const struct http_exchange *exchange)
@@ -55,6 +56,60 @@ void face_submit(struct http_exchange *exchange, const struct kv_cmd *cmd, face_
 	req_init(&state->req, http_worker(exchange));
 	req_push(&state->req, struct frame, face_completed);
 	kv_submit(face_of(exchange)->options.kv, &state->req, cmd);
+}
+
+void face_submit_obj(struct http_exchange *exchange, const struct obj_cmd *cmd, face_next_fn *next)
+{
+	struct face_state *state = face_state(exchange);
+
+	assert(state->next == NULL);
+	state->next = next;
+	http_hold(exchange);
+	req_init(&state->req, http_worker(exchange));
+	req_push(&state->req, struct frame, face_completed);
+	obj_submit(face_of(exchange)->options.obj, &state->req, cmd);
+}
+
+/* The pool of digests. */
+
+enum status http_face_open(struct http_face *face, const struct http_face_options *options)
+{
+	*face = (struct http_face){ .options = *options };
+	for (unsigned i = 0; i < HTTP_FACE_DIGESTS; i++) {
+		if (digest_open(&face->digests[i], DIGEST_MD5))
+			continue;
+		while (i-- > 0)
+			digest_close(&face->digests[i]);
+		return STATUS_NO_SPACE;
+	}
+	return STATUS_OK;
+}
+
+void http_face_close(struct http_face *face)
+{
+	assert(face->digests_used == 0);
+	for (unsigned i = 0; i < HTTP_FACE_DIGESTS; i++)
+		digest_close(&face->digests[i]);
+}
+
+struct digest *face_digest_get(struct http_face *face)
+{
+	for (unsigned i = 0; i < HTTP_FACE_DIGESTS; i++) {
+		if (face->digests_used & 1u << i)
+			continue;
+		face->digests_used |= 1u << i;
+		digest_start(&face->digests[i]);
+		return &face->digests[i];
+	}
+	return NULL;
+}
+
+void face_digest_unget(struct http_face *face, struct digest *digest)
+{
+	uint32_t bit = 1u << (unsigned)(digest - face->digests);
+
+	assert(face->digests_used & bit);
+	face->digests_used &= ~bit;
 }
 
 /* Answers. */
@@ -127,6 +182,8 @@ static void root_begin(struct http_exchange *exchange)
 	static const char text[] = "weir\n\n"
 	                           "/kv/NAMESPACE/KEY   values of keys\n"
 	                           "/kv/NAMESPACE       keys, as lines of JSON\n"
+	                           "/o/BUCKET/KEY       objects\n"
+	                           "/o/BUCKET/          names of objects, as lines of JSON\n"
 	                           "/metrics            for Prometheus\n"
 	                           "/healthz, /readyz   for those who watch\n"
 	                           "/api/               facts, as JSON; see /api/openapi.json\n";

@@ -3,10 +3,12 @@
 #ifndef SERVER_HTTP_FACE_H
 #define SERVER_HTTP_FACE_H
 
+#include "base/digest.h"
 #include "core/conf.h"
 #include "core/metrics.h"
 #include "core/plan.h"
 #include "proto/kv.h"
+#include "proto/obj.h"
 #include "server/http.h"
 
 /* What only the process knows; filled in a turn of the face's worker, which may lag a little. */
@@ -21,6 +23,7 @@ struct http_facts {
 struct http_face_options {
 	struct worker *worker;
 	struct kv *kv;
+	struct obj *obj;  /* NULL: there are no objects */
 	bool kv_is_local; /* every visit runs on this worker */
 	const struct conf *conf;
 	const struct plan *plan;
@@ -33,14 +36,20 @@ struct http_face_options {
 	void *owner;
 };
 
-/*
- * Memory: its opener's. Thread: its worker's. Its exchanges' server has it as owner. There is
- * nothing to close.
- */
+enum { HTTP_FACE_DIGESTS = 32 }; /* objects that are written at a time */
+
+/* Memory: its opener's. Thread: its worker's. Its exchanges' server has it as owner. */
 struct http_face {
 	struct http_face_options options;
 	bool draining; /* set by its opener: /readyz says so */
+	struct digest digests[HTTP_FACE_DIGESTS];
+	uint32_t digests_used; /* bit by index */
 };
+
+/* NO_SPACE: no memory. */
+enum status http_face_open(struct http_face *face, const struct http_face_options *options)
+        __attribute__((warn_unused_result));
+void http_face_close(struct http_face *face); /* after its server */
 
 extern const struct http_handler http_face_handler;
 

@@ -3,14 +3,15 @@
 #ifndef SERVER_HTTP_FACE_INTERNAL_H
 #define SERVER_HTTP_FACE_INTERNAL_H
 
+#include "proto/obj.h"
 #include "server/http_face.h"
 #include "server/http_json.h"
 #include "wire/http_range.h"
 
 enum {
-	FACE_KEY_MAX = KV_KEY_MAX - 1, /* bytes; the space byte is ours */
-	FACE_VALUE_SMALL = 512,        /* bytes of a value that need no buffer */
-	FACE_PIECE = 256 << 10,        /* bytes of a large value read or written at once */
+	FACE_KEY_MAX = 1023,    /* bytes, as the RESP face has it; the space byte is ours */
+	FACE_VALUE_SMALL = 512, /* bytes of a value that need no buffer */
+	FACE_PIECE = 256 << 10, /* bytes of a large value read or written at once */
 	FACE_NAMESPACES = 16,
 };
 
@@ -68,6 +69,35 @@ struct scan_state {
 	uint8_t end[KV_KEY_MAX];
 };
 
+/* /o/: an object that is read, or written. */
+struct obj_state {
+	struct bytes bucket, name; /* of the request's path */
+	uint64_t handle;           /* 0: none is open */
+	struct obj_meta meta;      /* attributes: in attributes_buf, or in small */
+	bool found, marker;
+	char etag[OBJ_ETAG_MAX + 2]; /* with its quotes */
+	uint8_t etag_size;
+	uint8_t encryption; /* 0: none */
+	struct buf *attributes_buf;
+	uint64_t offset, left; /* of what is read; bytes written */
+	struct buf *bufs[2];   /* as in kv_state */
+	bool body_done, writing;
+	struct digest *md5; /* of what is written; from the face's pool */
+	struct obj_put put;
+	char md5_text[2 * 16];
+};
+
+/* /o/: a list of buckets or objects. */
+struct list_state {
+	struct http_json json;
+	struct buf *buf;
+	struct obj_list list;
+	struct bytes bucket, delimiter;
+	uint32_t left, told;
+	uint16_t after_size; /* of `key`: the last name that was told */
+	bool full, started, html;
+};
+
 struct page_state {
 	struct metrics_cursor cursor;
 	uint32_t step;
@@ -85,6 +115,8 @@ struct face_state {
 	union {
 		struct kv_state kv;
 		struct scan_state scan;
+		struct obj_state obj;
+		struct list_state list;
 		struct page_state page;
 	};
 	uint8_t small[FACE_VALUE_SMALL];
@@ -98,6 +130,7 @@ struct face_state *face_state(struct http_exchange *exchange);
  * the answer any more.
  */
 void face_submit(struct http_exchange *exchange, const struct kv_cmd *cmd, face_next_fn *next);
+void face_submit_obj(struct http_exchange *exchange, const struct obj_cmd *cmd, face_next_fn *next);
 /* Answers 405 with what is allowed. */
 void face_refuse_method(struct http_exchange *exchange, const char *allowed);
 /* An answer for a status that is not OK. */
@@ -109,6 +142,8 @@ extern const char *const face_openapi[]; /* http_openapi_table.c: in pieces, to 
 
 extern const struct http_route face_kv_route;      /* http_kv.c */
 extern const struct http_route face_scan_route;    /* http_scan.c */
+extern const struct http_route face_list_route;    /* http_obj_list.c */
+extern const struct http_route face_obj_route;     /* http_obj.c */
 extern const struct http_route face_metrics_route; /* http_pages.c */
 extern const struct http_route face_api_route;     /* http_api.c */
 
@@ -132,5 +167,23 @@ size_t face_blob_body(struct http_exchange *exchange, struct bytes piece);
 void face_blob_body_ended(struct http_exchange *exchange);
 /* Closes what is open, and aborts the exchange. No request runs. */
 void face_blob_give_up(struct http_exchange *exchange);
+
+/* http_obj.c: "/o/BUCKET/KEY" is taken apart; false: it has been answered. */
+bool face_obj_path(struct http_exchange *exchange, struct bytes *ret_bucket,
+                   struct bytes *ret_name);
+void face_obj_fail(struct http_exchange *exchange); /* what the request came back with */
+void face_obj_release(struct http_exchange *exchange, enum obj_op op); /* the handle */
+void face_obj_give_up(struct http_exchange *exchange);
+
+/* http_obj_put.c */
+void face_obj_put(struct http_exchange *exchange);
+size_t face_obj_body(struct http_exchange *exchange, struct bytes piece);
+void face_obj_body_ended(struct http_exchange *exchange, enum status status, struct bytes body);
+/* The condition of If-Match and If-None-Match; false: such a one cannot be decided here. */
+bool face_obj_condition(struct http_exchange *exchange, struct obj_condition *condition);
+
+/* http_face.c: digests for what is written. NULL: none is free. */
+struct digest *face_digest_get(struct http_face *face);
+void face_digest_unget(struct http_face *face, struct digest *digest);
 
 #endif

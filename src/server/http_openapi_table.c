@@ -33,7 +33,7 @@ const char *const face_openapi[] = {
 	"n 512 MiB\"},\"507\":{\"description\":\"The store is full\"}}},\"delete\":{\"summary"
 	"\":\"Deletes a key\",\"parameters\":[{\"name\":\"If-Match\",\"in\":\"header\",\"sche"
 	"ma\":{\"type\":\"string\"}},{\"name\":\"If-None-Match\",\"in\":\"header\",\"schema\""
-	":{\"type\":\"string\"}}],\"responses\":{\"204\":{\"description\":\"Deleted, and dura",
+	":{\"type\":\"string\"}}],\"responses\":{\"204\":{\"description\":\"Deleted, and dura"
 	"ble\"},\"404\":{\"description\":\"No such key\"},\"412\":{\"description\":\"The key "
 	"is not as the condition says\"}}}},\"/kv/{namespace}\":{\"parameters\":[{\"name\":\""
 	"namespace\",\"in\":\"path\",\"required\":true,\"description\":\"default, or a databa"
@@ -43,7 +43,7 @@ const char *const face_openapi[] = {
 	"description\":\"Of the last line of the page before\",\"schema\":{\"type\":\"string"
 	"\"}},{\"name\":\"limit\",\"in\":\"query\",\"schema\":{\"type\":\"integer\",\"minimum"
 	"\":1,\"maximum\":100000,\"default\":1000}},{\"name\":\"values\",\"in\":\"query\",\"d"
-	"escription\":\"1: with values that are no longer than 32 KiB\",\"schema\":{\"type\":"
+	"escription\":\"1: with values that are no longer than 32 KiB\",\"schema\":{\"type\":",
 	"\"integer\"}}],\"responses\":{\"200\":{\"description\":\"A line of JSON for each key"
 	"; the last one has a cursor if there may be more\",\"content\":{\"application/x-ndjs"
 	"on\":{\"schema\":{\"type\":\"string\"}}}}}}},\"/metrics\":{\"get\":{\"summary\":\"Me"
@@ -64,7 +64,39 @@ const char *const face_openapi[] = {
 	"a\":{\"type\":\"object\"}}}}}}},\"/api/keys\":{\"get\":{\"summary\":\"How many keys "
 	"each namespace has\",\"responses\":{\"200\":{\"description\":\"How many keys each na"
 	"mespace has\",\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}"
-	"}}}}}",
+	"}}},\"/o/\":{\"get\":{\"summary\":\"Buckets\",\"responses\":{\"200\":{\"description"
+	"\":\"A line of JSON for each\",\"content\":{\"application/x-ndjson\":{\"schema\":{\""
+	"type\":\"string\"}}}},\"404\":{\"description\":\"No such bucket\"}}}},\"/o/{bucket}/"
+	"\":{\"parameters\":[{\"name\":\"bucket\",\"in\":\"path\",\"required\":true,\"schema"
+	"\":{\"type\":\"string\"}}],\"get\":{\"summary\":\"Names in a bucket, as a directory "
+	"shows them\",\"parameters\":[{\"name\":\"limit\",\"in\":\"query\",\"description\":\""
+	"Lines\",\"schema\":{\"type\":\"string\"}},{\"name\":\"cursor\",\"in\":\"query\",\"de"
+	"scription\":\"Of the last line of the page before\",\"schema\":{\"type\":\"string\"}"
+	"},{\"name\":\"all\",\"in\":\"query\",\"description\":\"1: all below, not one level\""
+	",\"schema\":{\"type\":\"string\"}}],\"responses\":{\"200\":{\"description\":\"A line"
+	" of JSON for each\",\"content\":{\"application/x-ndjson\":{\"schema\":{\"type\":\"st"
+	"ring\"}}}},\"404\":{\"description\":\"No such bucket\"}}}},\"/o/{bucket}/{key}\":{\""
+	"parameters\":[{\"name\":\"bucket\",\"in\":\"path\",\"required\":true,\"schema\":{\"t"
+	"ype\":\"string\"}},{\"name\":\"key\",\"in\":\"path\",\"required\":true,\"description"
+	"\":\"At most 1,024 bytes, percent-encoded; a slash may stand as it is\",\"schema\":{"
+	"\"type\":\"string\"}}],\"get\":{\"summary\":\"An object\",\"parameters\":[{\"name\":"
+	"\"Range\",\"in\":\"header\",\"schema\":{\"type\":\"string\"}},{\"name\":\"If-Match\""
+	",\"in\":\"header\",\"schema\":{\"type\":\"string\"}},{\"name\":\"If-None-Match\",\"i"
+	"n\":\"header\",\"schema\":{\"type\":\"string\"}}],\"responses\":{\"200\":{\"descript"
+	"ion\":\"The object\",\"content\":{\"application/octet-stream\":{\"schema\":{\"type\"",
+	":\"string\",\"format\":\"binary\"}}}},\"206\":{\"description\":\"A part of it\"},\"3"
+	"04\":{\"description\":\"It is the one that If-None-Match names\"},\"403\":{\"descrip"
+	"tion\":\"It is encrypted with a key of its owner\"},\"404\":{\"description\":\"No su"
+	"ch object\"},\"416\":{\"description\":\"It has no such part\"}}},\"put\":{\"summary"
+	"\":\"Stores an object\",\"parameters\":[{\"name\":\"If-Match\",\"in\":\"header\",\"s"
+	"chema\":{\"type\":\"string\"}},{\"name\":\"If-None-Match\",\"in\":\"header\",\"schem"
+	"a\":{\"type\":\"string\"}}],\"requestBody\":{\"content\":{\"application/octet-stream"
+	"\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}},\"responses\":{\"201\""
+	":{\"description\":\"Stored, and durable; ETag is its MD5\"},\"404\":{\"description\""
+	":\"No such bucket\"},\"412\":{\"description\":\"It is not as the condition says\"},"
+	"\"413\":{\"description\":\"More than 5 GiB\"}}},\"delete\":{\"summary\":\"Deletes an"
+	" object\",\"responses\":{\"204\":{\"description\":\"Deleted, and durable\"},\"403\":"
+	"{\"description\":\"It is locked\"},\"404\":{\"description\":\"No such object\"}}}}}}",
 	NULL,
 };
 // clang-format on
