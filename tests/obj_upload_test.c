@@ -364,6 +364,72 @@ static void test_refusals(void **state)
 	obj_rig_close(&rig);
 }
 
+/* Commands of three workers at a time, and a kv that answers in any order. */
+enum { RACERS = 30 };
+
+struct racer {
+	struct req req;
+	bool done;
+};
+
+struct racer_frame {
+	struct frame frame;
+	struct racer *racer;
+};
+
+static void racer_done(struct req *req)
+{
+	req_pop(req, struct racer_frame)->racer->done = true;
+}
+
+/* All put the same name; how many have succeeded. The others have lost by the condition. */
+static unsigned race(struct racer *racers, const struct obj_put *put)
+{
+	struct obj_cmd cmd = { .op = OBJ_PUT,
+		               .bucket = BYTES("b"),
+		               .name = BYTES("n"),
+		               .put = put,
+		               .value = BYTES("text") };
+	unsigned won = 0;
+
+	for (unsigned i = 0; i < RACERS; i++) {
+		racers[i].done = false;
+		req_init(&racers[i].req, obj_rig_worker(&rig, i % 3));
+		req_push(&racers[i].req, struct racer_frame, racer_done)->racer = &racers[i];
+		obj_submit(obj_engine_obj(rig.engines[i % 3]), &racers[i].req, &cmd);
+	}
+	for (unsigned i = 0; i < RACERS; i++) {
+		while (!racers[i].done)
+			obj_rig_turn(&rig);
+		won += racers[i].req.status == STATUS_OK;
+		assert_true(racers[i].req.status == STATUS_OK ||
+		            racers[i].req.status == STATUS_CONFLICT);
+	}
+	return won;
+}
+
+static void test_races(void **state)
+{
+	static struct racer racers[RACERS];
+	const struct obj_put if_absent = { .condition.flags = OBJ_IF_ABSENT };
+	struct kv_mem_options options = { .seed = 5, .delay_ns_max = 50000 };
+	struct obj_engine_stats stats;
+
+	(void)state;
+	obj_rig_open_mem(&rig, 3, &options);
+	make_bucket(OBJ_VERSIONING_ON);
+	assert_int_equal(race(racers, &if_absent), 1);
+	assert_int_equal(race(racers, &no_put), RACERS);
+	for (unsigned i = 0; i < RACERS; i++) {
+		for (unsigned j = 0; j < i; j++)
+			assert_true(racers[i].req.result != racers[j].req.result);
+	}
+	assert_int_equal(obj_rig_count(&rig, OBJ_SPACE_VERSIONS), RACERS);
+	obj_engine_stats(rig.engines[0], &stats);
+	assert_true(stats.retries > 0);
+	obj_rig_close(&rig);
+}
+
 /* What a full store still does is to remove objects; then there is room again. */
 static void test_a_full_store(void **state)
 {
@@ -411,6 +477,7 @@ int main(void)
 		cmocka_unit_test(test_upload),     cmocka_unit_test(test_uploads_are_listed),
 		cmocka_unit_test(test_many_parts), cmocka_unit_test(test_readers_are_waited_for),
 		cmocka_unit_test(test_refusals),   cmocka_unit_test(test_a_full_store),
+		cmocka_unit_test(test_races),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

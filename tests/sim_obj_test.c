@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Objects under power cuts. Clients put, stream, upload, delete and read, each its own names, and
- * the power fails at any moment. Then every name has what was acknowledged last, or what was under
- * way; every version that is listed can be read, whole; uploads have their parts; and when nothing
- * is under way, no byte is kept that nothing refers to.
+ * Objects under power cuts, and with another number of workers after each. Clients put, stream,
+ * upload, delete and read, each its own names, and the power fails at any moment. Then every name
+ * has what was acknowledged last, or what was under way; every version that is listed can be read,
+ * whole; uploads have their parts; and when nothing is under way, no byte is kept that nothing
+ * refers to.
  *
  * The etag of a version is the seed that its contents come from. SIM_SEED in the environment: that
  * seed alone.
@@ -21,69 +22,10 @@
 #include "engine/obj_engine.h"
 #include "engine/obj_format.h"
 #include "obj_rig.h"
-#include "sim/sim_disk.h"
 #include "sim_engine.h"
+#include "sim_obj.h"
 
-enum {
-	WORKERS = 3,
-	CLIENTS = 6,
-	NAMES = 4, /* of a client */
-	PARTS = 3,
-	PART_SIZE = 70000,
-	SIZE_MAX_HERE = 220000,
-	EXTENT_SHIFT = 16,
-	VERSIONS_SEEN = 4096,
-	STEPS_MAX = 4000000,
-};
-
-enum task { TASK_PUT, TASK_STREAM, TASK_DELETE, TASK_READ, TASK_UPLOAD, TASKS };
-
-/* What a name may have now: what was acknowledged, or what is under way. */
-struct name {
-	char text[16];
-	uint64_t acked;   /* seed; 0: absent */
-	uint64_t pending; /* seed */
-	bool deleting;
-	bool changing; /* pending or deleting may have happened */
-	unsigned versions;
-};
-
-struct client {
-	struct rig *rig;
-	struct req req;
-	unsigned index, worker;
-	bool busy;
-	uint8_t task, step;
-	struct name names[NAMES];
-	struct name *name; /* of the task */
-	uint64_t seed, size, at, handle, version;
-	struct obj_put put;
-	uint8_t etag[8];
-	/* The upload of names[0]. */
-	uint64_t upload, upload_seed;
-	unsigned parts; /* 1.. that many are acknowledged */
-	bool creating, ending;
-	struct obj_complete_part complete_parts[PARTS];
-	struct obj_complete complete;
-	uint8_t data[SIZE_MAX_HERE];
-};
-
-struct rig {
-	struct sim *sim;
-	struct sim_disk *disk;
-	struct store_env env;
-	void *store;
-	struct bufs bufs[WORKERS];
-	struct obj_engine *engines[WORKERS];
-	unsigned workers;
-	bool versioned;
-	struct prng prng;
-	uint64_t next_seed;
-	struct client clients[CLIENTS];
-	uint64_t cuts, acked, seen, ended, postponed;
-};
-
-static const struct obj_put nothing = { .flags = 0 };
+enum { EXTENT_SHIFT = 16, VERSIONS_SEEN = 4096, STEPS_MAX = 4000000 };
 
 /* Commands that are waited for. */
 
@@ -107,20 +49,21 @@ static bool call_is_done(void *call)
 	return ((struct call *)call)->done;
 }
 
-static void call_wait(struct rig *rig, struct call *call, unsigned worker)
+static void call_wait(struct sim_obj *rig, struct call *call, unsigned worker)
 {
 	sim_wake(rig->sim, 0, worker);
 	assert_true(sim_run(rig->sim, call_is_done, call, STEPS_MAX));
 }
 
-static void call_begin(struct rig *rig, struct call *call, unsigned worker)
+static void call_begin(struct sim_obj *rig, struct call *call, unsigned worker)
 {
 	call->done = false;
 	req_init(&call->req, rig->env.workers[worker]);
 	req_push(&call->req, struct call_frame, call_done)->call = call;
 }
 
-static enum status run_on(struct rig *rig, unsigned worker, struct obj_cmd cmd, uint64_t *result)
+static enum status run_on(struct sim_obj *rig, unsigned worker, struct obj_cmd cmd,
+                          uint64_t *result)
 {
 	struct call call;
 
@@ -134,12 +77,12 @@ static enum status run_on(struct rig *rig, unsigned worker, struct obj_cmd cmd, 
 	return call.req.status;
 }
 
-static enum status run(struct rig *rig, struct obj_cmd cmd, uint64_t *result)
+static enum status run(struct sim_obj *rig, struct obj_cmd cmd, uint64_t *result)
 {
 	return run_on(rig, (unsigned)prng_below(&rig->prng, rig->workers), cmd, result);
 }
 
-static uint64_t count(struct rig *rig, uint8_t space)
+static uint64_t count(struct sim_obj *rig, uint8_t space)
 {
 	struct kv_cmd cmd = { .op = KV_COUNT, .key = { &space, 1 } };
 	struct call call;
@@ -153,19 +96,20 @@ static uint64_t count(struct rig *rig, uint8_t space)
 
 /* A life. */
 
-static bool is_opening(struct rig *rig)
+static bool is_opening(struct sim_obj *rig)
 {
 	enum status status;
 
 	return engine_binding()->state(rig->store, &status) == STORE_IS_OPENING;
 }
 
-static void start(struct rig *rig)
+static void start(struct sim_obj *rig)
 {
 	enum status status;
 
 	if (!sim_is_running(rig->sim, 0))
 		sim_start(rig->sim, 0);
+	rig->workers = 1 + (unsigned)prng_below(&rig->prng, SIM_OBJ_WORKERS);
 	rig->env = (struct store_env){ .sim = rig->sim,
 		                       .worker_count = rig->workers,
 		                       .seed = prng_next(&rig->prng) };
@@ -203,7 +147,7 @@ static void start(struct rig *rig)
 	}
 }
 
-static void cut(struct rig *rig)
+static void cut(struct sim_obj *rig)
 {
 	struct obj_engine_stats stats;
 
@@ -217,328 +161,14 @@ static void cut(struct rig *rig)
 		bufs_close(&rig->bufs[i]);
 	}
 	engine_binding()->abandon(rig->store);
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS; i++)
 		rig->clients[i].busy = false;
-}
-
-/* Clients: a task is a few commands, one after another. */
-
-static void client_next(struct client *c);
-
-struct client_frame {
-	struct frame frame;
-	struct client *client;
-};
-
-static void client_done(struct req *req)
-{
-	struct client *c = req_pop(req, struct client_frame)->client;
-
-	c->rig->seen++;
-	client_next(c);
-}
-
-static void client_see(void *visitor, const struct obj_entry *entry)
-{
-	struct client *c = visitor;
-
-	if (entry->meta.flags & OBJ_IS_MARKER)
-		return;
-	assert_int_equal(entry->meta.etag.size, 8);
-	memcpy(&c->seed, entry->meta.etag.data, 8);
-	c->size = entry->meta.size;
-}
-
-static void client_submit(struct client *c, struct obj_cmd cmd)
-{
-	cmd.bucket = BYTES("bucket");
-	cmd.name = bytes_of(c->name->text, strlen(c->name->text));
-	req_init(&c->req, c->rig->env.workers[c->worker]);
-	req_push(&c->req, struct client_frame, client_done)->client = c;
-	obj_submit(obj_engine_obj(c->rig->engines[c->worker]), &c->req, &cmd);
-}
-
-static void client_end(struct client *c)
-{
-	c->busy = false;
-	c->rig->ended++;
-}
-
-static const struct obj_put *client_put(struct client *c, uint64_t seed)
-{
-	memcpy(c->etag, &seed, 8);
-	c->put = (struct obj_put){ .etag = { c->etag, 8 } };
-	return &c->put;
-}
-
-/* Whether the change that was under way is there now. */
-static void settle(struct client *c, uint64_t made)
-{
-	struct name *name = c->name;
-
-	if (c->req.status == STATUS_OK) {
-		c->rig->acked++;
-		name->acked = made;
-		name->versions++;
-	} else {
-		assert_true(c->req.status == STATUS_BUSY || c->req.status == STATUS_NO_SPACE);
-	}
-	name->changing = name->deleting = false;
-	name->pending = 0;
-}
-
-static void begin_change(struct client *c, uint64_t seed, bool deleting)
-{
-	c->name->pending = seed;
-	c->name->deleting = deleting;
-	c->name->changing = true;
-}
-
-static void next_put(struct client *c)
-{
-	if (c->step++ > 0) {
-		settle(c, c->seed);
-		client_end(c);
-		return;
-	}
-	obj_fill(c->seed, 0, c->data, c->size);
-	begin_change(c, c->seed, false);
-	client_submit(c, (struct obj_cmd){ .op = OBJ_PUT,
-	                                   .put = client_put(c, c->seed),
-	                                   .value = bytes_of(c->data, c->size) });
-}
-
-/* Steps: created, written.., committed or aborted. */
-static void next_stream(struct client *c)
-{
-	uint64_t piece;
-
-	if (c->step == 0) {
-		c->step = 1;
-		client_submit(c, (struct obj_cmd){ .op = OBJ_CREATE });
-		return;
-	}
-	if (c->step == 3 || c->step == 4) {
-		if (c->step == 3)
-			settle(c, c->seed);
-		if (c->step == 3 && c->req.status != STATUS_OK) {
-			c->step = 4;
-			client_submit(c, (struct obj_cmd){ .op = OBJ_ABORT, .handle = c->handle });
-			return;
-		}
-		client_end(c);
-		return;
-	}
-	if (c->step == 1 && c->req.status != STATUS_OK) {
-		client_end(c);
-		return;
-	}
-	if (c->step == 1)
-		c->handle = c->req.result;
-	if (c->step == 2 && c->req.status != STATUS_OK)
-		c->size = 0; /* given up */
-	c->step = 2;
-	if (c->at < c->size) {
-		piece = 1 + prng_below(&c->rig->prng, 90000);
-		if (piece > c->size - c->at)
-			piece = c->size - c->at;
-		obj_fill(c->seed, c->at, c->data, piece);
-		c->at += piece;
-		client_submit(c, (struct obj_cmd){ .op = OBJ_WRITE,
-		                                   .handle = c->handle,
-		                                   .value = bytes_of(c->data, piece) });
-		return;
-	}
-	if (c->size == 0 || prng_below(&c->rig->prng, 4) == 0) {
-		c->step = 4;
-		client_submit(c, (struct obj_cmd){ .op = OBJ_ABORT, .handle = c->handle });
-		return;
-	}
-	c->step = 3;
-	begin_change(c, c->seed, false);
-	client_submit(c, (struct obj_cmd){ .op = OBJ_COMMIT,
-	                                   .handle = c->handle,
-	                                   .put = client_put(c, c->seed) });
-}
-
-static void next_delete(struct client *c)
-{
-	if (c->step++ > 0) {
-		bool was = c->name->acked != 0;
-
-		settle(c, 0);
-		if (c->req.status == STATUS_OK && !c->rig->versioned)
-			assert_int_equal(c->req.result, was ? OBJ_REMOVED : OBJ_WAS_ABSENT);
-		client_end(c);
-		return;
-	}
-	begin_change(c, 0, true);
-	client_submit(c, (struct obj_cmd){ .op = OBJ_DELETE });
-}
-
-/* Steps: opened, read.., released. Names of others, too: what is seen must be whole. */
-static void next_read(struct client *c)
-{
-	switch (c->step) {
-	case 0:
-		c->step = 1;
-		client_submit(
-		        c, (struct obj_cmd){ .op = OBJ_OPEN, .visit = client_see, .visitor = c });
-		return;
-	case 1:
-		if (c->req.status != STATUS_OK) {
-			assert_true(c->req.status == STATUS_NOT_FOUND ||
-			            c->req.status == STATUS_BUSY);
-			client_end(c);
-			return;
-		}
-		c->handle = c->req.result;
-		break;
-	case 2:
-		assert_int_equal(c->req.status, STATUS_OK);
-		assert_true(obj_is_filled(c->seed, c->at, c->data, c->req.result));
-		c->at += c->req.result;
-		if (c->req.result == 0) {
-			assert_int_equal(c->at, c->size);
-			c->step = 3;
-			client_submit(c,
-			              (struct obj_cmd){ .op = OBJ_RELEASE, .handle = c->handle });
-			return;
-		}
-		break;
-	default:
-		client_end(c);
-		return;
-	}
-	c->step = 2;
-	client_submit(c, (struct obj_cmd){ .op = OBJ_READ,
-	                                   .handle = c->handle,
-	                                   .offset = c->at,
-	                                   .out = c->data,
-	                                   .out_size = 50000 });
-}
-
-static void upload_answered(struct client *c)
-{
-	bool ok = c->req.status == STATUS_OK;
-
-	assert_true(ok || c->req.status == STATUS_BUSY || c->req.status == STATUS_NO_SPACE);
-	switch (c->step) {
-	case 1: /* created */
-		c->creating = false;
-		c->upload = ok ? c->req.result : 0;
-		c->parts = 0;
-		break;
-	case 2: /* a part */
-		c->parts += ok && c->seed == c->parts;
-		break;
-	default: /* aborted, completed */
-		if (c->step == 4)
-			settle(c, c->upload_seed);
-		c->ending = false;
-		c->upload = ok ? 0 : c->upload;
-		break;
-	}
-	client_end(c);
-}
-
-static void complete_upload(struct client *c)
-{
-	for (unsigned i = 0; i < c->parts; i++)
-		c->complete_parts[i] = (struct obj_complete_part){ .number = i + 1 };
-	c->complete = (struct obj_complete){ .parts = c->complete_parts, .count = c->parts };
-	c->step = 4;
-	c->ending = true;
-	begin_change(c, c->upload_seed, false);
-	client_submit(c, (struct obj_cmd){ .op = OBJ_UPLOAD_COMPLETE,
-	                                   .upload = c->upload,
-	                                   .complete = &c->complete,
-	                                   .put = client_put(c, c->upload_seed) });
-}
-
-static void next_upload(struct client *c)
-{
-	if (c->step > 0) {
-		upload_answered(c);
-		return;
-	}
-	if (c->upload == 0) {
-		c->step = 1;
-		c->creating = true;
-		c->upload_seed = c->seed;
-		client_submit(c, (struct obj_cmd){ .op = OBJ_UPLOAD_CREATE, .put = &nothing });
-		return;
-	}
-	if (c->parts > 0 && prng_below(&c->rig->prng, 4) == 0) {
-		complete_upload(c);
-		return;
-	}
-	if (prng_below(&c->rig->prng, 8) == 0) {
-		c->step = 3;
-		c->ending = true;
-		client_submit(c, (struct obj_cmd){ .op = OBJ_UPLOAD_ABORT, .upload = c->upload });
-		return;
-	}
-	/* The next part, or one that is there once more. */
-	c->step = 2;
-	c->seed = c->parts < PARTS ? prng_below(&c->rig->prng, c->parts + 1)
-	                           : prng_below(&c->rig->prng, PARTS);
-	obj_fill(c->upload_seed, c->seed * PART_SIZE, c->data, PART_SIZE);
-	client_submit(c, (struct obj_cmd){ .op = OBJ_PUT,
-	                                   .upload = c->upload,
-	                                   .part = (uint16_t)(c->seed + 1),
-	                                   .put = &nothing,
-	                                   .value = bytes_of(c->data, PART_SIZE) });
-}
-
-static void client_next(struct client *c)
-{
-	static void (*const tasks[TASKS])(struct client *) = {
-		[TASK_PUT] = next_put,   [TASK_STREAM] = next_stream, [TASK_DELETE] = next_delete,
-		[TASK_READ] = next_read, [TASK_UPLOAD] = next_upload,
-	};
-
-	tasks[c->task](c);
-}
-
-static void client_start(struct client *c)
-{
-	struct rig *rig = c->rig;
-	struct client *other = &rig->clients[prng_below(&rig->prng, CLIENTS)];
-
-	c->busy = true;
-	c->worker = (unsigned)prng_below(&rig->prng, rig->workers);
-	c->task = (uint8_t)prng_below(&rig->prng, TASKS);
-	c->step = 0;
-	c->at = 0;
-	c->seed = rig->next_seed++;
-	c->size = prng_below(&rig->prng, prng_below(&rig->prng, 2) == 0 ? 6000 : SIZE_MAX_HERE);
-	c->name = &c->names[prng_below(&rig->prng, NAMES)];
-	if (c->task == TASK_UPLOAD)
-		c->name = &c->names[0];
-	else if (c->task == TASK_READ)
-		c->name = &other->names[prng_below(&rig->prng, NAMES)];
-	else if (c->name == &c->names[0] && c->name->changing)
-		c->name = &c->names[1];
-	client_next(c);
-	sim_wake(rig->sim, 0, c->worker);
-}
-
-static void play(struct rig *rig, uint64_t steps)
-{
-	for (uint64_t i = 0; i < steps; i++) {
-		struct client *c = &rig->clients[prng_below(&rig->prng, CLIENTS)];
-
-		if (!c->busy && prng_below(&rig->prng, 8) == 0)
-			client_start(c);
-		sim_step(rig->sim);
-	}
 }
 
 /* After a restart: what is there. */
 
 struct found {
-	struct rig *rig;
+	struct sim_obj *rig;
 	unsigned count;
 	uint64_t extents, manifests;
 	struct {
@@ -567,7 +197,7 @@ static void found_visit(void *visitor, const struct obj_entry *entry)
 		memcpy(&to->versions[i].seed, entry->meta.etag.data, 8);
 }
 
-static void list_all(struct rig *rig, enum obj_op op)
+static void list_all(struct sim_obj *rig, enum obj_op op)
 {
 	struct obj_list list = { .limit = 1000 };
 	uint64_t more = 1;
@@ -589,7 +219,7 @@ static void list_all(struct rig *rig, enum obj_op op)
 }
 
 /* Reads version i, whole. */
-static void check_contents(struct rig *rig, unsigned i)
+static void check_contents(struct sim_obj *rig, unsigned i)
 {
 	static uint8_t data[60000];
 	unsigned worker = (unsigned)prng_below(&rig->prng, rig->workers);
@@ -614,10 +244,11 @@ static void check_contents(struct rig *rig, unsigned i)
 	assert_int_equal(run_on(rig, worker, cmd, NULL), STATUS_OK);
 }
 
-static struct name *name_of(struct rig *rig, const char *text)
+static struct sim_obj_name *name_of(struct sim_obj *rig, const char *text)
 {
-	for (unsigned i = 0; i < CLIENTS * NAMES; i++) {
-		struct name *name = &rig->clients[i / NAMES].names[i % NAMES];
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS * SIM_OBJ_NAMES; i++) {
+		struct sim_obj_name *name =
+		        &rig->clients[i / SIM_OBJ_NAMES].names[i % SIM_OBJ_NAMES];
 
 		if (strcmp(name->text, text) == 0)
 			return name;
@@ -635,13 +266,14 @@ static uint64_t found_seed(const char *text)
 	return 0;
 }
 
-static void check_names(struct rig *rig)
+static void check_names(struct sim_obj *rig)
 {
 	list_all(rig, OBJ_LIST);
 	for (unsigned i = 1; i < found.count; i++)
 		assert_true(strcmp(found.versions[i - 1].name, found.versions[i].name) < 0);
-	for (unsigned i = 0; i < CLIENTS * NAMES; i++) {
-		struct name *name = &rig->clients[i / NAMES].names[i % NAMES];
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS * SIM_OBJ_NAMES; i++) {
+		struct sim_obj_name *name =
+		        &rig->clients[i / SIM_OBJ_NAMES].names[i % SIM_OBJ_NAMES];
 		uint64_t seed = found_seed(name->text);
 		bool as_acked = seed == name->acked;
 		bool as_pending = name->changing && seed == (name->deleting ? 0 : name->pending);
@@ -653,16 +285,16 @@ static void check_names(struct rig *rig)
 	}
 }
 
-static void check_versions(struct rig *rig)
+static void check_versions(struct sim_obj *rig)
 {
-	unsigned counts[CLIENTS * NAMES] = { 0 };
+	unsigned counts[SIM_OBJ_CLIENTS * SIM_OBJ_NAMES] = { 0 };
 
 	list_all(rig, OBJ_LIST_VERSIONS);
 	found.extents = found.manifests = 0;
 	for (unsigned i = 0; i < found.count; i++) {
-		struct name *name = name_of(rig, found.versions[i].name);
-		struct client *c = &rig->clients[found.versions[i].name[1] - '0'];
-		unsigned *seen = &counts[c->index * NAMES + (unsigned)(name - c->names)];
+		struct sim_obj_name *name = name_of(rig, found.versions[i].name);
+		struct sim_obj_client *c = &rig->clients[found.versions[i].name[1] - '0'];
+		unsigned *seen = &counts[c->index * SIM_OBJ_NAMES + (unsigned)(name - c->names)];
 		uint64_t size = found.versions[i].size;
 
 		assert_int_equal(!!(found.versions[i].flags & OBJ_IS_LATEST), *seen == 0);
@@ -676,8 +308,9 @@ static void check_versions(struct rig *rig)
 			found.extents += (size + 65535) / 65536;
 		found.manifests += found.versions[i].parts > 0;
 	}
-	for (unsigned i = 0; i < CLIENTS * NAMES; i++) {
-		struct name *name = &rig->clients[i / NAMES].names[i % NAMES];
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS * SIM_OBJ_NAMES; i++) {
+		struct sim_obj_name *name =
+		        &rig->clients[i / SIM_OBJ_NAMES].names[i % SIM_OBJ_NAMES];
 
 		if (rig->versioned)
 			assert_true(counts[i] == name->versions ||
@@ -692,18 +325,18 @@ static void check_versions(struct rig *rig)
 static void count_part(void *visitor, const struct obj_entry *entry)
 {
 	assert_int_equal(entry->kind, OBJ_PART);
-	assert_int_equal(entry->part.size, PART_SIZE);
+	assert_int_equal(entry->part.size, SIM_OBJ_PART_SIZE);
 	++*(unsigned *)visitor;
 }
 
 /* Uploads that nobody knows of are ended; the others have the parts that were acknowledged. */
-static void check_uploads(struct rig *rig)
+static void check_uploads(struct sim_obj *rig)
 {
 	struct obj_list list = { .limit = 100 };
 
 	list_all(rig, OBJ_LIST_UPLOADS);
 	for (unsigned i = 0; i < found.count; i++) {
-		struct client *c = &rig->clients[found.versions[i].name[1] - '0'];
+		struct sim_obj_client *c = &rig->clients[found.versions[i].name[1] - '0'];
 		struct obj_cmd cmd = { .op = OBJ_UPLOAD_ABORT,
 			               .upload = found.versions[i].version };
 		unsigned parts = 0;
@@ -723,8 +356,8 @@ static void check_uploads(struct rig *rig)
 		c->parts = parts;
 		c->handle = UINT64_MAX; /* it is there */
 	}
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		struct client *c = &rig->clients[i];
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS; i++) {
+		struct sim_obj_client *c = &rig->clients[i];
 
 		if (c->upload != 0 && !c->ending)
 			assert_true(c->handle == UINT64_MAX); /* else: it was lost */
@@ -739,7 +372,7 @@ static void check_uploads(struct rig *rig)
 }
 
 /* When the collector has gone over it, what is kept is what something refers to. */
-static void check_space(struct rig *rig)
+static void check_space(struct sim_obj *rig)
 {
 	uint64_t parts = 0;
 
@@ -748,7 +381,7 @@ static void check_space(struct rig *rig)
 	assert_int_equal(count(rig, OBJ_SPACE_TRASH), 0);
 	assert_int_equal(count(rig, OBJ_SPACE_DATA), found.extents);
 	assert_int_equal(count(rig, OBJ_SPACE_MANIFESTS), found.manifests);
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS; i++)
 		parts += rig->clients[i].parts;
 	list_all(rig, OBJ_LIST_VERSIONS);
 	for (unsigned i = 0; i < found.count; i++)
@@ -756,7 +389,7 @@ static void check_space(struct rig *rig)
 	assert_int_equal(count(rig, OBJ_SPACE_PARTS), parts);
 }
 
-static void open_rig(struct rig *rig, uint64_t seed)
+static void open_rig(struct sim_obj *rig, uint64_t seed)
 {
 	struct sim_options sim_options = { .event_first = 50000 };
 	struct sim_disk_options disk_options = {
@@ -768,17 +401,16 @@ static void open_rig(struct rig *rig, uint64_t seed)
 	prng_init(&rig->prng, seed);
 	sim_options.seed = prng_fork(&rig->prng, 1);
 	disk_options.seed = prng_fork(&rig->prng, 2);
-	rig->workers = 1 + (unsigned)(seed % WORKERS);
-	sim_options.workers_per_node = rig->workers;
+	sim_options.workers_per_node = SIM_OBJ_WORKERS;
 	rig->versioned = seed / 2 % 2 == 1;
 	rig->next_seed = 1;
 	rig->sim = sim_open(&sim_options);
 	rig->disk = sim_disk_open(&disk_options);
 	assert_true(rig->sim != NULL && rig->disk != NULL);
-	for (unsigned i = 0; i < CLIENTS; i++) {
+	for (unsigned i = 0; i < SIM_OBJ_CLIENTS; i++) {
 		rig->clients[i].rig = rig;
 		rig->clients[i].index = i;
-		for (unsigned n = 0; n < NAMES; n++)
+		for (unsigned n = 0; n < SIM_OBJ_NAMES; n++)
 			snprintf(rig->clients[i].names[n].text,
 			         sizeof(rig->clients[i].names[n].text), "c%u/%u", i, n);
 	}
@@ -786,7 +418,7 @@ static void open_rig(struct rig *rig, uint64_t seed)
 
 static void run_seed(uint64_t seed, uint64_t sums[4])
 {
-	static struct rig rig;
+	static struct sim_obj rig;
 	struct obj_settings settings = { .versioning = OBJ_VERSIONING_OFF };
 	const unsigned lives = 6;
 
@@ -806,7 +438,7 @@ static void run_seed(uint64_t seed, uint64_t sums[4])
 		check_uploads(&rig);
 		check_space(&rig);
 		if (life < lives)
-			play(&rig, 1000 + prng_below(&rig.prng, 6000));
+			sim_obj_play(&rig, 1000 + prng_below(&rig.prng, 6000));
 		cut(&rig);
 	}
 	sums[0] += rig.cuts;
