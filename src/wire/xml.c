@@ -255,7 +255,8 @@ static enum xml_event open_element(struct xml *xml)
 	xml->at++;
 	name = take_name(xml);
 	start = xml->at;
-	if (local_name(name).size == 0 || xml->depth == XML_DEPTH_MAX || (xml->depth == 0 && xml->rooted))
+	if (local_name(name).size == 0 || xml->depth == XML_DEPTH_MAX ||
+	    (xml->depth == 0 && xml->rooted))
 		return XML_ERROR;
 	if (!check_attributes(xml))
 		return XML_ERROR;
