@@ -127,7 +127,7 @@ static enum s3_error parse_header_kind(struct sigv4 *sig, const struct sigv4_req
 
 	sig->kind = SIGV4_HEADER;
 	if (bytes_equal(word, BYTES("AWS"))) {
-		return memchr(value.data, ':', value.size) == NULL
+		return value.size == 0 || memchr(value.data, ':', value.size) == NULL
 		               ? S3_UNSUPPORTED_AUTHORIZATION_TYPE
 		               : S3_UNSUPPORTED_AUTHORIZATION;
 	}

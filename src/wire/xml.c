@@ -60,7 +60,7 @@ static struct bytes take_name(struct xml *xml)
 
 static struct bytes local_name(struct bytes name)
 {
-	const uint8_t *colon = memrchr(name.data, ':', name.size);
+	const uint8_t *colon = name.size == 0 ? NULL : memrchr(name.data, ':', name.size);
 
 	if (colon == NULL)
 		return name;
@@ -255,7 +255,8 @@ static enum xml_event open_element(struct xml *xml)
 	xml->at++;
 	name = take_name(xml);
 	start = xml->at;
-	if (name.size == 0 || xml->depth == XML_DEPTH_MAX || (xml->depth == 0 && xml->rooted))
+	if (local_name(name).size == 0 || xml->depth == XML_DEPTH_MAX ||
+	    (xml->depth == 0 && xml->rooted))
 		return XML_ERROR;
 	if (!check_attributes(xml))
 		return XML_ERROR;
