@@ -70,6 +70,7 @@ struct recovery_doubt {
 	uint32_t stream;
 	uint32_t part_count, part_max;
 	uint32_t whole_count; /* parts that are there with all that belongs to them; 0: none */
+	uint32_t first_count; /* of those, the ones of the first time: later ones repeat them */
 	uint32_t group_first; /* of what was begun last */
 	uint32_t part, next;  /* applied: parts, and bytes of the one after them */
 	bool used;

@@ -141,13 +141,20 @@ enum status recovery_prepared(struct recovery *r, const struct record *record,
 	doubt->used = true;
 	status = part_add(r, doubt, location, bytes_of(rest.data, prepare.size));
 	if (status == STATUS_OK && !prepare.more) {
+		if (doubt->whole_count == 0)
+			doubt->first_count = doubt->part_count;
 		doubt->whole_count = doubt->part_count;
 		doubt->group_first = doubt->part_count;
 	}
 	return status;
 }
 
-static enum btree_result apply_record(struct recovery *r, struct record *record, uint64_t location)
+/*
+ * `again`: a part before has the same record. Then this is its place, and nothing else is new: what
+ * it names as a blob is counted already.
+ */
+static enum btree_result apply_record(struct recovery *r, struct record *record, uint64_t location,
+                                      bool again)
 {
 	uint32_t partition = kv_partition(record->key, r->store->super.partition_count);
 	struct shard *shard = recovery_shard(r, partition);
@@ -155,7 +162,7 @@ static enum btree_result apply_record(struct recovery *r, struct record *record,
 	r->miss_partition = partition;
 	if (record->type == RECORD_PREPARED_DELETE)
 		return replay_delete(shard, record, &r->miss);
-	record->type = RECORD_PUT;
+	record->type = again ? RECORD_MOVED : RECORD_PUT;
 	return replay_put(shard, record, location, &r->miss);
 }
 
@@ -180,7 +187,8 @@ static enum btree_result part_apply(struct recovery *r, struct recovery_doubt *d
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
 		location.flags = record.flags;
 		if (kv_key_is_sound(record.key)) { /* replay has seen that it is */
-			result = apply_record(r, &record, location_pack(location));
+			result = apply_record(r, &record, location_pack(location),
+			                      doubt->part >= doubt->first_count);
 			if (result == BTREE_MISS || result == BTREE_FULL)
 				return result;
 		}
