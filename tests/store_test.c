@@ -256,12 +256,71 @@ static void test_relaxed(void **state)
 	store_fixture_fini(&f);
 }
 
+struct clear_frame {
+	struct frame frame;
+	bool *done;
+};
+
+static void cleared(struct req *req)
+{
+	*req_pop(req, struct clear_frame)->done = true;
+}
+
+/* While a CLEAR goes on its keys are absent, others are served, and what is written to it stays. */
+static void test_clear_in_slices(void **state)
+{
+	enum { CLEARED = 600 };
+	static const uint8_t space[] = { KV_SPACE_APP }, other[] = { KV_SPACE_APP + 1, 'k' };
+	struct kv_cmd clear = { .op = KV_CLEAR, .key = bytes_of(space, sizeof(space)) };
+	struct kv_cmd count = { .op = KV_COUNT, .key = bytes_of(space, sizeof(space)) };
+	struct store_fixture f;
+	uint8_t out[VALUE_MAX], value[VALUE_MAX];
+	char key[40];
+	uint64_t size, keys;
+	struct req req;
+	bool done = false;
+
+	(void)state;
+	store_fixture_init(&f, 16 << 20);
+	f.options.clear_turn_max = 1;
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	for (uint32_t i = 0; i < CLEARED; i++)
+		assert_int_equal(store_put(&f, make_key(i, key), make_value(i, value)), STATUS_OK);
+	req_init(&req, &f.worker);
+	req_push(&req, struct clear_frame, cleared)->done = &done;
+	kv_submit(store_kv(f.store, 0), &req, &clear);
+	assert_int_equal(store_put(&f, bytes_of(other, sizeof(other)), make_value(1, value)),
+	                 STATUS_OK);
+	assert_int_equal(store_get(&f, make_key(CLEARED - 1, key), out, sizeof(out), &size),
+	                 STATUS_OK);
+	assert_int_equal(size, UINT64_MAX);
+	assert_int_equal(store_run(&f, &count, &keys), STATUS_OK);
+	assert_int_equal(keys, 0);
+	assert_false(done);
+	assert_int_equal(store_put(&f, make_key(7, key), make_value(2, value)), STATUS_OK);
+	while (!done)
+		worker_turn(&f.worker);
+	assert_int_equal(req.status, STATUS_OK);
+	assert_int_equal(req.result, CLEARED);
+	assert_int_equal(store_run(&f, &count, &keys), STATUS_OK);
+	assert_int_equal(keys, 1);
+	store_fixture_close(&f, /* crash= */ true);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	assert_int_equal(store_get(&f, make_key(7, key), out, sizeof(out), &size), STATUS_OK);
+	assert_int_equal(size, 2);
+	assert_int_equal(store_run(&f, &count, &keys), STATUS_OK);
+	assert_int_equal(keys, 1);
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restarts),
 		cmocka_unit_test(test_blobs),
 		cmocka_unit_test(test_relaxed),
+		cmocka_unit_test(test_clear_in_slices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
