@@ -404,6 +404,48 @@ static void long_lists_are_whole(void **state)
 	}
 }
 
+static void batches_are_all_or_nothing(void **state)
+{
+	static const struct step steps[] = {
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"b\",\"value\":\"2\"}\n\n"
+		  "{\"op\":\"put\",\"key_base64\":\"/w==\",\"value_base64\":\"AQ==\",\"ttl\":9}\n"
+		  "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\\u00e9\",\"if_version\":0}",
+		  200, "{\"applied\":3}\n" },
+		{ "GET /kv/0/a", NULL, NULL, 200, "\r\n\r\n\xc3\xa9" },
+		{ "GET /kv/0/%ff", NULL, NULL, 200, "TTL: 9\r\n" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"b\",\"value\":\"3\"}\n"
+		  "{\"op\":\"check\",\"key\":\"a\",\"if_version\":99}\n",
+		  412, NULL },
+		{ "GET /kv/0/b", NULL, NULL, 200, "\r\n\r\n2" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"delete\",\"key\":\"b\"}\n{\"op\":\"delete\",\"key\":\"none\"}", 200,
+		  NULL },
+		{ "GET /kv/0/b", NULL, NULL, 404, NULL },
+		{ "POST /kv/0", NULL, "", 400, "empty" },
+		{ "POST /kv/0", NULL, "x", 400, "line 1 is no object" },
+		{ "POST /kv/0", NULL, "\n[]", 400, "line 2 is no object" },
+		{ "POST /kv/0", NULL, "{\"op\":\"get\",\"key\":\"a\"}", 400, "has no op" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"value\":\"a\"}", 400, "has no key" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\"}", 400, "has no value" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\",\"value\":1}", 400, "value" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\",\"ttl\":0}",
+		  400, "ttl" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\",\"if_version\":\"1\"}", 400,
+		  "if_version" },
+		{ "POST /kv/0", NULL, "{\"op\":\"check\",\"key\":\"a\"}", 400, "checks nothing" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"delete\",\"key\":\"a\"}\n{\"op\":\"delete\",\"key\":\"a\"}", 400,
+		  "twice" },
+		{ "POST /kv/0", "Content-Length: 600000\r\n", NULL, 413, "512 KiB" },
+	};
+
+	(void)state;
+	run_steps(steps, array_count(steps));
+}
+
 static void strangers_are_refused(void **state)
 {
 	static const struct {
@@ -533,6 +575,7 @@ int main(void)
 		cmocka_unit_test(faults_are_answered),
 		cmocka_unit_test(keys_are_listed),
 		cmocka_unit_test(long_lists_are_whole),
+		cmocka_unit_test(batches_are_all_or_nothing),
 		cmocka_unit_test(strangers_are_refused),
 		cmocka_unit_test(pages_tell_facts),
 		cmocka_unit_test(base64_is_read_and_written),
