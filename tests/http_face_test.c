@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/macros.h"
+#include "base/prng.h"
 #include "core/plan.h"
 #include "http_client.h"
 #include "server/http_face.h"
@@ -404,6 +405,134 @@ static void long_lists_are_whole(void **state)
 	}
 }
 
+static void batches_are_all_or_nothing(void **state)
+{
+	static const struct step steps[] = {
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"b\",\"value\":\"2\"}\n\n"
+		  "{\"op\":\"put\",\"key_base64\":\"/w==\",\"value_base64\":\"AQ==\",\"ttl\":9}\n"
+		  "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\\u00e9\",\"if_version\":0}",
+		  200, "{\"applied\":3}\n" },
+		{ "GET /kv/0/a", NULL, NULL, 200, "\r\n\r\n\xc3\xa9" },
+		{ "GET /kv/0/%ff", NULL, NULL, 200, "TTL: 9\r\n" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"b\",\"value\":\"3\"}\n"
+		  "{\"op\":\"check\",\"key\":\"a\",\"if_version\":99}\n",
+		  412, NULL },
+		{ "GET /kv/0/b", NULL, NULL, 200, "\r\n\r\n2" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"delete\",\"key\":\"b\"}\n{\"op\":\"delete\",\"key\":\"none\"}", 200,
+		  NULL },
+		{ "GET /kv/0/b", NULL, NULL, 404, NULL },
+		{ "POST /kv/0", NULL, "", 400, "empty" },
+		{ "POST /kv/0", NULL, "x", 400, "line 1 is no object" },
+		{ "POST /kv/0", NULL, "\n[]", 400, "line 2 is no object" },
+		{ "POST /kv/0", NULL, "{\"op\":\"get\",\"key\":\"a\"}", 400, "has no op" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"value\":\"a\"}", 400, "has no key" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\"}", 400, "has no value" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\",\"value\":1}", 400, "value" },
+		{ "POST /kv/0", NULL, "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\",\"ttl\":0}",
+		  400, "ttl" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"put\",\"key\":\"a\",\"value\":\"\",\"if_version\":\"1\"}", 400,
+		  "if_version" },
+		{ "POST /kv/0", NULL, "{\"op\":\"check\",\"key\":\"a\"}", 400, "checks nothing" },
+		{ "POST /kv/0", NULL,
+		  "{\"op\":\"delete\",\"key\":\"a\"}\n{\"op\":\"delete\",\"key\":\"a\"}", 400,
+		  "twice" },
+		{ "POST /kv/0", "Content-Length: 600000\r\n", NULL, 413, "512 KiB" },
+	};
+
+	(void)state;
+	run_steps(steps, array_count(steps));
+}
+
+/* Requests whole and broken, cut anywhere, by peers that stop, end and vanish at any moment. */
+static size_t chaos_request(struct prng *prng, char *text, size_t text_max)
+{
+	static const char *const lines[] = {
+		"GET /kv/0/%u", "PUT /kv/0/%u",  "DELETE /kv/0/%u",      "GET /kv/0?values=1&x=%u",
+		"POST /kv/0",   "HEAD /kv/0/%u", "GET /metrics?%u",      "GET /api/keys?%u",
+		"GET /%%zz%u",  "OPTIONS *",     "GET /api/status?a=%u", "PUT /o/b/%u",
+	};
+	static const char *const fields[] = { "",
+		                              "Expect: 100-continue\r\n",
+		                              "If-None-Match: *\r\n",
+		                              "Connection: close\r\n",
+		                              "Range: bytes=5-90000\r\n",
+		                              "TTL: 1\r\n",
+		                              "Bad : 1\r\n" };
+	static const size_t sizes[] = { 0, 1, 500, 5000, 33000, 270000 };
+	const char *line = lines[prng_below(prng, array_count(lines))];
+	size_t size = sizes[prng_below(prng, array_count(sizes))], used;
+	bool chunked = prng_below(prng, 3) == 0;
+
+	used = (size_t)snprintf(text, text_max, line, (unsigned)prng_below(prng, 4));
+	used += (size_t)snprintf(text + used, text_max - used, " HTTP/1.1\r\nHost: localhost\r\n%s",
+	                         fields[prng_below(prng, array_count(fields))]);
+	if (chunked)
+		used += (size_t)snprintf(text + used, text_max - used,
+		                         "Transfer-Encoding: chunked\r\n\r\n%zx\r\n", size);
+	else
+		used += (size_t)snprintf(text + used, text_max - used,
+		                         "Content-Length: %zu\r\n\r\n", size);
+	assert_true(used + size + 16 < text_max);
+	memset(text + used, 'x', size);
+	used += size;
+	if (chunked)
+		used += (size_t)sprintf(text + used, size > 0 ? "\r\n0\r\n\r\n" : "\r\n");
+	if (prng_below(prng, 20) == 0)
+		text[prng_below(prng, used)] = (char)prng_below(prng, 256);
+	return used;
+}
+
+static void chaos_step(struct http_bench *bench, struct prng *prng, unsigned index)
+{
+	static char text[300000];
+	struct http_client *client = &bench->clients[index];
+	size_t size = chaos_request(prng, text, sizeof(text)), at = 0;
+
+	if (!client->open)
+		client = http_client_open(bench, index);
+	while (at < size && client->open) {
+		size_t part = prng_below(prng, 2) ? size - at : 1 + prng_below(prng, 40000);
+
+		part = part < size - at ? part : size - at;
+		client->stuck = prng_below(prng, 4) == 0;
+		if (!client->paused)
+			http_client_bytes(client, text + at, part);
+		at += part;
+		http_bench_wait(bench, 1000000ull << prng_below(prng, 8));
+		if (prng_below(prng, 30) == 0 && client->open)
+			http_client_close(client);
+	}
+	client->stuck = false;
+	client->output_size = 0;
+	if (client->open && prng_below(prng, 6) == 0) {
+		http_client_finish(client);
+		http_bench_run(bench);
+		if (client->open)
+			http_client_close(client);
+	}
+}
+
+static void chaos_ends_in_order(void **state)
+{
+	struct prng prng;
+
+	(void)state;
+	prng_init(&prng, 20);
+	for (kind = kinds; kind < kinds + array_count(kinds); kind++) {
+		for (unsigned round = 0; round < 12; round++) {
+			struct http_bench *bench = open_bench(round % 2 == 0 ? 0 : 2 << 20);
+
+			for (unsigned i = 0; i < 40; i++)
+				chaos_step(bench, &prng, (unsigned)prng_below(&prng, 3));
+			close_bench(bench); /* asserts that nothing is left */
+		}
+	}
+}
+
 static void strangers_are_refused(void **state)
 {
 	static const struct {
@@ -533,6 +662,8 @@ int main(void)
 		cmocka_unit_test(faults_are_answered),
 		cmocka_unit_test(keys_are_listed),
 		cmocka_unit_test(long_lists_are_whole),
+		cmocka_unit_test(batches_are_all_or_nothing),
+		cmocka_unit_test(chaos_ends_in_order),
 		cmocka_unit_test(strangers_are_refused),
 		cmocka_unit_test(pages_tell_facts),
 		cmocka_unit_test(base64_is_read_and_written),

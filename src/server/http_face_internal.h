@@ -69,6 +69,11 @@ struct scan_state {
 	uint8_t end[KV_KEY_MAX];
 };
 
+struct batch_state {
+	struct kv_commit commit;
+	struct buf *buf; /* writes and keys */
+};
+
 /* /o/: an object that is read, or written. */
 struct obj_state {
 	struct bytes bucket, name; /* of the request's path */
@@ -115,6 +120,7 @@ struct face_state {
 	union {
 		struct kv_state kv;
 		struct scan_state scan;
+		struct batch_state batch;
 		struct obj_state obj;
 		struct list_state list;
 		struct page_state page;
@@ -141,6 +147,7 @@ bool face_namespace(struct bytes name, uint8_t *ret_space);
 extern const char *const face_openapi[]; /* http_openapi_table.c: in pieces, to NULL */
 
 extern const struct http_route face_kv_route;      /* http_kv.c */
+extern const struct http_route face_batch_route;   /* http_batch.c */
 extern const struct http_route face_scan_route;    /* http_scan.c */
 extern const struct http_route face_list_route;    /* http_obj_list.c */
 extern const struct http_route face_obj_route;     /* http_obj.c */

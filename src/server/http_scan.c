@@ -198,8 +198,13 @@ static void scan_begin(struct http_exchange *exchange)
 	struct face_state *state = face_state(exchange);
 	struct bytes values;
 
+	if (http_request_of(exchange)->method == HTTP_POST) {
+		state->route = &face_batch_route;
+		state->route->begin(exchange);
+		return;
+	}
 	if (http_request_of(exchange)->method != HTTP_GET) {
-		face_refuse_method(exchange, "GET");
+		face_refuse_method(exchange, "GET, POST");
 		return;
 	}
 	state->scan.values =
