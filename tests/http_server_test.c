@@ -671,6 +671,11 @@ static void slow_bodies_are_closed(void **state)
 	}
 	assert_false(client->open);
 	assert_int_equal(seen.aborted, 2);
+	/* Of one that nobody wants any more, too. */
+	client = http_client_open(bench, 0);
+	http_ask(client, "PUT /early", "Content-Length: 900\r\n", NULL);
+	http_bench_wait(bench, 40 * SECOND_NS);
+	assert_false(client->open);
 	/* Enough of them. */
 	client = http_client_open(bench, 0);
 	memset(body, 'x', sizeof(body));

@@ -245,13 +245,12 @@ static bool may_take(struct http_connection *connection, const struct bytes *inp
 	return false;
 }
 
-/* How long the peer lets us wait for the body is counted while the handler wants it. */
+/* How long the peer lets us wait for the body is counted while somebody takes it. */
 static void body_clock(struct http_connection *connection, size_t taken)
 {
 	struct http_exchange *exchange = connection->exchange;
 	bool waits = exchange != NULL && !(exchange->flags & HTTP_EXCHANGE_BODY_DONE) &&
-	             (exchange->body_mode == HTTP_BODY_WANTED ||
-	              exchange->body_mode == HTTP_BODY_COLLECT);
+	             exchange->body_mode != HTTP_BODY_HELD;
 
 	if (exchange == NULL || (exchange->flags & HTTP_EXCHANGE_SENDING))
 		return;
