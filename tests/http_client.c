@@ -266,3 +266,24 @@ const char *http_answer_text_of(const char *answer)
 
 	return end == NULL ? NULL : end + 4;
 }
+
+size_t http_unchunk(char *text)
+{
+	char *to = text, *from = text;
+
+	for (;;) {
+		size_t size = strtoul(from, &from, 16);
+
+		if (strncmp(from, "\r\n", 2) != 0)
+			return SIZE_MAX;
+		from += 2;
+		if (size == 0)
+			return strcmp(from, "\r\n") == 0 ? (size_t)(to - text) : SIZE_MAX;
+		memmove(to, from, size);
+		to += size;
+		from += size;
+		if (strncmp(from, "\r\n", 2) != 0)
+			return SIZE_MAX;
+		from += 2;
+	}
+}

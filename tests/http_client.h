@@ -68,5 +68,7 @@ const char *http_ask(struct http_client *client, const char *line, const char *f
 /* The status of an answer; 0: it is none. Its body; NULL: no end of a head. */
 unsigned http_answer_status(const char *answer);
 const char *http_answer_text_of(const char *answer);
+/* Undoes the chunks of a body in place; returns its size, or SIZE_MAX if they are wrong. */
+size_t http_unchunk(char *text);
 
 #endif

@@ -485,28 +485,6 @@ static void streams_pass_through_two_buffers(void **state)
 	close_bench(bench);
 }
 
-/* Undoes the chunks of a body in place; returns its size, or SIZE_MAX if they are wrong. */
-static size_t unchunk(char *text)
-{
-	char *to = text, *from = text;
-
-	for (;;) {
-		size_t size = strtoul(from, &from, 16);
-
-		if (strncmp(from, "\r\n", 2) != 0)
-			return SIZE_MAX;
-		from += 2;
-		if (size == 0)
-			return strcmp(from, "\r\n") == 0 ? (size_t)(to - text) : SIZE_MAX;
-		memmove(to, from, size);
-		to += size;
-		from += size;
-		if (strncmp(from, "\r\n", 2) != 0)
-			return SIZE_MAX;
-		from += 2;
-	}
-}
-
 static void streams_of_unknown_size_are_chunked(void **state)
 {
 	struct http_bench *bench = open_bench();
@@ -517,7 +495,7 @@ static void streams_of_unknown_size_are_chunked(void **state)
 	http_ask(client, "GET /streams?size=20000", NULL, NULL);
 	assert_non_null(strstr((char *)client->output, "\r\nTransfer-Encoding: chunked\r\n"));
 	text = strstr((char *)client->output, "\r\n\r\n") + 4;
-	assert_int_equal(unchunk(text), 20000);
+	assert_int_equal(http_unchunk(text), 20000);
 	expect_pattern(text, 20000);
 	http_ask(client, "GET /streams?size=0", NULL, NULL);
 	assert_string_equal(http_answer_text_of((char *)client->output), "0\r\n\r\n");
