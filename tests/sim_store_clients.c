@@ -223,7 +223,9 @@ static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *
 	client->seen_version = entry->version;
 	decision.keeps = client->draw == 0;
 	decision.deletes = client->draw == 1;
-	if (client->draw == 2 && client->all->options.touch && entry->version != 0) {
+	/* The model knows no later end of a value than the one it was written with. */
+	if (client->draw == 2 && client->all->options.touch && entry->version != 0 &&
+	    entry->expires_ms == 0) {
 		decision.keeps = true;
 		edit->action = KV_TOUCH;
 		edit->expires_ms = client->worker->wall_ms + TOUCH_MS;
