@@ -11,7 +11,7 @@ enum {
 	COMMIT_BLOBS_MAX = 2,
 	PIECE_SIZE = 16 << 10, /* of a blob */
 	EXPIRY_MAX_MS = 40,
-	TOUCH_MS = 1000000,     /* later than the end of any run */
+	TOUCH_MS = 1000000,     /* past any run; only of what had no end */
 	SMALL_VALUE_MAX = 4000, /* of the writes of a commit */
 };
 
@@ -223,7 +223,6 @@ static void update(void *visitor, const struct kv_entry *entry, struct kv_edit *
 	client->seen_version = entry->version;
 	decision.keeps = client->draw == 0;
 	decision.deletes = client->draw == 1;
-	/* The model knows no later end of a value than the one it was written with. */
 	if (client->draw == 2 && client->all->options.touch && entry->version != 0 &&
 	    entry->expires_ms == 0) {
 		decision.keeps = true;

@@ -5,7 +5,8 @@
  *
  *   super     the newest superblock says how the store is laid out, and the last run
  *   roots     of every stream of that run, the newest; and their bodies
- *   headers   of all segments, after an unclean end: they say where the logs go on
+ *   headers   of all segments: where the logs go on after an unclean end, and which numbers of
+ *             runs and generations an open that was cut short has used
  *   trees     the root page of every partition
  *   replay    the frames behind each root, in order
  *   doubts    transactions over several streams that none of these frames resolves

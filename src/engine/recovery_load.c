@@ -200,10 +200,7 @@ void recovery_body_step(struct recovery *r)
 		recovery_read(r, 0, recovery_slot(r, 0), root_block(r->run, r->cursor, 0, 0), 4);
 		return;
 	}
-	if (r->store->super.clean)
-		trees_begin(r);
-	else
-		headers_begin(r);
+	headers_begin(r);
 }
 
 /* Headers. */
@@ -240,6 +237,8 @@ static void header_seen(struct recovery *r, uint32_t number, const uint8_t *data
 		if (header.generation > shard->generation_seen)
 			shard->generation_seen = header.generation;
 	}
+	if (r->store->super.clean)
+		return; /* what counts is listed; only the numbers are not used again */
 	if (segment->listed && header.generation != segment->header.generation) {
 		if ((segment->live && segment->header.kind == SEGMENT_INDEX) ||
 		    header.generation < segment->header.generation)
