@@ -8,7 +8,6 @@
 
 enum {
 	COMMIT_MAX = 64,
-	COMMIT_BLOBS_MAX = 2,
 	PIECE_SIZE = 16 << 10, /* of a blob */
 	EXPIRY_MAX_MS = 40,
 	TOUCH_MS = 1000000,     /* past any run; only of what had no end */

@@ -6,6 +6,8 @@
 #include "kv_model.h"
 #include "sim_store_harness.h"
 
+enum { COMMIT_BLOBS_MAX = 2 };
+
 enum {
 	STORE_KEY_MAX = 320,
 	STORE_NUMBER_UNKNOWN = -1, /* of a value that was not in memory: nothing is checked */
