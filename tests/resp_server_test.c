@@ -588,6 +588,29 @@ static void test_protocol_errors(void **state)
 	}
 }
 
+/* A line as long as it may be waits for its end; one byte more is an error. */
+static void test_longest_line(void **state)
+{
+	static const char starts[] = { 'a', '*', '$' };
+	static char line[RESP_LINE_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < array_count(starts); i++) {
+		struct resp_bench *bench = resp_bench_open(NULL);
+		struct resp_client *client = resp_client_open(bench, 0);
+
+		memset(line, 'b', sizeof(line));
+		line[0] = starts[i];
+		resp_client_bytes(client, line, sizeof(line));
+		resp_bench_run(bench);
+		assert_true(client->open);
+		assert_false(client->paused);
+		assert_non_null(strstr(resp_ask_raw(client, "b"), "-ERR Protocol error: too big "));
+		assert_false(client->open);
+		resp_bench_close(bench);
+	}
+}
+
 /* Cut anywhere, a stream of requests means the same. */
 static void test_cut_anywhere(void **state)
 {
@@ -693,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_few_calls),
 		cmocka_unit_test(test_protocol_errors),
+		cmocka_unit_test(test_longest_line),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_broken_connections),
 		cmocka_unit_test(test_half_closed),

@@ -10,7 +10,9 @@
 
 enum {
 	HOLDER_S = 5,
-	INPUT_PAUSE = 64 << 10, /* bytes that may wait to be parsed before the stream is paused */
+	/* Bytes that may wait to be parsed before the stream is paused: more than a line may have,
+	 * since only the bytes that follow show that a line is too long. */
+	INPUT_PAUSE = RESP_LINE_MAX + 1,
 	OUTPUT_PAUSE = 1 << 20, /* bytes that may wait to be sent before parsing stops */
 	SWEEP_NS = 1000 * 1000000,
 	STUCK_S = 60, /* a reader that took nothing for so long is cut off */
