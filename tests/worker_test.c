@@ -37,12 +37,14 @@ static struct clock by_hand = { .now_ns = clock_now, .wall_ms = clock_now };
 struct probe {
 	struct transport transport;
 	unsigned doorbells, sleeps, wakes;
-	atomic_bool *stop; /* set by the first sleep */
+	atomic_bool *stop; /* set by the sleep number `stop_at`; 0: by the first one */
+	unsigned stop_at;
+	uint64_t poll_ns; /* passes with each poll */
 };
 
 static unsigned probe_poll(struct transport *t)
 {
-	(void)t;
+	now_ns += container_of(t, struct probe, transport)->poll_ns;
 	note('p');
 	return 0;
 }
@@ -60,7 +62,7 @@ static void probe_sleep(struct transport *t, uint64_t until_ns)
 	(void)until_ns;
 	probe->sleeps++;
 	note('z');
-	if (probe->stop != NULL)
+	if (probe->stop != NULL && probe->sleeps >= probe->stop_at)
 		atomic_store(probe->stop, true);
 }
 
@@ -254,6 +256,36 @@ static void test_does_not_sleep_on_work(void **state)
 	assert_false(atomic_load(&workers[0].sleeping));
 }
 
+/* A worker that lost its core while it spun sleeps for a while without spinning first. */
+static void test_spin_that_loses_the_core(void **state)
+{
+	atomic_bool stop = false;
+
+	(void)state;
+	probes[0].stop = &stop;
+	probes[0].poll_ns = 1000;
+	workers[0].spin_ns = 20000;
+	worker_run(&workers[0], &stop);
+	assert_int_equal(workers[0].stats.spins, 1); /* the first sleep of 64 */
+	assert_int_equal(workers[0].stats.spin_holes, 0);
+
+	atomic_store(&stop, false);
+	workers[0].stats.sleeps = 0;
+	probes[0].poll_ns = 200000; /* somebody else ran meanwhile */
+	probes[0].sleeps = 0;
+	probes[0].stop_at = 65;
+	worker_run(&workers[0], &stop);
+	assert_int_equal(workers[0].stats.spin_holes, 1);
+	assert_int_equal(workers[0].stats.spins,
+	                 2); /* none before the 65th sleep, though it was due */
+
+	atomic_store(&stop, false);
+	workers[0].stats.sleeps = 0;
+	now_ns += 1000000000;
+	worker_run(&workers[0], &stop);
+	assert_int_equal(workers[0].stats.spins, 3);
+}
+
 /* Work that another thread leaves with an actor. */
 struct box {
 	struct actor actor;
@@ -353,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup(test_one_wake_per_peer_and_turn, setup),
 		cmocka_unit_test_setup(test_there_and_back, setup),
 		cmocka_unit_test_setup(test_does_not_sleep_on_work, setup),
+		cmocka_unit_test_setup(test_spin_that_loses_the_core, setup),
 		cmocka_unit_test_setup(test_work_from_outside_ends_a_sleep, setup),
 		cmocka_unit_test_setup(test_a_turn_ends, setup),
 		cmocka_unit_test_setup(test_ring, setup),

@@ -7,6 +7,9 @@
 enum {
 	TURN_EVENTS_MAX = 256, /* of each kind: bounds the latency of a turn */
 	TURN_ROUNDS_MAX = 8,   /* completions that make work that completes, and so on */
+	PAID_ALL = 256,
+	SPIN_HOLE_NS = 100 * 1000,         /* no empty turn takes so long that keeps its core */
+	SPIN_REST_NS = 1000 * 1000 * 1000, /* of a worker that lost its core while it spun */
 };
 
 void worker_init(struct worker *w, unsigned id, unsigned roles, struct clock *clock)
@@ -245,22 +248,43 @@ static void worker_sleep(struct worker *w, const atomic_bool *stop)
 	w->stats.asleep_ns += w->clock->now_ns(w->clock) - started_ns;
 }
 
-/* Turns for at most w->spin_ns; whether something came. */
+/*
+ * Turns for at most w->spin_ns; whether something came. Spinning uses up what the scheduler owes
+ * to a thread that sleeps, so that whoever else wants the core gets it for milliseconds. That shows
+ * as a hole between two empty turns, and then it sleeps for a while as everybody does: a hole a
+ * second is a tail that nobody measures at the 99th percentile.
+ */
 static bool worker_spin(struct worker *w, const atomic_bool *stop)
 {
-	uint64_t until_ns = w->clock->now_ns(w->clock) + w->spin_ns;
+	uint64_t before_ns = w->clock->now_ns(w->clock), until_ns = before_ns + w->spin_ns;
 
+	assert(w->spin_ns > 0);
 	w->stats.spins++;
 	do {
-		if (worker_turn(w) > 0 || worker_has_work(w))
+		bool found = worker_turn(w) > 0 || worker_has_work(w);
+
+		if (w->now_ns - before_ns > SPIN_HOLE_NS) {
+			w->spin_again_ns = w->now_ns + SPIN_REST_NS;
+			w->stats.spin_holes++;
+			return found;
+		}
+		if (found)
 			return true;
+		before_ns = w->now_ns;
 	} while (w->now_ns < until_ns && !atomic_load_explicit(stop, memory_order_relaxed));
 	return false;
 }
 
+/* Now and then a spin is tried although the last ones did not pay. */
+static bool worker_may_spin(const struct worker *w, unsigned paid)
+{
+	return w->spin_ns > 0 && w->now_ns >= w->spin_again_ns &&
+	       (paid >= PAID_ALL / 2 || w->stats.sleeps % 64 == 0);
+}
+
 void worker_run(struct worker *w, const atomic_bool *stop)
 {
-	unsigned paid = 0; /* share of recent spins that found something, of 256 */
+	unsigned paid = 0; /* share of recent spins that found something, of PAID_ALL */
 
 	assert(w->sleeper != NULL);
 	while (!atomic_load_explicit(stop, memory_order_acquire)) {
@@ -270,13 +294,12 @@ void worker_run(struct worker *w, const atomic_bool *stop)
 			w->sleeper->ops->doorbell(w->sleeper);
 			continue;
 		}
-		/* Now and then a spin is tried although the last ones did not pay. */
-		if (w->spin_ns > 0 && (paid >= 128 || w->stats.sleeps % 64 == 0)) {
+		if (worker_may_spin(w, paid)) {
 			bool found;
 
 			w->sleeper->ops->doorbell(w->sleeper);
 			found = worker_spin(w, stop);
-			paid = paid - paid / 8 + (found ? 32 : 0);
+			paid = paid - paid / 8 + (found ? PAID_ALL / 8 : 0);
 			if (found)
 				continue;
 		}

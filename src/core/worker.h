@@ -57,7 +57,8 @@ struct actor {
 /* What a worker reports of itself; counters only grow. */
 struct worker_stats {
 	uint64_t turns, sleeps, wakes_sent, spins, events;
-	uint64_t asleep_ns; /* time spent in sleep(); the rest of a thread's time it was busy */
+	uint64_t spin_holes; /* spins that lost the core: others want it */
+	uint64_t asleep_ns;  /* time spent in sleep(); the rest of a thread's time it was busy */
 };
 
 struct worker {
@@ -83,6 +84,7 @@ struct worker {
 	uint64_t wake_mask;                       /* peers sent to in this turn */
 	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
+	uint64_t spin_again_ns;                   /* not before: others want the core */
 	struct worker_stats stats;
 	struct trace *trace;  /* flight recorder; NULL: none */
 	struct log *log;      /* its lines to the operator; NULL: none */
