@@ -139,7 +139,9 @@ static enum status http_open(struct host *host, unsigned index)
 		if (host->workers[i].worker.roles & ROLE_NETWORK)
 			status = host_call(&host->workers[i], open_here, &index);
 	}
-	return status == STATUS_OK ? host_listen(host, &listen) : status;
+	if (status == STATUS_OK)
+		host_listen(host, &listen);
+	return status;
 }
 
 static void http_drain(void *state)

@@ -143,7 +143,9 @@ static enum status s3_open(struct host *host, unsigned index)
 		if (host->workers[i].worker.roles & ROLE_NETWORK)
 			status = host_call(&host->workers[i], open_here, &task);
 	}
-	return status == STATUS_OK ? host_listen(host, &listen) : status;
+	if (status == STATUS_OK)
+		host_listen(host, &listen);
+	return status;
 }
 
 static void s3_drain(void *state)

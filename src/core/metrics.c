@@ -37,6 +37,7 @@ enum status metrics_add(struct metrics *metrics, const struct metric *metric)
 {
 	unsigned at = metrics->count;
 
+	assert(!metrics->complete);
 	assert(metric->kind < METRIC_KINDS);
 	assert(metric->name != NULL && metric->help != NULL && metric->labels != NULL);
 	assert(metric->number != NULL);

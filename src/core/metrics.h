@@ -53,6 +53,7 @@ enum {
 struct metrics {
 	struct metric rows[METRICS_MAX]; /* in the order of name, then labels */
 	unsigned count;
+	bool complete; /* they may be read: nothing is added any more */
 };
 
 /*

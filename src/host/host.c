@@ -329,6 +329,8 @@ static void add_metrics(struct host *host)
 			  &w->worker.stats.sleeps },
 			{ "weir_wakes_total", "Times that a worker woke another.",
 			  &w->worker.stats.wakes_sent },
+			{ "weir_spin_holes_total", "Spins in which a worker lost its core.",
+			  &w->worker.stats.spin_holes },
 			{ "weir_accepted_total", "Connections taken.", &w->io->stats.accepted },
 			{ "weir_refused_total", "Connections closed at once.",
 			  &w->io->stats.refused },
@@ -452,7 +454,8 @@ enum status host_open(struct host *host, const struct host_options *options)
 		status = host_store_recover(host);
 	for (unsigned i = 0; i < host->options.face_count && status == STATUS_OK; i++)
 		status = options->faces[i]->open(host, i);
-	return status;
+	host->metrics.complete = true;
+	return status == STATUS_OK ? host_listen_open(host) : status;
 }
 
 void host_close(struct host *host)

@@ -21,9 +21,9 @@
 #include "transport/io.h"
 
 enum {
-	HOST_LISTENERS_MAX = 8, /* of a worker: one per face */
-	HOST_RING_SIZE = 512,   /* requests on the way from a worker to another; more wait there */
-	HOST_PORTS_TRIED = 100, /* from a default port that is taken */
+	HOST_LISTENERS_MAX = 16, /* of a worker: plain and secure ones of each face */
+	HOST_RING_SIZE = 512,    /* requests on the way from a worker to another; more wait there */
+	HOST_PORTS_TRIED = 100,  /* from a default port that is taken */
 	HOST_FACES_MAX = 8,
 	HOST_SPACE_MARKS = 255, /* records that are always durable, of the library alone */
 	HOST_ERROR_SIZE = 512,  /* bytes of a message for people, terminator included */
@@ -88,12 +88,22 @@ struct host_worker {
 	char name[16];
 };
 
+/* host_listen.c: an address that a face listens at, on every worker that has faces[index]. */
+struct host_listen {
+	enum conf_id setting;
+	const char *face;
+	unsigned index;
+	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
+	bool authenticated;                     /* strangers are asked who they are */
+	const char *remedy;                     /* what would make it so: "set resp.password" */
+};
+
 /* A way in, such as a protocol that clients speak. */
 struct face {
 	const char *name;
 	/*
-	 * Opens it on every worker that takes such requests, and listens; nothing when it is
-	 * configured off. After an error it has said why, with host_fail().
+	 * Opens it on every worker that takes such requests, and says where it listens; nothing
+	 * when it is configured off. After an error it has said why, with host_fail().
 	 */
 	enum status (*open)(struct host *host, unsigned index); /* main thread */
 	void (*drain)(void *face);            /* its worker's thread: take nothing new */
@@ -135,8 +145,10 @@ struct host {
 	uint64_t memory;
 	uint64_t started_ms;       /* wall clock */
 	struct memory_parts parts; /* of each worker */
-	struct metrics metrics;
+	struct metrics metrics;    /* all there before somebody comes in and reads them */
 	struct host_store store;
+	struct host_listen listens[HOST_LISTENERS_MAX];
+	unsigned listen_count;
 	unsigned count;
 	struct host_worker *workers;
 	struct ring *rings;
@@ -184,17 +196,9 @@ void host_log(const struct host *host, enum log_level level, const char *format,
 enum status host_fail(struct host *host, enum status status, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* host_listen.c. For faces: listens at the address that `setting` has, on every worker that has
- * faces[index]. */
-struct host_listen {
-	enum conf_id setting;
-	const char *face;
-	unsigned index;
-	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
-	bool authenticated;                     /* strangers are asked who they are */
-	const char *remedy;                     /* what would make it so: "set resp.password" */
-};
-enum status host_listen(struct host *host, const struct host_listen *listen);
+/* For faces, in their open(): *listen is copied. Nobody comes in before all faces are open. */
+void host_listen(struct host *host, const struct host_listen *listen);
+enum status host_listen_open(struct host *host); /* main thread, then */
 
 /*
  * host_store.c: the store below all faces. Opened before any thread runs; recovery starts them,

@@ -66,7 +66,14 @@ static enum status listen_at(struct host *host, const struct host_listen *l, con
 	return STATUS_OK;
 }
 
-enum status host_listen(struct host *host, const struct host_listen *l)
+void host_listen(struct host *host, const struct host_listen *l)
+{
+	assert(l->handler != NULL && l->index < host->options.face_count);
+	assert(host->listen_count < HOST_LISTENERS_MAX);
+	host->listens[host->listen_count++] = *l;
+}
+
+static enum status listen_one(struct host *host, const struct host_listen *l)
 {
 	const char *text = conf_text(host->conf, l->setting), *key = conf_name(l->setting);
 	bool pinned = conf_is_set(host->conf, l->setting);
@@ -94,4 +101,13 @@ enum status host_listen(struct host *host, const struct host_listen *l)
 	if (status == STATUS_OK)
 		return STATUS_OK;
 	return host_fail(host, status, "%s = %s: %s", key, text, error);
+}
+
+enum status host_listen_open(struct host *host)
+{
+	enum status status = STATUS_OK;
+
+	for (unsigned i = 0; i < host->listen_count && status == STATUS_OK; i++)
+		status = listen_one(host, &host->listens[i]);
+	return status;
 }
