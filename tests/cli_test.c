@@ -137,6 +137,48 @@ static void test_configuration(void **state)
 	assert_non_null(strstr(output, "memory      of its own node for each worker"));
 }
 
+/* Writes DIRECTORY/conf. */
+static void write_conf(const char *text)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/conf", directory);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fprintf(file, text, directory);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void test_stacks(void **state)
+{
+	pid_t pid;
+	char more[256];
+
+	(void)state;
+	write_conf("[stack a]\nlayers = offset first=1M | file path=%s/disk size=8M create=yes\n"
+	           "export = yes\n[stack b]\nlayers = mem size=1M\nread_only = yes\n"
+	           "[workers]\ncount = 3\n");
+	assert_int_equal(run("check-config %s/conf", directory), 0);
+	snprintf(more, sizeof(more), "-c %s/conf", directory);
+	pid = serve(more);
+	assert_int_equal(run("inspect stack 'file path=%s/disk'", directory), 0);
+	assert_non_null(strstr(output, "8.0 MiB, 2048 blocks of 4096 bytes"));
+	assert_int_equal(kv("put x 1"), 0);
+	assert_int_equal(end(pid, SIGTERM), 0);
+	write_conf("[stack a]\nlayers = offset | fiel path=%s/disk\n");
+	assert_int_equal(run("check-config %s/conf", directory), 2);
+	assert_non_null(strstr(output, "stack a: there is no layer or device fiel"));
+	assert_int_equal(run("serve %s/data -c %s/conf -s resp.listen=off", directory, directory),
+	                 2);
+	write_conf("[stack a]\nlayers = file path=%s/nothing\n");
+	assert_int_equal(run("serve %s/data -c %s/conf -s resp.listen=off", directory, directory),
+	                 3);
+	assert_non_null(strstr(output, "No such file"));
+	assert_int_equal(run("inspect stack 'offset first=1 | null'"), 2);
+	assert_non_null(strstr(output, "\n               ^\n"));
+}
+
 static void test_refusals_of_the_environment(void **state)
 {
 	pid_t pid;
@@ -241,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_configuration),
+		cmocka_unit_test_setup_teardown(test_stacks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals_of_the_environment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_keys_survive_kill_and_restart, setup,
 		                                teardown),

@@ -112,7 +112,8 @@ static void test_errors_name_place_key_and_what_is_allowed(void **state)
 	assert_error("[resp\n", "weir.conf:1: a section is written [name], alone on its line");
 	assert_error("memory\n", "weir.conf:1: neither [section] nor key = value: memory");
 	assert_error("[stack a]\nsize = 1\n",
-	             "weir.conf:2: stack a.size: a stack has one key: layers");
+	             "weir.conf:2: stack a.size: a stack has the keys layers, export and "
+	             "read_only");
 	assert_error("\x01", "weir.conf:1: control characters: this is no text");
 }
 

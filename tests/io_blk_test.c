@@ -193,6 +193,42 @@ static void test_discard_reads_as_zeroes(void **state)
 	free(zero);
 }
 
+/* Zeroes keep their room or give it back, and are durable when that is asked for. */
+static void test_zeroes(void **state)
+{
+	static const uint32_t flags[] = { 0, BLK_FUA, BLK_UNMAP, BLK_UNMAP | BLK_FUA };
+	uint8_t *out = blocks(8), *in = blocks(8), *zero = blocks(1);
+	struct fixture f;
+	struct blk *blk;
+
+	(void)state;
+	fixture_open(&f, &(struct io_options){ 0 });
+	blk = open_blk(&f, &fresh);
+	memset(zero, 0, BLOCK);
+	fill(out, 8 * BLOCK, 6);
+	assert_int_equal(
+	        run_data(&f, blk, (struct blk_cmd){ .op = BLK_WRITE, .block_count = 8 }, out),
+	        STATUS_OK);
+	for (unsigned i = 0; i < 4 && (blk->geometry.ops & 1u << BLK_ZEROES); i++) {
+		assert_int_equal(run(&f, blk,
+		                     &(struct blk_cmd){ .op = BLK_ZEROES,
+		                                        .flags = flags[i],
+		                                        .lba = 2 * i + 1,
+		                                        .block_count = 1 }),
+		                 STATUS_OK);
+		assert_int_equal(
+		        run_data(&f, blk, (struct blk_cmd){ .op = BLK_READ, .block_count = 8 }, in),
+		        STATUS_OK);
+		assert_memory_equal(in + 2 * i * BLOCK, out + 2 * i * BLOCK, BLOCK);
+		assert_memory_equal(in + (2 * i + 1) * BLOCK, zero, BLOCK);
+	}
+	blk->ops->close(blk);
+	fixture_close(&f);
+	free(out);
+	free(in);
+	free(zero);
+}
+
 /* More segments than one system call takes, of odd sizes where the device allows it. */
 static void test_vectored(void **state)
 {
@@ -523,6 +559,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fua_both_ways, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_discard_reads_as_zeroes, make_file,
 		                                remove_file),
+		cmocka_unit_test_setup_teardown(test_zeroes, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_vectored, make_file, remove_file),
 		cmocka_unit_test_setup_teardown(test_end_of_file_reads_as_zeroes, make_file,
 		                                remove_file),

@@ -41,7 +41,9 @@ static enum cli_exit check_together(const struct conf *conf)
 	}
 	if (plan.notice[0] != '\0')
 		cli_error("note: %s", plan.notice);
-	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count }, &total,
+	if (cli_check_stacks(conf) != CLI_DONE)
+		return CLI_USAGE;
+	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count, 0 }, &total,
 	                  &parts);
 }
 

@@ -60,6 +60,12 @@ enum cli_exit cli_conf_load(const struct cli_conf *from, struct conf *conf);
 /* All settings, their units and meaning, on stdout. */
 void cli_conf_help(void);
 
+/* `weir inspect stack TEXT`: opens it, to look at, and draws it. */
+enum cli_exit cli_inspect_stack(const struct conf *conf, const char *text);
+
+/* Whether every stack of the configuration is one; CLI_USAGE, after messages: not all are. */
+enum cli_exit cli_check_stacks(const struct conf *conf);
+
 /* The memory number and its split; CLI_USAGE, after a message: it is too small. */
 enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uint64_t *total,
                          struct memory_parts *parts);

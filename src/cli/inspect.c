@@ -2,6 +2,7 @@
 /* weir inspect: what serve would find here and what it would do with it. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "core/plan.h"
@@ -10,6 +11,7 @@
 struct inspect {
 	struct cli_conf conf;
 	const char *synthetic, *xml;
+	const char *what, *stack; /* "stack" and its text; NULL: the machine */
 };
 
 static const struct argp_option options[] = {
@@ -32,6 +34,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'x':
 		inspect->xml = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (inspect->what == NULL && strcmp(arg, "stack") == 0)
+			inspect->what = arg;
+		else if (inspect->what != NULL && inspect->stack == NULL)
+			inspect->stack = arg;
+		else
+			argp_error(state, "what else is there to inspect but \"stack 'TEXT'\"?");
+		return 0;
+	case ARGP_KEY_END:
+		if (inspect->what != NULL && inspect->stack == NULL)
+			argp_error(state, "which stack? weir inspect stack 'mem size=1M'");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -151,6 +165,8 @@ static enum cli_exit print_memory(const struct conf *conf, struct memory_shape s
 		return exit;
 	printf("memory, of %s\n", cli_size(total, size));
 	print_part("program", p.shared);
+	if (p.stacks > 0)
+		print_part("stacks", p.stacks);
 	printf("  and each of %u workers\n", shape.workers);
 	print_part("itself", p.fixed);
 	print_part("buffers", p.buffers);
@@ -182,9 +198,11 @@ enum cli_exit inspect_main(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.children = children,
+		.args_doc = "\n[OPTION...] stack TEXT",
 		.doc = "Shows the machine, the plan of workers for it, the split of memory, and "
 		       "what "
-		       "each transport can do here and why not.",
+		       "each transport can do here and why not. With a stack: what it is made of, "
+		       "and what it guarantees.",
 	};
 	static struct topology machine;
 	static struct conf conf;
@@ -194,6 +212,8 @@ enum cli_exit inspect_main(int argc, char **argv)
 
 	cli_parse(&argp, argc, argv, &inspect);
 	exit = cli_conf_load(&inspect.conf, &conf);
+	if (exit == CLI_DONE && inspect.stack != NULL)
+		return cli_inspect_stack(&conf, inspect.stack);
 	if (exit == CLI_DONE)
 		exit = load_machine(&inspect, &machine);
 	if (exit != CLI_DONE)
@@ -204,7 +224,7 @@ enum cli_exit inspect_main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	print_plan(&plan, &machine);
-	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count });
+	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count, 0 });
 	/* Of a machine that is only described nobody knows. */
 	if (exit == CLI_DONE && inspect.synthetic == NULL && inspect.xml == NULL)
 		print_transports();

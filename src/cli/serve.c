@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/macros.h"
 #include "cli/server.h"
 #include "transport/clock.h"
 
@@ -18,20 +19,19 @@ enum { KEY_HELP_CONFIG = 256, KEY_INSECURE, KEY_SALVAGE };
 enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
-const struct face *const server_faces[SERVER_FACES] = { &face_resp, &face_http, &face_s3 };
+const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_resp, &face_http,
+	                                                &face_s3 };
 
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
 	static const struct {
 		enum conf_id listen;
 		unsigned weight;
-	} faces[SERVER_FACES] = { { CONF_RESP_LISTEN, 3 },
-		                  { CONF_HTTP_LISTEN, 1 },
-		                  { CONF_S3_LISTEN, 2 } };
+	} faces[] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 }, { CONF_S3_LISTEN, 2 } };
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
-	for (unsigned i = 0; i < SERVER_FACES; i++) {
+	for (unsigned i = 0; i < array_count(faces); i++) {
 		struct conf_address address;
 
 		conf_address(host->conf, faces[i].listen, &address);

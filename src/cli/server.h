@@ -14,8 +14,9 @@ enum cli_exit server_explain(const struct host *host, enum status status);
 void server_write_line(const char *line, size_t size);
 
 /* All faces of a server. */
-enum { SERVER_FACES = 3 };
+enum { SERVER_FACES = 4 };
 extern const struct face *const server_faces[SERVER_FACES];
+extern const struct face face_exports; /* exports.c: what the block faces after it serve */
 extern const struct face face_resp; /* face_resp.c */
 extern const struct face face_http; /* face_http.c */
 extern const struct face face_s3;   /* face_s3.c */

@@ -159,39 +159,70 @@ static void assign(struct conf *conf, const struct place *place, enum conf_id id
 	};
 }
 
-static void assign_stack(struct conf *conf, const struct place *place, const char *name,
-                         const char *text)
+/* The stack of that name, made if it is new; NULL after an error. */
+static struct conf_stack *find_stack(struct conf *conf, const struct place *place, const char *name,
+                                     size_t size)
 {
-	const char *dot = strrchr(name, '.');
-	size_t size = dot == NULL ? 0 : (size_t)(dot - name);
 	struct conf_stack *stack;
 
-	if (dot == NULL || strcmp(dot, ".layers") != 0) {
-		fail(conf, place, "stack %s: a stack has one key: layers", name);
-		return;
-	}
-	if (size == 0 || text[0] == '\0') {
-		fail(conf, place, "stack %s: a stack needs a name and layers", name);
-		return;
-	}
 	for (unsigned i = 0; i < conf->stack_count; i++) {
 		stack = &conf->stacks[i];
-		if (strlen(stack->name) == size && memcmp(stack->name, name, size) == 0) {
-			fail(conf, place, "stack %s is there twice", stack->name);
-			return;
-		}
+		if (strlen(stack->name) == size && memcmp(stack->name, name, size) == 0)
+			return stack;
 	}
 	if (conf->stack_count == CONF_STACKS_MAX) {
 		fail(conf, place, "more than %d stacks", CONF_STACKS_MAX);
-		return;
+		return NULL;
 	}
-	stack = &conf->stacks[conf->stack_count];
+	stack = &conf->stacks[conf->stack_count++];
 	memcpy(stack->name, name, size);
 	stack->name[size] = '\0';
 	stack->line = place->line;
-	stack->layers = keep(conf, place, text);
+	return stack;
+}
+
+static void assign_layers(struct conf *conf, const struct place *place, struct conf_stack *stack,
+                          const char *text)
+{
 	if (stack->layers != NULL)
-		conf->stack_count++;
+		fail(conf, place, "stack %s is there twice", stack->name);
+	else if (text[0] == '\0')
+		fail(conf, place, "stack %s: a stack needs layers", stack->name);
+	else
+		stack->layers = keep(conf, place, text);
+}
+
+static void assign_stack(struct conf *conf, const struct place *place, const char *name,
+                         const char *text)
+{
+	static const struct conf_setting flag = { .name = "flag", .type = CONF_BOOLEAN, .max = 1 };
+	const char *dot = strrchr(name, '.');
+	size_t size = dot == NULL ? 0 : (size_t)(dot - name);
+	const char *key = dot == NULL ? "" : dot + 1;
+	struct conf_stack *stack;
+	char why[CONF_WHY_MAX];
+	uint64_t number = 0;
+
+	if (strcmp(key, "layers") != 0 && strcmp(key, "export") != 0 &&
+	    strcmp(key, "read_only") != 0) {
+		fail(conf, place, "stack %s: a stack has the keys layers, export and read_only",
+		     name);
+		return;
+	}
+	if (size == 0) {
+		fail(conf, place, "stack %s: a stack needs a name", name);
+		return;
+	}
+	stack = find_stack(conf, place, name, size);
+	if (stack == NULL)
+		return;
+	if (key[0] == 'l') {
+		assign_layers(conf, place, stack, text);
+		return;
+	}
+	if (!conf_value_parse(&flag, text, &number, why))
+		fail(conf, place, "stack %s = %.64s: %s", name, text, why);
+	*(key[0] == 'e' ? &stack->exported : &stack->read_only) = number != 0;
 }
 
 static void assign_name(struct conf *conf, const struct place *place, const char *name,

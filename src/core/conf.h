@@ -116,6 +116,9 @@ enum conf_type {
 	  "Connections of a worker at a time.") \
 	X(S3_LIFECYCLE_DAY, "s3.lifecycle_day", DURATION, "24h", 1000000000, 31536000000000000, \
 	  "", false, "How long a day of lifecycle rules is. Less than 24h: for tests.") \
+	X(STACKS_MEMORY, "stacks.memory", SIZE, "0", 0, 1ull << 46, "", false, \
+	  "What the layers of all stacks may take together, out of memory. 0: an eighth of that," \
+	  " when there are stacks.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
 	X(LOG_FORMAT, "log.format", CHOICE, "text", 0, 0, "text|logfmt|json", false, \
@@ -152,11 +155,13 @@ struct conf_value {
 	unsigned line; /* of the file; else 0 */
 };
 
-/* `[stack NAME]` with `layers = ...`: layers by text, for whoever builds stacks. */
+/* `[stack NAME]`: layers by text, for whoever builds stacks. */
 struct conf_stack {
 	char name[CONF_NAME_MAX + 1];
-	const char *layers;
+	const char *layers; /* NULL: not said */
 	unsigned line;
+	bool exported;  /* `export`: the block faces serve it by its name */
+	bool read_only; /* to their clients */
 };
 
 /* Memory: the caller's, fixed size. Not to be moved: values point into it. */

@@ -12,6 +12,7 @@
 struct memory_shape {
 	unsigned workers; /* 1..64 */
 	unsigned engines; /* 1..workers */
+	uint64_t stacks;  /* bytes for layers of stacks, which are not split any further */
 };
 
 /*
@@ -20,6 +21,7 @@ struct memory_shape {
  *
  *                at least  and of S         at most   is for
  *   program      8 MiB     -                          code, metrics, configuration
+ *   stacks       as asked                              layers of block stacks: caches and such
  *   each worker
  *    itself      2 MiB     -                          stack, rings, recorders
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
@@ -36,6 +38,7 @@ struct memory_shape {
  */
 struct memory_parts {
 	uint64_t shared; /* the program; once */
+	uint64_t stacks; /* layers of all stacks; once */
 	/* Of each worker, in bytes. */
 	uint64_t fixed;
 	uint64_t buffers; /* a multiple of 1 MiB */

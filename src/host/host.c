@@ -401,11 +401,12 @@ enum status host_start_worker(struct host_worker *w)
 
 static enum status split_memory(struct host *host)
 {
-	const struct memory_shape shape = { host->plan.count, host->plan.engine_count };
+	struct memory_shape shape = { host->plan.count, host->plan.engine_count, 0 };
 	uint64_t minimum;
 
 	host->memory = conf_is_set(host->conf, CONF_MEMORY) ? conf_number(host->conf, CONF_MEMORY)
 	                                                    : memory_default(shape.workers);
+	shape.stacks = host_stacks_memory(host->conf, host->memory);
 	if (memory_split(host->memory, shape, &host->parts, &minimum) == STATUS_OK)
 		return STATUS_OK;
 	return host_fail(
@@ -452,6 +453,8 @@ enum status host_open(struct host *host, const struct host_options *options)
 	status = host_store_open(host);
 	if (status == STATUS_OK)
 		status = host_store_recover(host);
+	if (status == STATUS_OK)
+		status = host_stacks_open(host);
 	for (unsigned i = 0; i < host->options.face_count && status == STATUS_OK; i++)
 		status = options->faces[i]->open(host, i);
 	host->metrics.complete = true;
@@ -471,6 +474,7 @@ void host_close(struct host *host)
 				host->options.faces[j]->close(w->faces[j]);
 		}
 	}
+	host_stacks_close(host);
 	host_store_close(host);
 	for (unsigned i = 0; i < host->count; i++) {
 		struct host_worker *w = &host->workers[i];
@@ -530,8 +534,10 @@ void host_end(struct host *host)
 
 void host_stop(struct host *host)
 {
-	if (host_is_drained(host))
+	if (host_is_drained(host)) {
+		host_stacks_stop(host);
 		host_store_stop(host);
+	}
 	atomic_store(&host->stop, true);
 	wake_all(host);
 	for (unsigned i = 0; i < host->count; i++) {

@@ -16,6 +16,7 @@
 #include "core/metrics.h"
 #include "core/plan.h"
 #include "core/trace.h"
+#include "layer/layer.h"
 #include "proto/kv.h"
 #include "proto/stream.h"
 #include "transport/io.h"
@@ -26,9 +27,10 @@ enum {
 	HOST_PORTS_TRIED = 100,  /* from a default port that is taken */
 	HOST_FACES_MAX = 8,
 	HOST_SPACE_MARKS = 255, /* records that are always durable, of the library alone */
-	HOST_ERROR_SIZE = 512,  /* bytes of a message for people, terminator included */
+	HOST_ERROR_SIZE = 1024, /* bytes of a message for people, terminator included */
 };
 
+struct export_set;
 struct kv_shard;
 struct obj;
 struct obj_engine;
@@ -63,6 +65,7 @@ struct host_worker {
 	bool kv_is_local;       /* all of it is this worker's own */
 	struct obj *obj;        /* its objects; NULL: see host_objects_open() */
 	struct obj_engine *objects;
+	struct export_set *exports; /* what block faces serve here; NULL: nothing */
 	struct listener *listeners[HOST_LISTENERS_MAX];
 	unsigned listener_count;
 	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
@@ -138,6 +141,27 @@ struct host_store {
 	bool stopped;
 };
 
+/*
+ * io_devices.c: the devices of a worker's transport, as rows for stacks: file, uring, plain, mem.
+ * A struct io_devices is the owner in their struct stack_env.
+ */
+struct io_devices {
+	struct io *io;
+	bool look; /* only to be looked at: nothing is locked, made or resized */
+};
+extern const struct blk_layer *const io_device_layers[]; /* ends with NULL */
+
+/* A stack of the configuration. Memory: the host's. Thread: opened and closed by the main one. */
+struct host_stack {
+	const struct conf_stack *conf;
+	struct stack *stack;        /* NULL: not opened */
+	struct host_worker *worker; /* whose it is */
+	struct stack_env env;
+	struct io_devices devices;
+	bool started;
+	struct blk *blks[PLAN_WORKERS_MAX]; /* as each worker sees it; NULL: not opened */
+};
+
 struct host {
 	struct host_options options;
 	const struct conf *conf;
@@ -149,6 +173,8 @@ struct host {
 	struct host_store store;
 	struct host_listen listens[HOST_LISTENERS_MAX];
 	unsigned listen_count;
+	struct host_stack stacks[CONF_STACKS_MAX];
+	unsigned stack_count;
 	unsigned count;
 	struct host_worker *workers;
 	struct ring *rings;
@@ -216,6 +242,17 @@ void host_store_close(struct host *host); /* after all threads have ended */
 enum status host_objects_open(struct host *host);
 void host_objects_stop(struct host *host); /* no commands any more */
 void host_objects_close(struct host *host);
+
+/*
+ * host_stack.c: the stacks that the configuration names, each on a storage worker, in turn; the
+ * other workers see it through their rings. Faces find them in host->stacks when they open.
+ */
+enum status host_stacks_open(struct host *host);
+void host_stacks_stop(struct host *host); /* no commands any more */
+void host_stacks_close(struct host *host);
+
+/* Bytes that the configuration wants for layers. */
+uint64_t host_stacks_memory(const struct conf *conf, uint64_t memory);
 
 /* Something that a request of the main thread's is about, and some worker runs. host_errand.c. */
 struct host_errand {

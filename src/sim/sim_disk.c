@@ -128,11 +128,12 @@ static void capture(struct sim_disk *disk, struct disk_op *op)
 	}
 }
 
-/* A discard is a write of zeroes, or of whatever the device likes. */
-static void capture_discard(struct sim_disk *disk, struct disk_op *op)
+/* A write of zeroes; a discard may be one of whatever the device likes. */
+static void capture_range(struct sim_disk *disk, struct disk_op *op)
 {
 	uint64_t offset = op->cmd.lba * disk->options.block_size;
 	uint64_t left = (uint64_t)op->cmd.block_count * disk->options.block_size;
+	bool any = op->cmd.op == BLK_DISCARD && !disk->options.discard_zeroes;
 
 	op->captured = true;
 	for (size_t part; left > 0; offset += part, left -= part) {
@@ -144,13 +145,13 @@ static void capture_discard(struct sim_disk *disk, struct disk_op *op)
 		if (image_page(&disk->seen, index) == NULL &&
 		    image_page(&disk->media, index) == NULL)
 			continue;
-		if (!disk->options.discard_zeroes && prng_below(&disk->prng, 3) == 0)
+		if (any && prng_below(&disk->prng, 3) == 0)
 			continue;
 		patch = patch_take(&disk->patches);
 		patch->index = index;
 		patch->write = op->number;
 		patch->mask = patch_mask(from, part);
-		if (!disk->options.discard_zeroes && prng_below(&disk->prng, 2) == 0) {
+		if (any && prng_below(&disk->prng, 2) == 0) {
 			patch->page = image_page_take(disk->media.pool);
 			prng_fill(&disk->prng, patch->page->data, IMAGE_PAGE_SIZE);
 		}
@@ -313,7 +314,8 @@ static void op_ended(struct sim *sim, struct sim_event *event)
 	struct disk_op *op = container_of(event, struct disk_op, event);
 	struct disk_port *port = op->port;
 	struct sim_disk *disk = port->disk;
-	static const char *const names[BLK_OP_COUNT] = { "read", "write", "flush", "discard" };
+	static const char *const names[BLK_OP_COUNT] = { "read", "write", "flush", "discard",
+		                                         "zeroes" };
 
 	switch (op->cmd.op) {
 	case BLK_READ:
@@ -321,6 +323,7 @@ static void op_ended(struct sim *sim, struct sim_event *event)
 		break;
 	case BLK_WRITE:
 	case BLK_DISCARD:
+	case BLK_ZEROES:
 		end_write(disk, op);
 		break;
 	case BLK_FLUSH:
@@ -347,8 +350,8 @@ static void op_moves(struct sim *sim, struct sim_event *event)
 
 	if (op->cmd.op == BLK_WRITE)
 		capture(disk, op);
-	else if (op->cmd.op == BLK_DISCARD)
-		capture_discard(disk, op);
+	else if (op->cmd.op == BLK_DISCARD || op->cmd.op == BLK_ZEROES)
+		capture_range(disk, op);
 	else if (op->cmd.op == BLK_READ && op->late)
 		scribble(disk, op);
 	else if (op->cmd.op == BLK_READ)
@@ -422,6 +425,7 @@ static void draw_fate(struct sim_disk *disk, struct disk_op *op)
 			op_set(op, FATE_ROTTEN, STATUS_OK);
 		break;
 	case BLK_WRITE:
+	case BLK_ZEROES:
 		if (prng_chance(prng, f->write_error))
 			op_set(op, FATE_ERROR, STATUS_IO);
 		else if (prng_chance(prng, f->write_no_space))

@@ -41,9 +41,11 @@ enum status file_status(int err)
 	return status_from_errno(err);
 }
 
-int file_discard_mode(void)
+int file_allocate_mode(enum file_step step)
 {
-	return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	assert(step == FILE_DISCARD || step == FILE_ZERO);
+	return (step == FILE_ZERO ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE) |
+	       FALLOC_FL_KEEP_SIZE;
 }
 
 /* A number or word from the device's queue directory in sysfs; false: there is none. */
@@ -180,6 +182,14 @@ static uint32_t direct_align(const struct file *file)
 	return BLOCK_SIZE_DEFAULT;
 }
 
+/* Where the hole is that was punched; what is allocated for it is given back. */
+static bool can_zero(const struct file *file, uint64_t size)
+{
+	if (fallocate(file->fd, file_allocate_mode(FILE_ZERO), (off_t)size, 4096) != 0)
+		return false;
+	return fallocate(file->fd, file_allocate_mode(FILE_DISCARD), (off_t)size, 4096) == 0;
+}
+
 /* Sets the size in bytes; makes a regular file as long as it is to be, sparsely. */
 static enum status measure_file(struct file *file, const char *path, const struct stat *st,
                                 const struct io_file_options *options, uint64_t *size,
@@ -193,9 +203,11 @@ static enum status measure_file(struct file *file, const char *path, const struc
 	    ftruncate(file->fd, (off_t)*size) != 0)
 		return fail("size", path, error);
 	g->volatile_cache = true;
+	/* Past the end, where nothing is: whether this file system can. */
 	if (!options->read_only &&
-	    fallocate(file->fd, file_discard_mode(), (off_t)*size, 4096) == 0)
+	    fallocate(file->fd, file_allocate_mode(FILE_DISCARD), (off_t)*size, 4096) == 0)
 		g->discard_unit = 1;
+	file->zeroes = !options->read_only && g->discard_unit != 0 && can_zero(file, *size);
 	g->discard_zeroes = g->discard_unit != 0;
 	return STATUS_OK;
 }
@@ -229,6 +241,7 @@ static enum status measure_device(struct file *file, const char *path, const str
 	if (!options->read_only && queue_number(dev, "write_zeroes_max_bytes") != 0)
 		g->discard_unit = 1;
 	g->discard_zeroes = g->discard_unit != 0;
+	file->zeroes = !options->read_only; /* the kernel writes them where the device cannot */
 	return STATUS_OK;
 }
 
@@ -293,13 +306,33 @@ enum status file_open(struct file *file, const char *path, const struct io_file_
 		g->ops |= 1u << BLK_WRITE | 1u << BLK_FLUSH;
 	if (g->discard_unit != 0)
 		g->ops |= 1u << BLK_DISCARD;
+	if (file->zeroes)
+		g->ops |= 1u << BLK_ZEROES;
 	return STATUS_OK;
+}
+
+static enum file_step first_step(const struct blk_cmd *cmd)
+{
+	switch (cmd->op) {
+	case BLK_READ:
+	case BLK_WRITE:
+		return FILE_TRANSFER;
+	case BLK_FLUSH:
+		return FILE_FLUSH;
+	case BLK_DISCARD:
+		return FILE_DISCARD;
+	case BLK_ZEROES:
+		return cmd->flags & BLK_UNMAP ? FILE_DISCARD : FILE_ZERO;
+	case BLK_OP_COUNT:
+		break;
+	}
+	unreachable();
 }
 
 void file_op_init(struct file_op *op, const struct file *file, const struct blk_cmd *cmd)
 {
 	const struct blk_geometry *g = &file->geometry;
-	bool fua = cmd->op == BLK_WRITE && (cmd->flags & BLK_FUA) && g->volatile_cache;
+	bool fua = (cmd->flags & BLK_FUA) && g->volatile_cache;
 
 	assert(g->ops >> cmd->op & 1);
 	assert(cmd->lba <= g->block_count && cmd->block_count <= g->block_count - cmd->lba);
@@ -308,11 +341,9 @@ void file_op_init(struct file_op *op, const struct file *file, const struct blk_
 	cursor_init(&op->cursor, cmd->iov, cmd->iov_count);
 	op->align = file->direct ? g->align : 1;
 	op->op = (uint8_t)cmd->op;
-	op->step = cmd->op == BLK_FLUSH     ? FILE_FLUSH
-	           : cmd->op == BLK_DISCARD ? FILE_DISCARD
-	                                    : FILE_TRANSFER;
+	op->step = (uint8_t)first_step(cmd);
 	op->tries = 0;
-	op->flush_after = fua && file->fua == IO_FUA_FLUSH;
+	op->flush_after = fua && (file->fua == IO_FUA_FLUSH || cmd->op == BLK_ZEROES);
 	op->rw_flags = fua && file->fua == IO_FUA_DSYNC ? RWF_DSYNC : 0;
 }
 
@@ -339,11 +370,18 @@ static bool op_transferred(struct file_op *op, uint64_t size, enum status *statu
 
 bool file_op_advance(struct file_op *op, int64_t res, enum status *status)
 {
-	assert(op->step <= FILE_DISCARD);
+	assert(op->step <= FILE_ZERO);
 	assert(op->step != FILE_TRANSFER || op->left > 0);
 	*status = STATUS_OK;
+	if (res >= 0 && op->step == FILE_TRANSFER)
+		return op_transferred(op, (uint64_t)res, status);
+	if (res >= 0 && op->op == BLK_ZEROES && op->step != FILE_FLUSH) {
+		op->tries = 0;
+		op->step = FILE_FLUSH;
+		return op->flush_after;
+	}
 	if (res >= 0)
-		return op->step == FILE_TRANSFER && op_transferred(op, (uint64_t)res, status);
+		return false;
 	if ((res == -EINTR || res == -EAGAIN) && op->tries++ < TRIES_MAX)
 		return true;
 	*status = file_status((int)-res);

@@ -12,6 +12,7 @@ struct file {
 	enum io_fua fua;
 	bool direct; /* O_DIRECT is on */
 	bool device; /* a block device */
+	bool zeroes; /* BLK_ZEROES can be done */
 };
 
 enum status file_open(struct file *file, const char *path, const struct io_file_options *options,
@@ -21,7 +22,7 @@ enum status file_open(struct file *file, const char *path, const struct io_file_
 enum status file_status(int err);
 
 /* What an operation on a file does next, until it is done. */
-enum file_step { FILE_TRANSFER, FILE_FLUSH, FILE_DISCARD };
+enum file_step { FILE_TRANSFER, FILE_FLUSH, FILE_DISCARD, FILE_ZERO };
 
 /* A block command as system calls: resumed where one stops short. Shared by all transports. */
 struct file_op {
@@ -41,7 +42,7 @@ void file_op_init(struct file_op *op, const struct file *file, const struct blk_
 /* A step ended with `res`, bytes or a negative errno. True: do the step that op now names. */
 bool file_op_advance(struct file_op *op, int64_t res, enum status *status);
 
-/* fallocate() mode of FILE_DISCARD, of files and devices alike: what is gone reads as zeroes. */
-int file_discard_mode(void);
+/* fallocate() mode of a step, of files and devices alike: what is gone reads as zeroes. */
+int file_allocate_mode(enum file_step step);
 
 #endif

@@ -51,7 +51,9 @@ static int64_t run_step(const struct file *file, const struct file_op *op)
 		r = fdatasync(file->fd);
 		break;
 	case FILE_DISCARD:
-		r = fallocate(file->fd, file_discard_mode(), (off_t)op->offset, (off_t)op->left);
+	case FILE_ZERO:
+		r = fallocate(file->fd, file_allocate_mode((enum file_step)op->step),
+		              (off_t)op->offset, (off_t)op->left);
 		break;
 	default:
 		unreachable();

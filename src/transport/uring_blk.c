@@ -86,8 +86,9 @@ static void issue(struct uring *u, struct req *req)
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
 		break;
 	case FILE_DISCARD:
-		io_uring_prep_fallocate(sqe, fd, file_discard_mode(), (off_t)op->offset,
-		                        (off_t)op->left);
+	case FILE_ZERO:
+		io_uring_prep_fallocate(sqe, fd, file_allocate_mode((enum file_step)op->step),
+		                        (off_t)op->offset, (off_t)op->left);
 		break;
 	default:
 		unreachable();
