@@ -43,6 +43,16 @@ struct stream_ops {
 	void (*close)(struct stream *stream);
 };
 
+/* How the bytes of a stream are protected on their way. Memory: the stream's. */
+struct stream_security {
+	const char *version; /* "TLSv1.3" */
+	const char *cipher;  /* "TLS_AES_256_GCM_SHA384" */
+	bool resumed;        /* by a ticket: the peer's certificate was seen before */
+	char alpn[16]; /* the protocol that both agreed on, "h2"; empty: they did not speak of it */
+	char subject[256]; /* of the peer's certificate, as RFC 4514 writes it; empty: it gave none
+	                    */
+};
+
 /* Memory: the transport's, from accepted() to the end of stream_close(). */
 struct stream {
 	const struct stream_ops *ops;
@@ -52,7 +62,18 @@ struct stream {
 	bool local;  /* a unix socket or loopback peer */
 	bool sending, ended, closed;
 	char peer[64]; /* "127.0.0.1:53122" or "unix:PATH", for people */
+	/*
+	 * NULL: they travel in the clear. Accepted with it: all of it is known; connected with it:
+	 * when the first bytes have come.
+	 */
+	const struct stream_security *security;
 };
+
+/* The application protocol that was agreed on, such as "h2"; "": none. */
+static inline const char *stream_alpn(const struct stream *stream)
+{
+	return stream->security != NULL ? stream->security->alpn : "";
+}
 
 void stream_send(struct stream *stream, struct req *req, const struct stream_cmd *cmd);
 
