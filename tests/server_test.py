@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -382,6 +383,79 @@ class Events(Server):
             ask(*words)
         ask("EXEC")
         self.expect("set a", "incrby a", "set b", "set c", "del a")
+
+
+class Long(Server):
+    """Values that are larger than all memory that the server has."""
+    settings = ["workers.count=2", "workers.pin=no", "memory=64M", "storage.size=2G",
+                "storage.segment_size=16M"]
+    size = 100 << 20
+
+    def bulk(self, client):
+        head = client.file.readline()
+        self.assertEqual(head[:1], b"$", head)
+        data = client.file.read(int(head[1:]) + 2)
+        self.assertEqual(data[-2:], b"\r\n")
+        return memoryview(data)[:-2]
+
+    def get(self, client, *words):
+        client.send(*words)
+        return self.bulk(client)
+
+    def setUp(self):
+        super().setUp()
+        self.value = bytearray(random.Random(1).randbytes(1 << 20) * (self.size >> 20))
+        self.one, self.two = self.client(), self.client()
+        self.one.socket.settimeout(250)
+        self.two.socket.settimeout(250)
+        self.assertEqual(self.one.ask("SET", "k", bytes(self.value)), "OK")
+
+    def test_bits(self):
+        number = int.from_bytes(self.value, "big")
+        self.assertEqual(self.one.ask("BITCOUNT", "k"), number.bit_count())
+        self.assertEqual(self.one.ask("SETBIT", "k", 0, 1), self.value[0] >> 7)
+        self.value[0] |= 0x80
+        self.assertEqual(self.one.ask("BITFIELD", "k", "SET", "u8", "#70000000", "7", "GET", "u16",
+                                      "#35000000"),
+                         [self.value[70000000], 7 << 8 | self.value[70000001]])
+        self.value[70000000] = 7
+        self.assertEqual(self.one.ask("BITOP", "NOT", "n", "k"), self.size)
+        self.assertEqual(self.one.ask("BITOP", "XOR", "n", "n", "k"), self.size)
+        self.assertEqual(self.one.ask("BITCOUNT", "n"), self.size * 8)
+        self.assertEqual(self.get(self.two, "GET", "k"), self.value)
+
+    def test_copies(self):
+        self.assertEqual(self.one.ask("COPY", "k", "c"), 1)
+        self.assertEqual(self.one.ask("RENAME", "c", "d"), "OK")
+        self.one.send("SET", "k", bytes(self.value[::-1]), "GET")
+        self.assertEqual(self.bulk(self.one), self.value)
+        dump = bytes(self.get(self.one, "DUMP", "d"))
+        self.assertEqual(dump[6:-10], self.value)
+        self.assertEqual(self.one.ask("RESTORE", "r", 0, dump), "OK")
+        self.assertEqual(self.get(self.two, "GETDEL", "r"), self.value)
+        self.assertEqual(self.get(self.two, "GETSET", "k", "short"), self.value[::-1])
+        self.assertEqual(self.one.ask("GET", "k"), "short")
+        self.assertRaisesRegex(Error, "checksum", self.one.ask, "RESTORE", "s", 0,
+                               dump[:1000] + b"x" + dump[1001:])
+
+    def test_transactions(self):
+        self.assertEqual(self.one.ask("MULTI"), "OK")
+        for words in (["SETRANGE", "k", self.size - 1, "ab"], ["APPEND", "k", "c"],
+                      ["GETRANGE", "k", -4, -1], ["GET", "k"]):
+            self.assertEqual(self.one.ask(*words), "QUEUED")
+        self.one.send("EXEC")
+        self.assertEqual([self.one.file.readline() for _ in range(3)],
+                         [b"*4\r\n", b":%d\r\n" % (self.size + 1), b":%d\r\n" % (self.size + 2)])
+        self.value[-1:] = b"abc"
+        self.assertEqual(self.bulk(self.one), self.value[-4:])
+        self.assertEqual(self.bulk(self.one), self.value)
+        self.assertEqual(self.one.ask("PING"), "PONG")
+        self.assertEqual(self.one.ask("APPEND", "k", bytes(self.value)), 2 * len(self.value))
+        self.assertEqual(self.get(self.two, "GETRANGE", "k", len(self.value), -1), self.value)
+        self.stop(signal.SIGKILL)
+        self.start()
+        self.assertEqual(self.get(self.client(), "GETRANGE", "k", 0, len(self.value) - 1),
+                         self.value)
 
 
 class Telling(Server):

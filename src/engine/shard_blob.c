@@ -403,7 +403,7 @@ static enum op_result blob_read(struct req *req)
 	uint64_t size;
 	enum op_result result;
 
-	if (h == NULL || h->writing)
+	if (h == NULL)
 		return op_finish(req, STATUS_INVALID, 0);
 	if (op->cmd.offset >= h->size)
 		return op_finish(req, STATUS_OK, 0);

@@ -44,7 +44,7 @@ enum kv_space {
  * COUNT       key: the space byte        live keys of that space
  * BLOB_WRITE  handle, value (4)          handle                      NO_SPACE
  * BLOB_OPEN   key, visit                 handle; 0: absent (5)
- * BLOB_READ   handle, offset, out        bytes                       CORRUPT
+ * BLOB_READ   handle, offset, out        bytes                       CORRUPT (11)
  * BLOB_CLOSE  handle                     0
  * PREPARE     commit, version, handle    transaction id              CONFLICT, NO_SPACE (6)
  * RESOLVE     version, limit             0                           IO (7)
@@ -79,6 +79,8 @@ enum kv_space {
  *     all else is served. The request completes when the last is gone.
  * (10) Completes when all that was acknowledged before it was submitted is durable, that of relaxed
  *     spaces, too.
+ * (11) Of a handle of BLOB_WRITE, too: what its completed writes have put there. One command on a
+ *      handle at a time.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */

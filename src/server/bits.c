@@ -92,6 +92,17 @@ static bool range_resolve(const struct bits_range *range, size_t size, struct sp
 	return true;
 }
 
+bool bits_resolve(const struct bits_range *range, size_t size, uint64_t *ret_from, uint64_t *ret_to)
+{
+	struct span span;
+
+	if (!range_resolve(range, size, &span))
+		return false;
+	*ret_from = span.from;
+	*ret_to = span.to;
+	return true;
+}
+
 uint64_t bits_count(struct bytes string, const struct bits_range *range)
 {
 	struct span span = { 0, (uint64_t)string.size * 8 };
@@ -184,7 +195,7 @@ size_t bits_combined_size(const struct bytes *sources, size_t count)
 }
 
 /* The compiler makes vectors of these loops. */
-static void combine_one(enum bits_op op, const uint8_t *source, size_t size, uint8_t *out)
+void bits_apply(enum bits_op op, const uint8_t *source, size_t size, uint8_t *out)
 {
 	switch (op) {
 	case BITS_AND:
@@ -203,6 +214,9 @@ static void combine_one(enum bits_op op, const uint8_t *source, size_t size, uin
 		for (size_t i = 0; i < size; i++)
 			out[i] = (uint8_t)~source[i];
 		return;
+	case BITS_COPY:
+		memcpy(out, source, size);
+		return;
 	}
 	unreachable();
 }
@@ -215,14 +229,14 @@ void bits_combine(enum bits_op op, const struct bytes *sources, size_t count, ui
 	if (size == 0)
 		return;
 	if (op == BITS_NOT) {
-		combine_one(op, sources[0].data, size, out);
+		bits_apply(op, sources[0].data, size, out);
 		return;
 	}
 	if (sources[0].size > 0)
 		memcpy(out, sources[0].data, sources[0].size);
 	memset(out + sources[0].size, 0, size - sources[0].size);
 	for (size_t i = 1; i < count; i++) {
-		combine_one(op, sources[i].data, sources[i].size, out);
+		bits_apply(op, sources[i].data, sources[i].size, out);
 		if (op == BITS_AND)
 			memset(out + sources[i].size, 0, size - sources[i].size);
 	}

@@ -36,9 +36,17 @@ struct bits_range {
 uint64_t bits_count(struct bytes string, const struct bits_range *range); /* NULL: the whole */
 int64_t bits_position(struct bytes string, bool bit, const struct bits_range *range); /* or -1 */
 
-enum bits_op { BITS_AND, BITS_OR, BITS_XOR, BITS_NOT };
+enum bits_op { BITS_AND, BITS_OR, BITS_XOR, BITS_NOT, BITS_COPY };
 
+/* AND, OR, XOR or NOT. */
 bool bits_parse_op(struct bytes text, enum bits_op *ret_op);
+
+/* One source over `out`: NOT and COPY replace what is there. */
+void bits_apply(enum bits_op op, const uint8_t *source, size_t size, uint8_t *out);
+
+/* The range of bits [*ret_from, *ret_to) in a string of `size` bytes; false: it is empty. */
+bool bits_resolve(const struct bits_range *range, size_t size, uint64_t *ret_from,
+                  uint64_t *ret_to);
 
 /* Bytes of the longest of the sources: the size of the result of a bits_combine(). */
 size_t bits_combined_size(const struct bytes *sources, size_t count);

@@ -125,10 +125,21 @@ void rdb_write_double(struct rdb_writer *writer, double value)
 	put_little(writer, bits, sizeof(bits));
 }
 
+void rdb_footer(uint64_t crc, uint8_t ret_footer[RDB_FOOTER_SIZE])
+{
+	struct rdb_writer writer = { .data = ret_footer, .size = RDB_FOOTER_SIZE };
+
+	put_little(&writer, RDB_VERSION, 2);
+	put_little(&writer, crc64(crc, bytes_of(ret_footer, 2)), 8);
+	assert(writer.used == RDB_FOOTER_SIZE && !writer.full);
+}
+
 void rdb_write_footer(struct rdb_writer *writer)
 {
-	put_little(writer, RDB_VERSION, 2);
-	put_little(writer, writer->full ? 0 : crc64(0, bytes_of(writer->data, writer->used)), 8);
+	uint8_t footer[RDB_FOOTER_SIZE];
+
+	rdb_footer(writer->full ? 0 : crc64(0, bytes_of(writer->data, writer->used)), footer);
+	put(writer, footer, sizeof(footer));
 }
 
 void rdb_dump_string(struct rdb_writer *writer, struct bytes string)
@@ -138,16 +149,16 @@ void rdb_dump_string(struct rdb_writer *writer, struct bytes string)
 	rdb_write_footer(writer);
 }
 
+bool rdb_footer_is_sound(const uint8_t footer[RDB_FOOTER_SIZE], uint64_t crc)
+{
+	return get_little(footer, 2) <= RDB_VERSION && get_little(footer + 2, 8) == crc;
+}
+
 bool rdb_reader_open(struct rdb_reader *reader, struct bytes payload)
 {
-	const uint8_t *footer;
-
-	if (payload.size < RDB_FOOTER_SIZE)
-		return false;
-	footer = payload.data + payload.size - RDB_FOOTER_SIZE;
-	if (get_little(footer, 2) > RDB_VERSION)
-		return false;
-	if (get_little(footer + 2, 8) != crc64(0, bytes_of(payload.data, payload.size - 8)))
+	if (payload.size < RDB_FOOTER_SIZE ||
+	    !rdb_footer_is_sound(payload.data + payload.size - RDB_FOOTER_SIZE,
+	                         crc64(0, bytes_of(payload.data, payload.size - 8))))
 		return false;
 	reader->rest = bytes_of(payload.data, payload.size - RDB_FOOTER_SIZE);
 	return true;
@@ -222,6 +233,13 @@ bool rdb_read_count(struct rdb_reader *reader, size_t item_size_min, uint64_t *r
 		return false;
 	*ret_count = count;
 	return true;
+}
+
+bool rdb_read_plain(struct rdb_reader *reader, uint64_t *ret_size)
+{
+	bool encoded;
+
+	return read_size(reader, ret_size, &encoded) && !encoded;
 }
 
 bool rdb_read_double(struct rdb_reader *reader, double *ret_value)

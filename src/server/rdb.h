@@ -41,6 +41,9 @@ void rdb_write_string(struct rdb_writer *writer, struct bytes string); /* intege
 void rdb_write_double(struct rdb_writer *writer, double value);
 void rdb_write_footer(struct rdb_writer *writer); /* last; when `full`, its CRC means nothing */
 
+/* The footer of a payload whose bytes before it have that CRC. */
+void rdb_footer(uint64_t crc, uint8_t ret_footer[RDB_FOOTER_SIZE]);
+
 /* The payload of a string: at most string.size + RDB_STRING_HEAD_MAX + 1 + RDB_FOOTER_SIZE. */
 void rdb_dump_string(struct rdb_writer *writer, struct bytes string);
 
@@ -69,6 +72,13 @@ struct rdb_room {
 	size_t size;
 };
 bool rdb_read_string(struct rdb_reader *reader, struct rdb_room room, struct bytes *ret_string);
+
+/* The footer of a payload whose bytes before the CRC in it have the CRC `crc`: version and CRC. */
+bool rdb_footer_is_sound(const uint8_t footer[RDB_FOOTER_SIZE], uint64_t crc);
+
+/* Of a string that is neither an integer nor compressed, how many bytes follow: they are not read.
+ */
+bool rdb_read_plain(struct rdb_reader *reader, uint64_t *ret_size);
 
 /* LZF: the whole of `in` to exactly out_size bytes, or false. */
 bool lzf_decompress(struct bytes in, uint8_t *out, size_t out_size);

@@ -1,27 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands on strings as arrays of bits, and DUMP and RESTORE. */
+/* Commands on strings as arrays of bits. */
+#include "server/resp_bit.h"
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/bits.h"
 #include "server/number.h"
-#include "server/rdb.h"
-#include "server/resp_internal.h"
-
-/* Absent or a string whose bytes are there; else the error is replied or call->blob is set. */
-static bool check_bytes(struct resp_call *call, const struct kv_entry *entry)
-{
-	if (entry->version != 0 && entry->kind != RESP_STRING) {
-		resp_reply_wrong_type(call);
-		return false;
-	}
-	call->blob = entry->blob;
-	return !call->blob;
-}
-
-struct bit_state {
-	uint64_t offset;
-	int64_t bit;
-};
+#include "server/resp_long.h"
 
 static bool parse_offset(struct resp_call *call)
 {
@@ -48,7 +32,7 @@ static bool setbit_prepare(struct resp_call *call)
 static void getbit_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	(void)edit;
-	if (check_bytes(call, entry))
+	if (resp_check_bytes(call, entry))
 		resp_reply_i64(call,
 		               bits_get(entry->value, RESP_STATE(call, struct bit_state)->offset));
 }
@@ -81,7 +65,7 @@ static void setbit_visit(struct resp_call *call, const struct kv_entry *entry, s
 	const struct bit_state *state = RESP_STATE(call, struct bit_state);
 	uint64_t size;
 
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	if (state->offset / 8 < entry->size &&
 	    bits_get(entry->value, state->offset) == (state->bit == 1)) {
@@ -110,26 +94,33 @@ static bool parse_unit(struct resp_call *call, uint32_t index, bool *ret_by_bit)
 	return true;
 }
 
+bool bitcount_range(struct resp_call *call, struct bits_range *range)
+{
+	*range = (struct bits_range){ .end_given = true, .end = -1 };
+	if (call->argc == 2)
+		return true;
+	if (call->argc != 4 && call->argc != 5) {
+		resp_reply_syntax_error(call);
+		return false;
+	}
+	return resp_argument_i64(call, 2, &range->start) &&
+	       resp_argument_i64(call, 3, &range->end) &&
+	       (call->argc == 4 || parse_unit(call, 4, &range->by_bit));
+}
+
 /* As in Redis, the range is not looked at when there is no key. */
 static void bitcount_visit(struct resp_call *call, const struct kv_entry *entry,
                            struct kv_edit *edit)
 {
-	struct bits_range range = { .end_given = true };
+	struct bits_range range;
 
 	(void)edit;
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
-	if (entry->version == 0) {
+	if (entry->version == 0)
 		resp_reply_i64(call, 0);
-	} else if (call->argc == 2) {
-		resp_reply_i64(call, (int64_t)bits_count(entry->value, NULL));
-	} else if (call->argc != 4 && call->argc != 5) {
-		resp_reply_syntax_error(call);
-	} else if (resp_argument_i64(call, 2, &range.start) &&
-	           resp_argument_i64(call, 3, &range.end) &&
-	           (call->argc == 4 || parse_unit(call, 4, &range.by_bit))) {
+	else if (bitcount_range(call, &range))
 		resp_reply_i64(call, (int64_t)bits_count(entry->value, &range));
-	}
 }
 
 static bool bitpos_prepare(struct resp_call *call)
@@ -144,34 +135,35 @@ static bool bitpos_prepare(struct resp_call *call)
 	return false;
 }
 
+bool bitpos_range(struct resp_call *call, struct bits_range *range)
+{
+	*range = (struct bits_range){ .end_given = call->argc >= 5, .end = -1 };
+	if (call->argc > 6) {
+		resp_reply_syntax_error(call);
+		return false;
+	}
+	if (call->argc >= 4 && !resp_argument_i64(call, 3, &range->start))
+		return false;
+	if (call->argc == 6 && !parse_unit(call, 5, &range->by_bit))
+		return false;
+	return call->argc < 5 || resp_argument_i64(call, 4, &range->end);
+}
+
 static void bitpos_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	bool bit = RESP_STATE(call, struct bit_state)->bit == 1;
-	struct bits_range range = { .end_given = call->argc >= 5, .end = -1 };
+	struct bits_range range;
 
 	(void)edit;
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	if (entry->version == 0) {
 		resp_reply_i64(call, bit ? -1 : 0);
 		return;
 	}
-	if (call->argc > 6) {
-		resp_reply_syntax_error(call);
-		return;
-	}
-	if (call->argc >= 4 && !resp_argument_i64(call, 3, &range.start))
-		return;
-	if (call->argc == 6 && !parse_unit(call, 5, &range.by_bit))
-		return;
-	if (call->argc >= 5 && !resp_argument_i64(call, 4, &range.end))
-		return;
-	resp_reply_i64(call, bits_position(entry->value, bit, call->argc == 3 ? NULL : &range));
+	if (bitpos_range(call, &range))
+		resp_reply_i64(call, bits_position(entry->value, bit, &range));
 }
-
-struct bitop_state {
-	enum bits_op op;
-};
 
 static bool bitop_prepare(struct resp_call *call)
 {
@@ -209,7 +201,10 @@ static void bitop_apply(struct resp_call *call)
 			return;
 		}
 		sources[i] = source->exists ? source->value : bytes_of(NULL, 0);
+		call->blob |= source->blob != NULL;
 	}
+	if (call->blob)
+		return;
 	size = bits_combined_size(sources, count);
 	if (!resp_call_key(call, 2, &key))
 		unreachable(); /* the transaction has loaded it */
@@ -235,7 +230,7 @@ static void bitop_apply(struct resp_call *call)
 
 static bool bitfield_prepare(struct resp_call *call)
 {
-	struct bitfield *field = RESP_STATE(call, struct bitfield);
+	struct bitfield *field = &RESP_STATE(call, struct bitfield_state)->field;
 	bool read_only = call->command->flags & RESP_READONLY;
 	const char *error;
 
@@ -255,11 +250,11 @@ static bool bitfield_prepare(struct resp_call *call)
 static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
                            struct kv_edit *edit)
 {
-	const struct bitfield *field = RESP_STATE(call, struct bitfield);
+	const struct bitfield *field = &RESP_STATE(call, struct bitfield_state)->field;
 	uint64_t size = 0;
 	int64_t value;
 
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	if (field->size_min > 0) {
 		assert(edit != NULL);
@@ -284,137 +279,6 @@ static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
 	edit_store(entry, edit, size);
 }
 
-/* DUMP and RESTORE. */
-
-static void dump_apply(struct resp_call *call)
-{
-	const struct resp_value *value;
-	struct rdb_writer writer = { 0 };
-	struct bytes key;
-
-	if (!resp_call_key(call, 1, &key))
-		unreachable(); /* the transaction has loaded it */
-	value = resp_txn_get(call->txn, key);
-	if (!value->exists) {
-		resp_reply_null(call);
-		return;
-	}
-	if (value->kind != RESP_STRING) {
-		resp_reply_wrong_type(call);
-		return;
-	}
-	writer.size = value->size + RDB_STRING_HEAD_MAX + 1 + RDB_FOOTER_SIZE;
-	writer.data = resp_txn_memory(call->txn, writer.size);
-	if (writer.data == NULL)
-		return;
-	rdb_dump_string(&writer, value->value);
-	assert(!writer.full);
-	resp_reply_bulk(call, bytes_of(writer.data, writer.used));
-}
-
-struct restore_state {
-	int64_t ttl_ms;
-	bool replace, absolute;
-};
-
-static bool restore_prepare(struct resp_call *call)
-{
-	struct restore_state *state = RESP_STATE(call, struct restore_state);
-	int64_t number;
-
-	*state = (struct restore_state){ 0 };
-	for (uint32_t i = 4; i < call->argc; i++) {
-		bool more = i + 1 < call->argc;
-
-		if (resp_word_is(call->argv[i], "replace")) {
-			state->replace = true;
-		} else if (resp_word_is(call->argv[i], "absttl")) {
-			state->absolute = true;
-		} else if (more && resp_word_is(call->argv[i], "idletime")) {
-			if (!resp_argument_i64(call, ++i, &number))
-				return false;
-			if (number < 0) {
-				resp_reply_error(call, "ERR Invalid IDLETIME value, must be >= 0");
-				return false;
-			}
-		} else if (more && resp_word_is(call->argv[i], "freq")) {
-			if (!resp_argument_i64(call, ++i, &number))
-				return false;
-			if (number < 0 || number > 255) {
-				resp_reply_error(call, "ERR Invalid FREQ value, must be >= 0 and "
-				                       "<= 255");
-				return false;
-			}
-		} else {
-			resp_reply_syntax_error(call);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* The string of a payload; false: an error is replied or arranged for. */
-static bool restore_read(struct resp_call *call, struct resp_value *value)
-{
-	struct rdb_room room = { .size = RESP_ARGUMENT_MAX };
-	struct rdb_reader reader;
-	uint8_t type;
-
-	if (!rdb_reader_open(&reader, call->argv[3])) {
-		resp_reply_error(call, RDB_PAYLOAD_ERROR);
-		return false;
-	}
-	room.data = resp_txn_memory(call->txn, room.size);
-	if (room.data == NULL)
-		return false;
-	if (!rdb_read_type(&reader, &type) || type != RDB_TYPE_STRING ||
-	    !rdb_read_string(&reader, room, &value->value) || !rdb_reader_is_at_end(&reader)) {
-		resp_reply_error(call, RDB_FORMAT_ERROR);
-		return false;
-	}
-	value->size = value->value.size;
-	value->kind = RESP_STRING;
-	return true;
-}
-
-static void restore_apply(struct resp_call *call)
-{
-	struct restore_state *state = RESP_STATE(call, struct restore_state);
-	struct resp_value value = { 0 };
-	struct bytes key;
-	bool exists;
-
-	if (!resp_call_key(call, 1, &key))
-		unreachable(); /* the transaction has loaded it */
-	exists = resp_txn_get(call->txn, key)->exists;
-	if (exists && !state->replace) {
-		resp_reply_error(call, "BUSYKEY Target key name already exists.");
-		return;
-	}
-	if (!resp_argument_i64(call, 2, &state->ttl_ms))
-		return;
-	if (state->ttl_ms < 0) {
-		resp_reply_error(call, "ERR Invalid TTL value, must be >= 0");
-		return;
-	}
-	if (!restore_read(call, &value))
-		return;
-	if (state->ttl_ms > 0)
-		value.expires_ms = (uint64_t)state->ttl_ms + (state->absolute ? 0 : call->wall_ms);
-	if (value.expires_ms != 0 && value.expires_ms <= call->wall_ms) {
-		if (exists) {
-			resp_txn_delete(call->txn, key);
-			resp_notify(call, RESP_EVENT_GENERIC, "del", key);
-		}
-		resp_reply_ok(call);
-		return;
-	}
-	if (!resp_txn_put(call->txn, key, &value))
-		return;
-	resp_notify(call, RESP_EVENT_GENERIC, "restore", key);
-	resp_reply_ok(call);
-}
-
 static bool prepare_nothing(struct resp_call *call)
 {
 	(void)call;
@@ -433,25 +297,26 @@ enum {
 // clang-format off
 static const struct resp_command commands[] = {
 	{ .name = "getbit", .arity = 3, KEY_1, .flags = READS | RESP_FAST,
-	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = parse_offset, .visit = getbit_visit },
+	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = parse_offset, .visit = getbit_visit,
+	  .stream = getbit_stream },
 	{ .name = "setbit", .arity = 4, KEY_1, .flags = WRITES,
-	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = setbit_prepare, .visit = setbit_visit },
+	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = setbit_prepare, .visit = setbit_visit,
+	  .stream = setbit_stream },
 	{ .name = "bitcount", .arity = -2, KEY_1, .flags = READS,
-	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = prepare_nothing, .visit = bitcount_visit },
+	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = prepare_nothing, .visit = bitcount_visit,
+	  .stream = bitcount_stream },
 	{ .name = "bitpos", .arity = -3, KEY_1, .flags = READS,
-	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = bitpos_prepare, .visit = bitpos_visit },
+	  .acl = ACL_READS | RESP_ACL_SLOW, .prepare = bitpos_prepare, .visit = bitpos_visit,
+	  .stream = bitpos_stream },
 	{ .name = "bitop", .arity = -4, .key_first = 2, .key_last = -1, .key_step = 1,
 	  .flags = RESP_WRITE | RESP_DENYOOM, .acl = ACL_WRITES | RESP_ACL_SLOW,
-	  .prepare = bitop_prepare, .apply = bitop_apply },
+	  .prepare = bitop_prepare, .apply = bitop_apply, .stream = bitop_stream },
 	{ .name = "bitfield", .arity = -2, KEY_1, .flags = WRITES,
-	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = bitfield_prepare, .visit = bitfield_visit },
+	  .acl = ACL_WRITES | RESP_ACL_SLOW, .prepare = bitfield_prepare, .visit = bitfield_visit,
+	  .stream = bitfield_stream },
 	{ .name = "bitfield_ro", .arity = -2, KEY_1, .flags = READS | RESP_FAST,
-	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = bitfield_prepare, .visit = bitfield_visit },
-	{ .name = "dump", .arity = 2, KEY_1, .flags = RESP_READONLY,
-	  .acl = RESP_ACL_KEYSPACE | RESP_ACL_READ | RESP_ACL_SLOW, .apply = dump_apply },
-	{ .name = "restore", .arity = -4, KEY_1, .flags = RESP_WRITE | RESP_DENYOOM | RESP_META,
-	  .acl = RESP_ACL_KEYSPACE | RESP_ACL_WRITE | RESP_ACL_SLOW | RESP_ACL_DANGEROUS,
-	  .prepare = restore_prepare, .apply = restore_apply },
+	  .acl = ACL_READS | RESP_ACL_FAST, .prepare = bitfield_prepare, .visit = bitfield_visit,
+	  .stream = bitfield_stream },
 };
 // clang-format on
 

@@ -1,23 +1,99 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET and GETRANGE of values too large to be in memory: read piece by piece into the connection's
- * output, as fast as the client takes them. Starts when the call is the next to reply.
+ * Values too large to be in memory on their way to the client: read piece by piece into the
+ * connection's output, as fast as the client takes them. And GET and GETRANGE of one such value,
+ * which start when the call is the next to reply.
  */
 #include "base/assert.h"
-#include "server/resp_internal.h"
+#include "base/crc64.h"
+#include "server/resp_txn.h"
 
 enum {
 	PIECE = 60 << 10,       /* bytes; with its header it fits a buffer of 64 KiB */
 	UNSENT_MAX = 4 * PIECE, /* bytes read ahead of the client */
 };
 
+static void send_next(struct resp_call *call);
+
+/* Sending. */
+
+void resp_send_publish(struct resp_call *call)
+{
+	assert(call->out == &call->connection->out);
+	call->connection->out_ready = resp_out_size(call->out);
+	resp_connection_ready(call->connection);
+}
+
+static void send_was_read(struct resp_call *call)
+{
+	struct resp_send *send = call->send;
+	uint64_t size = call->req.result;
+
+	call->connection->out_lent = false;
+	if (call->req.status != STATUS_OK || size == 0 || size > send->left) {
+		send->next(call);
+		return;
+	}
+	if (send->with_crc)
+		send->crc = crc64(send->crc, bytes_of(call->out->cursor, size));
+	call->out->cursor += size;
+	send->offset += size;
+	send->left -= size;
+	resp_send_publish(call);
+	send_next(call);
+}
+
+static void send_next(struct resp_call *call)
+{
+	struct resp_connection *connection = call->connection;
+	struct resp_send *send = call->send;
+	struct kv_cmd cmd = {
+		.op = KV_BLOB_READ,
+		.handle = send->handle,
+		.offset = send->offset,
+	};
+
+	if (send->left == 0 || connection->discards_output) {
+		send->next(call);
+		return;
+	}
+	if (resp_out_size(call->out) - connection->out_sent > UNSENT_MAX) {
+		connection->streaming = call; /* goes on when some of it was sent */
+		return;
+	}
+	cmd.out_size = send->left < PIECE ? (uint32_t)send->left : PIECE;
+	if (resp_out_grow(call->out, cmd.out_size) == NULL) {
+		send->next(call);
+		return;
+	}
+	cmd.out = call->out->cursor;
+	connection->out_lent = true;
+	resp_call_submit(call, &cmd, send_was_read);
+}
+
+void resp_send_start(struct resp_call *call, struct resp_send *send)
+{
+	assert(STAILQ_FIRST(&call->connection->calls) == call);
+	assert(call->out == &call->connection->out && call->connection->streaming == NULL);
+	call->send = send;
+	send_next(call);
+}
+
+void resp_send_resume(struct resp_connection *connection)
+{
+	struct resp_call *call = connection->streaming;
+
+	connection->streaming = NULL;
+	send_next(call);
+}
+
+/* GET and GETRANGE. */
+
 struct blob_state {
-	uint64_t handle, size;
-	uint64_t offset, left; /* of what is to be replied */
+	struct resp_send send;
+	uint64_t size;
 	uint8_t kind;
 };
-
-static void blob_next(struct resp_call *call);
 
 /* The prepared state of the command stays in front: a range is worked out when the size is known.
  */
@@ -41,85 +117,26 @@ static void blob_visit(void *visitor, const struct kv_entry *entry, struct kv_ed
 
 static void blob_closed(struct resp_call *call)
 {
-	struct blob_state *state = state_of(call);
-
 	/* The header has promised more than came: what is sent cannot be taken back. */
-	if (state->left > 0)
+	if (state_of(call)->send.left > 0)
 		resp_connection_kill(call->connection);
 	resp_call_done(call);
 }
 
 static void blob_close(struct resp_call *call)
 {
-	struct kv_cmd cmd = { .op = KV_BLOB_CLOSE, .handle = state_of(call)->handle };
+	struct kv_cmd cmd = { .op = KV_BLOB_CLOSE, .handle = state_of(call)->send.handle };
 
 	resp_call_submit(call, &cmd, blob_closed);
 }
 
-static void blob_publish(struct resp_call *call)
+static void blob_sent(struct resp_call *call)
 {
-	call->connection->out_ready = resp_out_size(call->out);
-	resp_connection_ready(call->connection);
-}
-
-static void blob_read(struct resp_call *call)
-{
-	struct blob_state *state = state_of(call);
-
-	call->connection->out_lent = false;
-	if (call->req.status != STATUS_OK || call->req.result == 0 ||
-	    call->req.result > state->left) {
-		blob_close(call);
-		return;
-	}
-	call->out->cursor += call->req.result;
-	state->offset += call->req.result;
-	state->left -= call->req.result;
-	if (state->left == 0)
+	if (state_of(call)->send.left == 0) {
 		resp_reply_raw(call, BYTES("\r\n"));
-	blob_publish(call);
-	blob_next(call);
-}
-
-static void blob_next(struct resp_call *call)
-{
-	struct resp_connection *connection = call->connection;
-	struct blob_state *state = state_of(call);
-	struct kv_cmd cmd = {
-		.op = KV_BLOB_READ,
-		.handle = state->handle,
-		.offset = state->offset,
-	};
-
-	if (state->left == 0 || connection->discards_output) {
-		blob_close(call);
-		return;
+		resp_send_publish(call);
 	}
-	if (resp_out_size(call->out) - connection->out_sent > UNSENT_MAX) {
-		connection->streaming = call; /* goes on when some of it was sent */
-		return;
-	}
-	cmd.out_size = state->left < PIECE ? (uint32_t)state->left : PIECE;
-	if (resp_out_grow(call->out, cmd.out_size) == NULL) {
-		blob_close(call);
-		return;
-	}
-	cmd.out = call->out->cursor;
-	connection->out_lent = true;
-	resp_call_submit(call, &cmd, blob_read);
-}
-
-void resp_blob_resume(struct resp_connection *connection)
-{
-	struct resp_call *call = connection->streaming;
-
-	connection->streaming = NULL;
-	blob_next(call);
-}
-
-static bool is_silent(const struct resp_connection *connection)
-{
-	return connection->flags & (RESP_CONNECTION_REPLY_OFF | RESP_CONNECTION_REPLY_SKIP);
+	blob_close(call);
 }
 
 static void blob_opened(struct resp_call *call)
@@ -138,7 +155,7 @@ static void blob_opened(struct resp_call *call)
 		resp_call_done(call);
 		return;
 	}
-	state->handle = call->req.result;
+	state->send.handle = call->req.result;
 	if (state->kind != RESP_STRING) {
 		resp_reply_wrong_type(call);
 		blob_close(call);
@@ -146,14 +163,15 @@ static void blob_opened(struct resp_call *call)
 	}
 	call->out = &connection->out;
 	call->out->protocol = connection->protocol;
-	if (!is_silent(connection) && !connection->discards_output) {
-		resp_string_part(call, state->size, &state->offset, &state->left);
-		resp_reply_bulk_header(call, state->left);
-		if (state->left == 0)
-			resp_reply_raw(call, BYTES("\r\n"));
-		blob_publish(call);
+	if (resp_is_silent(connection) || connection->discards_output) {
+		blob_close(call);
+		return;
 	}
-	blob_next(call);
+	resp_string_part(call, state->size, &state->send.offset, &state->send.left);
+	resp_reply_bulk_header(call, state->send.left);
+	resp_send_publish(call);
+	state->send.next = blob_sent;
+	resp_send_start(call, &state->send);
 }
 
 void resp_blob_reply(struct resp_call *call)
@@ -163,7 +181,11 @@ void resp_blob_reply(struct resp_call *call)
 
 	assert(call->streams && STAILQ_FIRST(&call->connection->calls) == call);
 	call->streams = false;
-	*state = (struct blob_state){ .left = 0 };
+	if (call->txn != NULL) {
+		txn_reply_resume(call);
+		return;
+	}
+	*state = (struct blob_state){ .kind = RESP_STRING };
 	if (!resp_call_key(call, (uint32_t)call->command->key_first, &cmd.key))
 		unreachable(); /* it was looked up */
 	resp_call_submit(call, &cmd, blob_opened);

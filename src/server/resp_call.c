@@ -607,8 +607,6 @@ static void call_visited(struct req *req)
 			resp_call_restart_reply(call);
 			if (call->command->flags & RESP_STREAMS)
 				resp_blob_start(call);
-			else if (call->command->flags & RESP_PATCHES)
-				resp_patch_start(call);
 			else
 				resp_txn_start(call);
 			return;

@@ -389,7 +389,7 @@ static bool connection_try_close(struct resp_connection *connection)
 		connection->stream = NULL;
 	}
 	if (connection->discards_output && connection->streaming != NULL)
-		resp_blob_resume(connection);
+		resp_send_resume(connection);
 	drop_unstarted(connection);
 	if (connection->call_count > 0 || connection->sending)
 		return false;
@@ -432,7 +432,7 @@ static void connection_sent(struct req *req)
 		connection->out_taken -= released;
 	}
 	if (connection->streaming != NULL)
-		resp_blob_resume(connection);
+		resp_send_resume(connection);
 }
 
 static void connection_send(struct resp_connection *connection)

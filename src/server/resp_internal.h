@@ -100,21 +100,39 @@ void resp_txn_command_done(struct resp_call *call); /* a start command of EXEC h
 /* resp_blob.c: replies that are sent as they are read, of rows with RESP_STREAMS. */
 void resp_blob_start(struct resp_call *call);
 void resp_blob_reply(struct resp_call *call); /* it is the head of its connection's calls now */
-void resp_blob_resume(struct resp_connection *connection);
 
-/* resp_string.c: what a GET or GETRANGE wants of a string, and of one that is not there. */
+/*
+ * Sends bytes of an opened blob behind what is in the connection's output, at the pace of the
+ * reader. The call is the head of its connection's calls; the memory lives until next() runs. Then
+ * `left` is not 0 if it failed or nobody wants the rest: the reply can only end with the
+ * connection.
+ */
+struct resp_send {
+	uint64_t handle, offset, left;
+	uint64_t crc; /* with_crc: of what was sent, from what it is when it starts */
+	bool with_crc;
+	resp_next_fn *next;
+};
+void resp_send_start(struct resp_call *call, struct resp_send *send);
+void resp_send_resume(struct resp_connection *connection);
+/* What is in the connection's output by now may be sent. */
+void resp_send_publish(struct resp_call *call);
+/* Whether the reply that is next is not wanted. */
+static inline bool resp_is_silent(const struct resp_connection *connection)
+{
+	return connection->flags & (RESP_CONNECTION_REPLY_OFF | RESP_CONNECTION_REPLY_SKIP);
+}
+
+/* resp_string.c: absent or a string; else the error is replied. */
+bool resp_check_string(struct resp_call *call, const struct kv_entry *entry);
+/* The same, and its bytes are there; false with call->blob: they are not. */
+bool resp_check_bytes(struct resp_call *call, const struct kv_entry *entry);
+
+/* What a GET or GETRANGE wants of a string, and of one that is not there. */
 void resp_string_part(struct resp_call *call, uint64_t size, uint64_t *ret_offset,
                       uint64_t *ret_size);
 void resp_reply_absent_string(struct resp_call *call);
 void resp_reply_bulk_header(struct resp_call *call, uint64_t size);
-
-/* What a SET, SETNX, GETSET, SETEX or PSETEX wants beside the value; prepared. */
-struct resp_set_terms {
-	uint64_t expires_ms;
-	bool nx, xx, get, keep;
-	bool number; /* replies 1 or 0 */
-};
-void resp_set_terms(struct resp_call *call, struct resp_set_terms *ret_terms);
 
 /* resp_upload.c: long values of rows with RESP_UPLOADS, written while they arrive. */
 enum status resp_uploads_open(struct resp_server *server) __attribute__((warn_unused_result));
@@ -128,14 +146,13 @@ bool resp_upload_begin(struct resp_call *call, uint64_t size);
 size_t resp_upload_room(struct resp_call *call);
 void resp_upload_piece(struct resp_call *call, struct bytes data, bool last);
 bool resp_upload_is_idle(const struct resp_call *call); /* nothing but its peer keeps it waiting */
-/* Of a prepared call that starts; ends in resp_call_done(). */
+/* Of a prepared call of one key that starts; ends in resp_call_done(). */
 void resp_upload_store(struct resp_call *call);
+/* The value as one of the run of a transaction; NULL: it failed, or no memory: the run ends. */
+struct resp_long *resp_upload_long(struct resp_call *call);
+bool resp_upload_has(const struct resp_call *call, uint64_t handle); /* whether it closes it */
+void resp_upload_taken(struct resp_call *call);                      /* the value has got its key */
 void resp_upload_release(struct resp_call *call); /* and closes a blob that got no key */
-
-/* resp_patch.c: APPEND and SETRANGE that need more than memory; ends in resp_call_done(). */
-void resp_patch_start(struct resp_call *call);
-/* resp_string.c: where the change of one of them begins in a value of `size` bytes. */
-uint64_t resp_string_offset(struct resp_call *call, uint64_t size);
 
 /* resp_large.c: memory for arguments that fit no buffer; a few calls at a time. */
 enum status resp_large_open(struct resp_server *server) __attribute__((warn_unused_result));

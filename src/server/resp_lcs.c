@@ -42,14 +42,19 @@ static bool lcs_prepare(struct resp_call *call)
 }
 
 /* table[i * (b.size + 1) + j]: the size of the LCS of the first i bytes of a and j of b. */
+static void reply_too_long(struct resp_call *call)
+{
+	resp_reply_error(call, "ERR Insufficient memory, transient memory for LCS exceeds "
+	                       "proto-max-bulk-len");
+}
+
 static uint32_t *lcs_table(struct resp_call *call, struct bytes a, struct bytes b)
 {
 	size_t width = b.size + 1, cells = (a.size + 1) * width;
 	uint32_t *table;
 
 	if (a.size >= CELLS_MAX || b.size >= CELLS_MAX || cells > CELLS_MAX) {
-		resp_reply_error(call, "ERR Insufficient memory, transient memory for LCS exceeds "
-		                       "proto-max-bulk-len");
+		reply_too_long(call);
 		return NULL;
 	}
 	table = resp_txn_memory(call->txn, cells * sizeof(*table));
@@ -167,6 +172,10 @@ static void lcs_apply(struct resp_call *call)
 		value = resp_txn_get(call->txn, key);
 		if (value->exists && value->kind != RESP_STRING) {
 			resp_reply_error(call, "ERR The specified keys must contain string values");
+			return;
+		}
+		if (value->blob != NULL) {
+			reply_too_long(call);
 			return;
 		}
 		strings[i] = value->exists ? value->value : bytes_of(NULL, 0);

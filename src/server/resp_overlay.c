@@ -110,7 +110,7 @@ bool resp_txn_put(struct resp_txn *txn, struct bytes key, const struct resp_valu
 
 	if (entry == NULL)
 		return false;
-	assert(value->size == value->value.size);
+	assert(value->size == (value->blob != NULL ? value->blob->size : value->value.size));
 	if (!entry->value.exists)
 		resp_notify(txn->call, RESP_EVENT_NEW, "new", key);
 	entry->value = *value;
@@ -213,7 +213,14 @@ bool resp_edit_room(struct resp_call *call, const struct kv_edit *edit, uint64_t
 	return false;
 }
 
-/* Calls the visit until it has the room that it needs; false: no memory. */
+/* Whether what the command has to do is done by its stream. */
+static bool is_long(const struct resp_call *call, const struct kv_entry *entry)
+{
+	return call->command->stream != NULL &&
+	       (entry->blob || call->scratch_needed > RESP_ARGUMENT_MAX);
+}
+
+/* Calls the visit until it has the room that it needs; false: no memory, or call->blob. */
 static bool visit_once(struct resp_txn *txn, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	struct resp_call *call = txn->call;
@@ -225,12 +232,18 @@ static bool visit_once(struct resp_txn *txn, const struct kv_entry *entry, struc
 	edit->scratch_max = RESP_LINE_MAX;
 	for (;;) {
 		call->blob = false;
+		call->scratch_needed = 0;
 		txn_events_cut(txn, events_end, event_count);
 		call->command->visit(call, entry, edit);
 		if (!call->blob)
 			return true;
-		assert(call->scratch_needed > edit->scratch_max); /* else: it would never end */
 		edit->action = KV_KEEP;
+		if (is_long(call, entry)) {
+			txn_events_cut(txn, events_end, event_count);
+			return false;
+		}
+		call->blob = false;
+		assert(call->scratch_needed > edit->scratch_max); /* else: it would never end */
 		edit->scratch_max = call->scratch_needed;
 		edit->scratch = resp_txn_memory(txn, edit->scratch_max);
 		if (edit->scratch == NULL)
@@ -254,6 +267,7 @@ static void overlay_visit(struct resp_txn *txn)
 	entry = (struct kv_entry){ .key = key };
 	if (found->value.exists) {
 		entry.value = found->value.value;
+		entry.blob = found->value.blob != NULL;
 		entry.size = found->value.size;
 		entry.version = found->value.version;
 		entry.expires_ms = found->value.expires_ms;
@@ -277,6 +291,10 @@ static void overlay_visit(struct resp_txn *txn)
 		.expires_ms = edit.expires_ms,
 		.kind = edit.kind,
 	};
+	if (edit.action == KV_TOUCH) {
+		value.blob = found->value.blob;
+		value.size = entry.size;
+	}
 	if (edit.value.data == txn->server->scratch && edit.value.size > 0) {
 		uint8_t *copy = resp_txn_memory(txn, edit.value.size);
 
@@ -310,6 +328,8 @@ bool txn_next_command(struct resp_txn *txn)
 	struct resp_call *call = txn->call;
 	struct resp_queued *queued = txn->queued;
 
+	if (call->in_exec)
+		drop_expired(txn);
 	if (!call->in_exec) {
 		if (txn->started)
 			return false;
@@ -360,10 +380,13 @@ static void overlay_put(struct resp_txn *txn)
 	resp_reply_ok(call);
 }
 
-void txn_command_execute(struct resp_txn *txn)
+bool txn_command_execute(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 
+	call->blob = false;
+	if (call->upload != NULL)
+		return false;
 	if (call->command->visit != NULL && call->kv_op == KV_PUT &&
 	    !(call->kv_flags & KV_KEEP_EXPIRY))
 		overlay_put(txn);
@@ -373,8 +396,8 @@ void txn_command_execute(struct resp_txn *txn)
 		overlay_visit(txn);
 	else
 		call->command->run(call);
-	if (call->in_exec)
-		drop_expired(txn);
+	assert(!call->blob || call->command->stream != NULL);
+	return !call->blob;
 }
 
 /* For commands that look at all keys. */

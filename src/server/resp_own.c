@@ -2,7 +2,7 @@
 /* Commands that Redis does not have: values with their versions. */
 #include "base/macros.h"
 #include "server/number.h"
-#include "server/resp_internal.h"
+#include "server/resp_long.h"
 
 /* WEIR.GETV key: its value and its version, or null. */
 static bool getv_prepare(struct resp_call *call)
@@ -28,6 +28,16 @@ static void getv_visit(struct resp_call *call, const struct kv_entry *entry, str
 	resp_reply_array(call, 2);
 	resp_reply_bulk(call, entry->value);
 	resp_reply_i64(call, (int64_t)entry->version);
+}
+
+static void getv_stream(struct resp_call *call)
+{
+	const struct resp_value *value = resp_value_of(call, 1, NULL);
+
+	resp_reply_array(call, 2);
+	resp_reply_value(call, value);
+	resp_reply_i64(call, (int64_t)value->version);
+	resp_stream_done(call);
 }
 
 /* WEIR.CAS key version value: OK if it had that version (0: was absent), else null. */
@@ -64,7 +74,7 @@ static void cas_visit(struct resp_call *call, const struct kv_entry *entry, stru
 static const struct resp_command commands[] = {
 	{ .name = "weir.getv", .arity = 2, KEY_1, .flags = RESP_READONLY | RESP_FAST | RESP_LOADS,
 	  .acl = RESP_ACL_READ | RESP_ACL_STRING | RESP_ACL_FAST,
-	  .prepare = getv_prepare, .visit = getv_visit },
+	  .prepare = getv_prepare, .visit = getv_visit, .stream = getv_stream },
 	{ .name = "weir.cas", .arity = 4, KEY_1,
 	  .flags = RESP_WRITE | RESP_DENYOOM | RESP_FAST | RESP_LOADS | RESP_NO_MULTI,
 	  .acl = RESP_ACL_WRITE | RESP_ACL_STRING | RESP_ACL_FAST,

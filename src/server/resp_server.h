@@ -73,6 +73,10 @@ struct resp_out {
  *          To fail it replies an error and leaves the edit at KV_KEEP.
  * apply    Several keys: all are in call->txn when it runs (resp_txn_get() ...). May be run again
  *          from the start. A row with visit and apply is visited when it has one argument only.
+ * stream   The same for long values, which are not brought into memory (resp_long.h): runs in a
+ *          transaction instead of visit or apply when that has set call->blob, having done and
+ *          replied nothing, or when the last argument is a blob already (call->upload). Ends with
+ *          resp_stream_done(), at once or later.
  */
 typedef void resp_run_fn(struct resp_call *call);
 typedef void resp_next_fn(struct resp_call *call);
@@ -104,7 +108,6 @@ enum {
 	RESP_SUBSCRIBED = 1 << 21, /* also for those who listen to channels in RESP2 */
 	RESP_BLIND = 1 << 22,      /* apply only writes: its keys are not looked at before */
 	RESP_STREAMS = 1 << 23,    /* a blob is not loaded for visit, but sent as it is read */
-	RESP_PATCHES = 1 << 26,    /* a blob is copied with the change in it, not loaded */
 	RESP_UPLOADS = 1 << 25,    /* its last word but options may be written while it arrives */
 	RESP_BOTH_DBS =
 	        1 << 24, /* start makes all arguments keys, in db and target_db, for apply */
@@ -169,6 +172,7 @@ struct resp_command {
 	resp_prepare_fn *prepare;
 	resp_visit_fn *visit;
 	resp_run_fn *apply;
+	resp_run_fn *stream;
 	/* Rows of subcommands, or NULL; a call of one has the subcommand's row. */
 	const struct resp_command *subcommands;
 	uint32_t subcommand_count;
@@ -183,6 +187,8 @@ struct resp_table {
 extern const struct resp_table resp_basic_table;    /* resp_basic.c */
 extern const struct resp_table resp_string_table;   /* resp_string.c */
 extern const struct resp_table resp_bit_table;      /* resp_bit.c */
+extern const struct resp_table resp_dump_table;     /* resp_dump.c */
+extern const struct resp_table resp_incr_table;     /* resp_incr.c */
 extern const struct resp_table resp_lcs_table;      /* resp_lcs.c */
 extern const struct resp_table resp_own_table;      /* resp_own.c */
 extern const struct resp_table resp_swap_table;     /* resp_swap.c */
@@ -241,7 +247,7 @@ struct resp_call {
 	char error_code[16]; /* its first word, cut, terminated: "ERR", "WRONGTYPE" */
 	bool hit, miss;      /* for keyspace_hits and _misses: set by visits */
 	bool again;          /* visit: more room or another way is needed; nothing was replied */
-	bool blob;           /* visit: the value is a blob, or gets too large: nothing was done */
+	bool blob;           /* the value is a blob, or gets too large: nothing was done */
 	bool in_exec;        /* runs a transaction's commands, one after another */
 	bool discarded;      /* its arguments were dropped: error_text says why */
 	uint8_t event_count;
@@ -265,6 +271,7 @@ struct resp_call {
 	struct resp_txn *txn;                 /* NULL: not in a transaction */
 	struct resp_segment *storage;         /* buffers of arguments too large for memory[] */
 	struct resp_upload *upload;           /* its value is a blob already; resp_upload.c */
+	struct resp_send *send;               /* what is sent as it is read; resp_blob.c */
 	const char *events[RESP_CALL_EVENTS]; /* of a visit, about its key; literals */
 	bool changed;                         /* visit, commit: something was written */
 	bool streams; /* a blob is to be read when it is its turn to reply */
@@ -537,7 +544,9 @@ void resp_reply_raw(struct resp_call *call, struct bytes bytes);
  * NULL) has arranged for the reply: the apply function returns at once.
  */
 struct resp_value {
-	struct bytes value; /* the bytes are there, unless the row is RESP_META or RESP_BLIND */
+	struct bytes
+	        value; /* the bytes are there, unless the row is RESP_META or RESP_BLIND, or: */
+	struct resp_long *blob; /* not NULL: where they are; resp_long.h */
 	uint64_t size;
 	uint64_t expires_ms;
 	uint64_t version; /* of what is stored; 0: absent, or not known in a RESP_BLIND row */
@@ -550,6 +559,8 @@ const struct resp_value *resp_txn_get(struct resp_txn *txn, struct bytes key);
 /* The value's bytes are an argument's, another value's, or in resp_txn_memory(). */
 bool resp_txn_put(struct resp_txn *txn, struct bytes key, const struct resp_value *value);
 void resp_txn_delete(struct resp_txn *txn, struct bytes key);
+/* A stream has ended. */
+void resp_stream_done(struct resp_call *call);
 /* Memory until the end of the transaction. */
 void *resp_txn_memory(struct resp_txn *txn, size_t size);
 

@@ -4,7 +4,7 @@
 #include "base/macros.h"
 #include "server/number.h"
 #include "server/resp_expiry.h"
-#include "server/resp_internal.h"
+#include "server/resp_txn.h"
 
 /* Entries. */
 
@@ -13,8 +13,7 @@ static bool is_absent(const struct kv_entry *entry)
 	return entry->version == 0;
 }
 
-/* Absent or a string; else the error is replied. */
-static bool check_string(struct resp_call *call, const struct kv_entry *entry)
+bool resp_check_string(struct resp_call *call, const struct kv_entry *entry)
 {
 	if (is_absent(entry) || entry->kind == RESP_STRING)
 		return true;
@@ -22,10 +21,9 @@ static bool check_string(struct resp_call *call, const struct kv_entry *entry)
 	return false;
 }
 
-/* The same, and its bytes are there; false with call->blob: they are not. */
-static bool check_bytes(struct resp_call *call, const struct kv_entry *entry)
+bool resp_check_bytes(struct resp_call *call, const struct kv_entry *entry)
 {
-	if (!check_string(call, entry))
+	if (!resp_check_string(call, entry))
 		return false;
 	call->blob = entry->blob;
 	return !call->blob;
@@ -65,7 +63,7 @@ static void get_visit(struct resp_call *call, const struct kv_entry *entry, stru
 {
 	(void)edit;
 	count_lookup(call, entry);
-	if (check_bytes(call, entry))
+	if (resp_check_bytes(call, entry))
 		reply_entry(call, entry);
 }
 
@@ -73,7 +71,7 @@ static void strlen_visit(struct resp_call *call, const struct kv_entry *entry, s
 {
 	(void)edit;
 	count_lookup(call, entry);
-	if (check_string(call, entry))
+	if (resp_check_string(call, entry))
 		resp_reply_i64(call, (int64_t)entry->size);
 }
 
@@ -128,10 +126,22 @@ static void getrange_visit(struct resp_call *call, const struct kv_entry *entry,
 
 	(void)edit;
 	count_lookup(call, entry);
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	resp_string_part(call, entry->size, &offset, &size);
 	resp_reply_bulk(call, bytes_of(size > 0 ? entry->value.data + offset : NULL, size));
+}
+
+/* Both, of a value that stays where it is: in a transaction, for else it is sent at once. */
+static void get_stream(struct resp_call *call)
+{
+	const struct resp_value *value = resp_value_of(call, 1, NULL);
+	uint64_t offset, size;
+
+	assert(value->exists && value->blob != NULL);
+	resp_string_part(call, value->size, &offset, &size);
+	resp_reply_long(call, value->blob, offset, size);
+	resp_stream_done(call);
 }
 
 /* SET and its kin. */
@@ -164,7 +174,7 @@ static void set_visit(struct resp_call *call, const struct kv_entry *entry, stru
 	if (wanted && !resp_edit_room(call, edit, call->argv[state->value].size))
 		return;
 	if (flags & SET_GET) {
-		if (!check_bytes(call, entry))
+		if (!resp_check_bytes(call, entry))
 			return;
 		count_lookup(call, entry);
 		reply_entry(call, entry);
@@ -268,18 +278,56 @@ static bool set_prepare(struct resp_call *call)
 	return true;
 }
 
-void resp_set_terms(struct resp_call *call, struct resp_set_terms *ret_terms)
+static bool set_put(struct resp_call *call, struct bytes key, const struct resp_value *old)
 {
 	const struct set_state *state = RESP_STATE(call, struct set_state);
-
-	*ret_terms = (struct resp_set_terms){
-		.expires_ms = state->expires_ms,
-		.nx = state->flags & SET_NX,
-		.xx = state->flags & SET_XX,
-		.get = state->flags & SET_GET,
-		.keep = state->flags & SET_KEEP_EXPIRY,
-		.number = state->flags & SET_REPLY_NUMBER,
+	struct resp_value value = {
+		.value = call->argv[state->value],
+		.size = call->argv[state->value].size,
+		.expires_ms = state->flags & SET_KEEP_EXPIRY ? old->expires_ms : state->expires_ms,
+		.kind = RESP_STRING,
 	};
+
+	if (call->upload != NULL) {
+		value.blob = resp_upload_long(call);
+		if (value.blob == NULL)
+			return false;
+		value.size = value.blob->size;
+	}
+	return resp_txn_put(call->txn, key, &value);
+}
+
+/* The old value or the new one is long. */
+static void set_stream(struct resp_call *call)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+	struct bytes key;
+	const struct resp_value old = *resp_value_of(call, 1, &key);
+	uint32_t flags = state->flags;
+	bool wanted = !(old.exists ? flags & SET_NX : flags & SET_XX);
+
+	if ((flags & SET_GET) && old.exists && old.kind != RESP_STRING) {
+		resp_reply_wrong_type(call);
+		resp_stream_done(call);
+		return;
+	}
+	if (flags & SET_GET) {
+		call->hit = old.exists;
+		call->miss = !old.exists;
+		resp_reply_value(call, &old);
+	} else if (flags & SET_REPLY_NUMBER) {
+		resp_reply_i64(call, wanted);
+	} else if (wanted) {
+		resp_reply_ok(call);
+	} else {
+		resp_reply_null(call);
+	}
+	if (wanted && set_put(call, key, &old)) {
+		resp_notify(call, RESP_EVENT_STRING, "set", key);
+		if (state->expires_ms != 0)
+			resp_notify(call, RESP_EVENT_GENERIC, "expire", key);
+	}
+	resp_stream_done(call);
 }
 
 static bool setnx_prepare(struct resp_call *call)
@@ -320,7 +368,7 @@ static bool getset_prepare(struct resp_call *call)
 
 static void getdel_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	count_lookup(call, entry);
 	reply_entry(call, entry);
@@ -328,6 +376,17 @@ static void getdel_visit(struct resp_call *call, const struct kv_entry *entry, s
 		return;
 	resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
 	edit->action = KV_REMOVE;
+}
+
+static void getdel_stream(struct resp_call *call)
+{
+	struct bytes key;
+	const struct resp_value value = *resp_value_of(call, 1, &key);
+
+	resp_reply_value(call, &value);
+	resp_txn_delete(call->txn, key);
+	resp_notify(call, RESP_EVENT_GENERIC, "del", key);
+	resp_stream_done(call);
 }
 
 static bool getex_prepare(struct resp_call *call)
@@ -340,7 +399,7 @@ static void getex_visit(struct resp_call *call, const struct kv_entry *entry, st
 {
 	const struct set_state *state = RESP_STATE(call, struct set_state);
 
-	if (!check_bytes(call, entry))
+	if (!resp_check_bytes(call, entry))
 		return;
 	count_lookup(call, entry);
 	/* As in Redis, the time is not looked at when there is no key. */
@@ -359,6 +418,30 @@ static void getex_visit(struct resp_call *call, const struct kv_entry *entry, st
 		resp_notify(call, RESP_EVENT_GENERIC, "persist", entry->key);
 		store(edit, entry->value, 0);
 	}
+}
+
+static void getex_stream(struct resp_call *call)
+{
+	const struct set_state *state = RESP_STATE(call, struct set_state);
+	struct bytes key;
+	struct resp_value value = *resp_value_of(call, 1, &key);
+
+	if (!parse_set_expiry(call)) {
+		resp_stream_done(call);
+		return;
+	}
+	resp_reply_value(call, &value);
+	if ((state->flags & SET_EXPIRY) && state->expires_ms <= call->wall_ms) {
+		resp_txn_delete(call->txn, key);
+		resp_notify(call, RESP_EVENT_GENERIC, "del", key);
+	} else if ((state->flags & SET_EXPIRY) ||
+	           ((state->flags & SET_PERSIST) && value.expires_ms != 0)) {
+		value.expires_ms = state->flags & SET_EXPIRY ? state->expires_ms : 0;
+		if (resp_txn_put(call->txn, key, &value))
+			resp_notify(call, RESP_EVENT_GENERIC,
+			            value.expires_ms != 0 ? "expire" : "persist", key);
+	}
+	resp_stream_done(call);
 }
 
 /* Parts of a value. */
@@ -391,11 +474,22 @@ static bool setrange_prepare(struct resp_call *call)
 	return true;
 }
 
-uint64_t resp_string_offset(struct resp_call *call, uint64_t size)
+static uint64_t part_offset(struct resp_call *call, uint64_t size)
 {
 	const struct part_state *state = RESP_STATE(call, struct part_state);
 
 	return state->offset < 0 ? size : (uint64_t)state->offset;
+}
+
+/* Whether a value of that size may come of it; else it is replied. */
+static bool part_fits(struct resp_call *call, uint64_t offset, uint64_t size)
+{
+	const struct part_state *state = RESP_STATE(call, struct part_state);
+
+	if (offset <= state->size_max && size <= state->size_max - offset)
+		return true;
+	resp_reply_error(call, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+	return false;
 }
 
 /* Replaces the bytes from state->offset on by the last argument. */
@@ -403,20 +497,17 @@ static void part_visit(struct resp_call *call, const struct kv_entry *entry, str
 {
 	const struct part_state *state = RESP_STATE(call, struct part_state);
 	struct bytes part = call->argv[call->argc - 1];
-	uint64_t offset = resp_string_offset(call, entry->size);
+	uint64_t offset = part_offset(call, entry->size);
 	uint64_t size;
 
-	if (!check_string(call, entry))
+	if (!resp_check_string(call, entry))
 		return;
 	if (part.size == 0 && (state->offset >= 0 || !is_absent(entry))) {
 		resp_reply_i64(call, (int64_t)entry->size);
 		return;
 	}
-	if (offset > state->size_max || part.size > state->size_max - offset) {
-		resp_reply_error(call, "ERR string exceeds maximum allowed size "
-		                       "(proto-max-bulk-len)");
+	if (!part_fits(call, offset, part.size))
 		return;
-	}
 	size = offset + part.size > entry->size ? offset + part.size : entry->size;
 	call->blob = entry->blob;
 	if (call->blob || !resp_edit_room(call, edit, size))
@@ -431,99 +522,65 @@ static void part_visit(struct resp_call *call, const struct kv_entry *entry, str
 	resp_reply_i64(call, (int64_t)size);
 }
 
-/* Numbers. */
-
-struct incr_state {
-	int64_t by;
-};
-
-static bool incr_prepare(struct resp_call *call)
+static void part_made(struct resp_call *call)
 {
-	RESP_STATE(call, struct incr_state)->by = 1;
-	return true;
+	struct bytes key;
+	struct resp_value value = *resp_value_of(call, 1, &key);
+
+	value.blob = call->txn->make.made;
+	if (value.blob != NULL) {
+		value.value = bytes_of(NULL, 0);
+		value.size = value.blob->size;
+		value.kind = RESP_STRING;
+		resp_reply_i64(call, (int64_t)value.size);
+		if (resp_txn_put(call->txn, key, &value))
+			resp_notify(call, RESP_EVENT_STRING, call->command->name, key);
+	}
+	resp_stream_done(call);
 }
 
-static bool decr_prepare(struct resp_call *call)
+/* The value as it was, and the last argument over it. False: replied, or no memory. */
+static bool part_make(struct resp_call *call)
 {
-	RESP_STATE(call, struct incr_state)->by = -1;
-	return true;
-}
+	struct bytes key;
+	const struct resp_value *old = resp_value_of(call, 1, &key);
+	struct resp_part *parts = resp_txn_memory(call->txn, 2 * sizeof(*parts));
+	struct resp_part *part = parts + 1;
+	struct resp_make make = { .parts = parts, .part_count = 2, .next = part_made };
 
-static bool incrby_prepare(struct resp_call *call)
-{
-	return resp_argument_i64(call, 2, &RESP_STATE(call, struct incr_state)->by);
-}
-
-static bool decrby_prepare(struct resp_call *call)
-{
-	struct incr_state *state = RESP_STATE(call, struct incr_state);
-
-	if (!resp_argument_i64(call, 2, &state->by))
+	if (parts == NULL)
 		return false;
-	if (state->by == INT64_MIN) {
-		resp_reply_error(call, "ERR decrement would overflow");
+	if (old->exists && old->kind != RESP_STRING) {
+		resp_reply_wrong_type(call);
 		return false;
 	}
-	state->by = -state->by;
-	return true;
+	parts[0] = (struct resp_part){
+		.size = old->size,
+		.bytes = old->value,
+		.blob = old->blob,
+		.op = BITS_COPY,
+	};
+	*part = (struct resp_part){ .at = part_offset(call, old->size), .op = BITS_COPY };
+	if (call->upload != NULL) {
+		part->blob = resp_upload_long(call);
+		if (part->blob == NULL)
+			return false;
+		part->size = part->blob->size;
+	} else {
+		part->bytes = call->argv[call->argc - 1];
+		part->size = part->bytes.size;
+	}
+	if (!part_fits(call, part->at, part->size))
+		return false;
+	make.key = key;
+	make.size = part->at + part->size > old->size ? part->at + part->size : old->size;
+	return resp_make(call, &make);
 }
 
-static void incr_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
+static void part_stream(struct resp_call *call)
 {
-	int64_t value = 0;
-
-	if (!check_string(call, entry))
-		return;
-	if (!is_absent(entry) && !number_parse_int64(entry->value, &value)) {
-		resp_reply_error(call, "ERR value is not an integer or out of range");
-		return;
-	}
-	if (!number_add_int64(value, RESP_STATE(call, struct incr_state)->by, &value)) {
-		resp_reply_error(call, "ERR increment or decrement would overflow");
-		return;
-	}
-	resp_notify(call, RESP_EVENT_STRING, "incrby", entry->key);
-	store(edit, bytes_of(edit->scratch, resp_write_i64(edit->scratch, value)),
-	      entry->expires_ms);
-	resp_reply_i64(call, value);
-}
-
-struct incrbyfloat_state {
-	long double by;
-};
-
-static bool incrbyfloat_prepare(struct resp_call *call)
-{
-	struct incrbyfloat_state *state = RESP_STATE(call, struct incrbyfloat_state);
-
-	if (number_parse_long(call->argv[2], &state->by))
-		return true;
-	resp_reply_error(call, "ERR value is not a valid float");
-	return false;
-}
-
-static void incrbyfloat_visit(struct resp_call *call, const struct kv_entry *entry,
-                              struct kv_edit *edit)
-{
-	long double value = 0;
-	size_t size;
-
-	if (!check_string(call, entry))
-		return;
-	if (!is_absent(entry) && !number_parse_long(entry->value, &value)) {
-		resp_reply_error(call, "ERR value is not a valid float");
-		return;
-	}
-	value += RESP_STATE(call, struct incrbyfloat_state)->by;
-	if (__builtin_isnan(value) || __builtin_isinf(value)) {
-		resp_reply_error(call, "ERR increment would produce NaN or Infinity");
-		return;
-	}
-	assert(edit->scratch_max >= NUMBER_LONG_MAX);
-	resp_notify(call, RESP_EVENT_STRING, "incrbyfloat", entry->key);
-	size = number_format_long(value, (char *)edit->scratch);
-	store(edit, bytes_of(edit->scratch, size), entry->expires_ms);
-	resp_reply_bulk(call, edit->value);
+	if (!part_make(call))
+		resp_stream_done(call);
 }
 
 /* Several keys. */
@@ -552,7 +609,7 @@ static void mget_apply(struct resp_call *call)
 			unreachable(); /* the transaction has loaded it */
 		value = resp_txn_get(call->txn, key);
 		if (value->exists && value->kind == RESP_STRING)
-			resp_reply_bulk(call, value->value);
+			resp_reply_value(call, value);
 		else
 			resp_reply_null(call);
 	}
@@ -621,61 +678,58 @@ enum {
 static const struct resp_command commands[] = {
 	{ .name = "get", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = READS | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_FAST,
-	  .prepare = prepare_nothing, .visit = get_visit },
+	  .prepare = prepare_nothing, .visit = get_visit,
+	  .stream = get_stream },
 	{ .name = "set", .arity = -3, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
-	  .prepare = set_prepare, .visit = set_visit },
+	  .prepare = set_prepare, .visit = set_visit,
+	  .stream = set_stream },
 	{ .name = "setnx", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_UPLOADS,
 	  .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = setnx_prepare, .visit = set_visit },
+	  .prepare = setnx_prepare, .visit = set_visit,
+	  .stream = set_stream },
 	{ .name = "setex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
-	  .prepare = setex_prepare, .visit = set_visit },
+	  .prepare = setex_prepare, .visit = set_visit,
+	  .stream = set_stream },
 	{ .name = "psetex", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
-	  .prepare = psetex_prepare, .visit = set_visit },
+	  .prepare = psetex_prepare, .visit = set_visit,
+	  .stream = set_stream },
 	{ .name = "getset", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_UPLOADS,
 	  .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = getset_prepare, .visit = set_visit },
+	  .prepare = getset_prepare, .visit = set_visit,
+	  .stream = set_stream },
 	{ .name = "getdel", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = RESP_WRITE | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = prepare_nothing, .visit = getdel_visit },
+	  .prepare = prepare_nothing, .visit = getdel_visit,
+	  .stream = getdel_stream },
 	{ .name = "getex", .arity = -2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = RESP_WRITE | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = getex_prepare, .visit = getex_visit },
+	  .prepare = getex_prepare, .visit = getex_visit,
+	  .stream = getex_stream },
 	{ .name = "strlen", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = READS, .acl = ACL_READS | RESP_ACL_FAST,
 	  .prepare = prepare_nothing, .visit = strlen_visit },
 	{ .name = "getrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = RESP_READONLY | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_SLOW,
-	  .prepare = getrange_prepare, .visit = getrange_visit },
+	  .prepare = getrange_prepare, .visit = getrange_visit,
+	  .stream = get_stream },
 	{ .name = "substr", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
 	  .flags = RESP_READONLY | RESP_LOADS | RESP_STREAMS, .acl = ACL_READS | RESP_ACL_SLOW,
-	  .prepare = getrange_prepare, .visit = getrange_visit },
+	  .prepare = getrange_prepare, .visit = getrange_visit,
+	  .stream = get_stream },
 	{ .name = "append", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_PATCHES,
+	  .flags = WRITES | RESP_FAST | RESP_LOADS | RESP_UPLOADS,
 	  .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = append_prepare, .visit = part_visit },
+	  .prepare = append_prepare, .visit = part_visit,
+	  .stream = part_stream },
 	{ .name = "setrange", .arity = 4, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_LOADS | RESP_PATCHES, .acl = ACL_WRITES | RESP_ACL_SLOW,
-	  .prepare = setrange_prepare, .visit = part_visit },
-	{ .name = "incr", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = incr_prepare, .visit = incr_visit },
-	{ .name = "decr", .arity = 2, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = decr_prepare, .visit = incr_visit },
-	{ .name = "incrby", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = incrby_prepare, .visit = incr_visit },
-	{ .name = "decrby", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = decrby_prepare, .visit = incr_visit },
-	{ .name = "incrbyfloat", .arity = 3, .key_first = 1, .key_last = 1, .key_step = 1,
-	  .flags = WRITES | RESP_FAST | RESP_LOADS, .acl = ACL_WRITES | RESP_ACL_FAST,
-	  .prepare = incrbyfloat_prepare, .visit = incrbyfloat_visit },
+	  .flags = WRITES | RESP_LOADS | RESP_UPLOADS, .acl = ACL_WRITES | RESP_ACL_SLOW,
+	  .prepare = setrange_prepare, .visit = part_visit,
+	  .stream = part_stream },
 	{ .name = "mget", .arity = -2, .key_first = 1, .key_last = -1, .key_step = 1,
 	  .flags = READS | RESP_LOADS, .acl = ACL_READS | RESP_ACL_FAST,
 	  .prepare = prepare_nothing, .visit = mget_visit, .apply = mget_apply },

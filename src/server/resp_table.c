@@ -6,11 +6,12 @@
 
 /* A family of commands is one file with one table, and one line here. */
 static const struct resp_table *const tables[] = {
-	&resp_basic_table, &resp_string_table, &resp_key_table,      &resp_multi_table,
-	&resp_scan_table,  &resp_bit_table,    &resp_lcs_table,      &resp_own_table,
-	&resp_acl_table,   &resp_client_table, &resp_config_table,   &resp_docs_table,
-	&resp_info_table,  &resp_log_table,    &resp_misc_table,     &resp_swap_table,
-	&resp_sync_table,  &resp_pubsub_table, &resp_keyspace_table, &resp_s3_key_table,
+	&resp_basic_table,    &resp_string_table, &resp_key_table,  &resp_multi_table,
+	&resp_dump_table,     &resp_incr_table,   &resp_scan_table, &resp_bit_table,
+	&resp_lcs_table,      &resp_own_table,    &resp_acl_table,  &resp_client_table,
+	&resp_config_table,   &resp_docs_table,   &resp_info_table, &resp_log_table,
+	&resp_misc_table,     &resp_swap_table,   &resp_sync_table, &resp_pubsub_table,
+	&resp_keyspace_table, &resp_s3_key_table,
 };
 
 enum { SLOTS = 1024, NAME_MAX = 32 };

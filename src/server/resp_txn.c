@@ -25,22 +25,31 @@ bool txn_must_stop(const struct resp_txn *txn)
 
 /* Runs. */
 
-static void run_drop(struct resp_txn *txn)
+static void region_drop(struct resp_txn *txn)
 {
 	struct resp_txns *txns = txn->server->txns;
 
+	if (txns->region_user != txn)
+		return;
+	/* What was touched goes back to the system: it may be a gigabyte. */
+	madvise(txns->region, align_up(txns->region_used, BUF_ALIGN), MADV_DONTNEED);
+	txn->server->values_used -= txns->region_used;
+	txns->region_used = 0;
+}
+
+static void run_drop(struct resp_txn *txn)
+{
 	assert(txn->loading == 0);
+	txn_reply_drop(txn);
+	for (const struct resp_long *value = txn->longs; value != NULL; value = value->next)
+		assert(value->handle == 0); /* else: nobody would close it */
+	txn->longs = NULL;
 	resp_segments_free(txn->memory);
 	txn->memory = NULL;
 	STAILQ_INIT(&txn->entries);
 	memset(txn->buckets, 0, sizeof(txn->buckets));
 	txn->entry_count = 0;
-	if (txns->region_user == txn) {
-		/* What was touched goes back to the system: it may be a gigabyte. */
-		madvise(txns->region, align_up(txns->region_used, BUF_ALIGN), MADV_DONTNEED);
-		txn->server->values_used -= txns->region_used;
-		txns->region_used = 0;
-	}
+	region_drop(txn);
 }
 
 static void watch_entries(struct resp_txn *txn)
@@ -120,6 +129,7 @@ static void txn_fail(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 
+	txn_reply_drop(txn);
 	resp_call_restart_reply(call);
 	if (txn->watch_lost)
 		resp_reply_null_array(call);
@@ -199,18 +209,16 @@ unsigned resp_txns_run(struct resp_server *server)
 }
 
 /*
- * A start command of EXEC; false: it goes on when it has ended. It changes nothing in the store,
- * and runs again with the others after a conflict.
+ * A start command of EXEC, or the stream of any; false: it goes on when it has ended. It changes
+ * nothing in the store, and runs again with the others after a conflict.
  */
-static bool start_command(struct resp_txn *txn)
+static bool start_command(struct resp_txn *txn, resp_run_fn *start)
 {
-	struct resp_call *call = txn->call;
-
 	assert(!txn->starting);
 	txn->step = STEP_COMMAND;
 	txn->starting = true;
 	txn->start_ended = false;
-	call->command->start(call);
+	start(txn->call);
 	txn->starting = false;
 	return txn->start_ended;
 }
@@ -225,11 +233,16 @@ void resp_txn_command_done(struct resp_call *call)
 		txn_go(txn);
 }
 
+void resp_stream_done(struct resp_call *call)
+{
+	resp_txn_command_done(call);
+}
+
 static void txn_published(struct resp_call *call)
 {
 	struct resp_txn *txn = call->txn;
 
-	txn->step = STEP_END;
+	txn->step = STEP_REPLY;
 	if (!txn->starting)
 		txn_go(txn);
 }
@@ -239,9 +252,26 @@ static bool publish_events(struct resp_txn *txn)
 {
 	txn->starting = true;
 	if (!txn_events_publish(txn, txn_published))
-		txn->step = STEP_END;
+		txn->step = STEP_REPLY;
 	txn->starting = false;
-	return txn->step == STEP_END;
+	return txn->step == STEP_REPLY;
+}
+
+/* False: it goes on when the client has taken more of it. */
+static bool send_reply(struct resp_txn *txn)
+{
+	struct resp_txns *txns = txn->server->txns;
+
+	/* It is committed: nobody needs to wait for a reader that is slow. */
+	if (txns->favoured == txn)
+		txns->favoured = NULL;
+	region_drop(txn);
+	if (txns->region_user == txn)
+		txns->region_user = NULL;
+	if (!txn_reply_send(txn))
+		return false;
+	txn->step = STEP_CLOSE;
+	return true;
 }
 
 /* One step; false: it goes on when something has ended. */
@@ -266,12 +296,16 @@ static bool step_once(struct resp_txn *txn)
 		return txn->loading == 0;
 	case STEP_EXECUTE:
 		if (txn->call->command->apply != NULL || txn->call->command->start == NULL) {
-			txn_command_execute(txn);
 			txn->step = STEP_COMMAND;
+			return txn_command_execute(txn) ||
+			       start_command(txn, txn->call->command->stream);
+		}
+		return start_command(txn, txn->call->command->start);
+	case STEP_WRITE:
+		if (txn_reply_is_full(txn)) {
+			txn->status = STATUS_BUSY;
 			break;
 		}
-		return start_command(txn);
-	case STEP_WRITE:
 		txn->writing = STAILQ_FIRST(&txn->entries);
 		txn->write_offset = 0;
 		txn->step = STEP_COMMIT;
@@ -281,8 +315,11 @@ static bool step_once(struct resp_txn *txn)
 		return !txn_commit_submit(txn);
 	case STEP_PUBLISH:
 		return publish_events(txn);
-	case STEP_END:
-		txn_end(txn);
+	case STEP_REPLY:
+		return send_reply(txn);
+	case STEP_CLOSE:
+		if (!txn_blob_drop(txn))
+			txn_end(txn);
 		return false;
 	}
 	return true;
@@ -291,7 +328,7 @@ static bool step_once(struct resp_txn *txn)
 void txn_go(struct resp_txn *txn)
 {
 	do {
-		if (txn_must_stop(txn)) {
+		if (txn_must_stop(txn) && txn->step <= STEP_PUBLISH) {
 			if (txn->loading == 0 && !txn_blob_drop(txn))
 				txn_stop(txn);
 			return;

@@ -3,7 +3,7 @@
 #ifndef SERVER_RESP_TXN_H
 #define SERVER_RESP_TXN_H
 
-#include "server/resp_internal.h"
+#include "server/resp_long.h"
 
 enum {
 	TXN_BUCKETS = 256,
@@ -43,6 +43,7 @@ struct txn_fetch {
 	struct resp_value value;
 	uint8_t *room;
 	uint64_t room_size, offset, handle;
+	struct resp_long *at; /* for a long value */
 	bool meta, again, blob, busy;
 	struct req req;
 };
@@ -63,7 +64,8 @@ enum txn_step {
 	STEP_WRITE,
 	STEP_COMMIT,
 	STEP_PUBLISH,
-	STEP_END,
+	STEP_REPLY,
+	STEP_CLOSE,
 };
 
 struct resp_txn {
@@ -94,6 +96,11 @@ struct resp_txn {
 	struct txn_entry *load_next; /* where to look for the next key that is wanted */
 	struct txn_entry *writing;   /* the next whose blob is to be written */
 	uint64_t write_offset;
+	struct resp_long *longs; /* all that this run has opened or made */
+	struct resp_make make;
+	struct resp_read read;
+	struct txn_hole *holes, **holes_end; /* where long values go into the reply */
+	struct resp_out *reply;              /* with holes: what is in front of the first */
 	struct kv_commit commit;
 	uint32_t changed_count; /* keys that the commit writes */
 	struct txn_fetch fetches[TXN_FETCHES];
@@ -129,7 +136,8 @@ struct txn_entry *txn_entry(struct resp_txn *txn, struct bytes key);
 bool txn_next_command(struct resp_txn *txn);
 /* Whether it is to be run, after its keys were read: else it is done with, or fails. */
 bool txn_command_begin(struct resp_txn *txn);
-void txn_command_execute(struct resp_txn *txn);
+/* False: its stream is to be run. */
+bool txn_command_execute(struct resp_txn *txn);
 
 /* resp_txn_load.c: starts to read the keys that are wanted, as many as there are fetches. */
 void txn_load_some(struct resp_txn *txn, bool meta);
@@ -159,10 +167,21 @@ bool txn_remove(struct resp_txn *txn, struct bytes key);
 /* Deletes all that the transaction itself has made in that space. */
 void txn_remove_made(struct resp_txn *txn, uint8_t space);
 
+/* resp_txn_reply.c */
+/* Forgets the long values of the reply, and all that was replied behind the first of them. */
+void txn_reply_drop(struct resp_txn *txn);
+bool txn_reply_is_full(const struct resp_txn *txn);
+/* Whether all of the reply is in the connection's output, or nobody wants it: else it goes on. */
+bool txn_reply_send(struct resp_txn *txn);
+void txn_reply_resume(struct resp_call *call); /* it is the head of its connection's calls now */
+
+/* resp_long.c: one that the run closes, without a handle yet; NULL: no memory, in txn->status. */
+struct resp_long *txn_long(struct resp_txn *txn);
+
 /* resp_txn_commit.c */
-/* Whether a piece of a blob was submitted; else all are written. */
+/* Whether a piece of a blob was submitted; else all are written, or it has failed. */
 bool txn_blob_submit(struct resp_txn *txn);
-/* Gives back one blob that no commit took; false: there is none. */
+/* Gives back one blob that no commit took, or that was opened; false: there is none. */
 bool txn_blob_drop(struct resp_txn *txn);
 /* Whether a commit was submitted; else there is nothing to write or to check. */
 bool txn_commit_submit(struct resp_txn *txn);

@@ -21,34 +21,101 @@ static void blob_written(struct req *req)
 	blob_next(txn);
 }
 
-static bool needs_blob(const struct txn_entry *entry)
+static bool needs_blob(const struct resp_txn *txn, const struct txn_entry *entry)
 {
-	return entry->changed && entry->value.exists && entry->value.size > KV_INLINE_MAX;
+	return entry->changed && entry->value.exists &&
+	       (entry->value.blob != NULL || entry->value.size > KV_INLINE_MAX) &&
+	       txn->write_offset < entry->value.size;
 }
 
-/* Whether a piece of a blob was submitted; else all are written. */
-bool txn_blob_submit(struct resp_txn *txn)
+static uint32_t partition_of(const struct resp_txn *txn, const struct txn_entry *entry)
 {
-	struct txn_entry *entry;
-	uint64_t left;
+	return kv_partition(entry->key, txn->server->kv->traits.partitions);
+}
+
+/* Whether the key takes what was made for it: nobody else needs it. */
+static bool long_take(struct resp_txn *txn, struct txn_entry *entry)
+{
+	struct resp_long *value = entry->value.blob;
+
+	if (!value->made || value->replied || value->handle == 0 ||
+	    value->partition != partition_of(txn, entry))
+		return false;
+	for (const struct txn_entry *other = STAILQ_NEXT(entry, link); other != NULL;
+	     other = STAILQ_NEXT(other, link)) {
+		if (other->changed && other->value.exists && other->value.blob == value)
+			return false;
+	}
+	entry->handle = value->handle;
+	value->handle = 0;
+	txn->write_offset = value->size;
+	return true;
+}
+
+static void long_copied(struct resp_call *call)
+{
+	struct resp_txn *txn = call->txn;
+	struct resp_long *copy = txn->make.made;
+
+	if (copy == NULL) {
+		txn_go(txn);
+		return;
+	}
+	txn->writing->handle = copy->handle;
+	txn->write_offset = copy->size;
+	copy->handle = 0;
+	blob_next(txn);
+}
+
+static bool long_copy(struct resp_txn *txn, const struct txn_entry *entry)
+{
+	struct resp_part *part = resp_txn_memory(txn, sizeof(*part));
+	struct resp_make make = {
+		.parts = part,
+		.part_count = 1,
+		.key = entry->key,
+		.size = entry->value.size,
+		.next = long_copied,
+	};
+
+	if (part == NULL)
+		return false;
+	*part = (struct resp_part){
+		.size = make.size,
+		.blob = entry->value.blob,
+		.op = BITS_COPY,
+	};
+	return resp_make(txn->call, &make);
+}
+
+static void piece_submit(struct resp_txn *txn, const struct txn_entry *entry)
+{
+	uint64_t left = entry->value.size - txn->write_offset;
 	struct kv_cmd cmd = { .op = KV_BLOB_WRITE };
 
-	while ((entry = txn->writing) != NULL &&
-	       !(needs_blob(entry) && txn->write_offset < entry->value.size)) {
-		txn->writing = STAILQ_NEXT(entry, link);
-		txn->write_offset = 0;
-	}
-	if (entry == NULL)
-		return false;
-	left = entry->value.size - txn->write_offset;
 	cmd.handle = entry->handle;
-	cmd.partition = (uint16_t)kv_partition(entry->key, txn->server->kv->traits.partitions);
+	cmd.partition = (uint16_t)partition_of(txn, entry);
 	cmd.value = bytes_of(entry->value.value.data + txn->write_offset,
 	                     left < TXN_BLOB_PIECE ? left : TXN_BLOB_PIECE);
 	txn->write_offset += cmd.value.size;
 	req_push(&txn->call->req, struct txn_frame, blob_written);
 	kv_submit(txn->server->kv, &txn->call->req, &cmd);
-	return true;
+}
+
+bool txn_blob_submit(struct resp_txn *txn)
+{
+	struct txn_entry *entry;
+
+	for (; (entry = txn->writing) != NULL; txn->writing = STAILQ_NEXT(entry, link)) {
+		if (needs_blob(txn, entry) && entry->value.blob == NULL) {
+			piece_submit(txn, entry);
+			return true;
+		}
+		if (needs_blob(txn, entry) && !long_take(txn, entry))
+			return long_copy(txn, entry);
+		txn->write_offset = 0;
+	}
+	return false;
 }
 
 static void blob_next(struct resp_txn *txn)
@@ -74,6 +141,8 @@ static void txn_committed(struct req *req)
 		/* The blobs are the store's now. */
 		txn->server->stats.changes += txn->changed_count;
 		STAILQ_FOREACH (entry, &txn->entries, link) {
+			if (entry->handle != 0 && resp_upload_has(call, entry->handle))
+				resp_upload_taken(call);
 			entry->handle = 0;
 		}
 	}
@@ -157,18 +226,33 @@ static void blob_dropped(struct req *req)
 	txn_go(call->txn);
 }
 
-/* Gives back one blob that no commit took; false: there is none. */
+/* The next that is to be closed, which is nobody's any more; 0: none. */
+static uint64_t handle_drop(struct resp_txn *txn)
+{
+	struct txn_entry *entry;
+	uint64_t handle;
+
+	STAILQ_FOREACH (entry, &txn->entries, link) {
+		handle = entry->handle;
+		entry->handle = 0;
+		if (handle != 0 && !resp_upload_has(txn->call, handle))
+			return handle;
+	}
+	for (struct resp_long *value = txn->longs; value != NULL; value = value->next) {
+		handle = value->handle;
+		value->handle = 0;
+		if (handle != 0 && !value->lent)
+			return handle;
+	}
+	return 0;
+}
+
 bool txn_blob_drop(struct resp_txn *txn)
 {
-	struct kv_cmd cmd = { .op = KV_BLOB_CLOSE };
-	struct txn_entry *entry = STAILQ_FIRST(&txn->entries);
+	struct kv_cmd cmd = { .op = KV_BLOB_CLOSE, .handle = handle_drop(txn) };
 
-	while (entry != NULL && entry->handle == 0)
-		entry = STAILQ_NEXT(entry, link);
-	if (entry == NULL)
+	if (cmd.handle == 0)
 		return false;
-	cmd.handle = entry->handle;
-	entry->handle = 0;
 	req_push(&txn->call->req, struct txn_frame, blob_dropped);
 	kv_submit(txn->server->kv, &txn->call->req, &cmd);
 	return true;

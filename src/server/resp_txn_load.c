@@ -65,7 +65,8 @@ static void fetch_end(struct txn_fetch *fetch, enum status status)
 		txn->conflict = true;
 	} else {
 		entry->value = fetch->value;
-		entry->value.value = bytes_of(fetch->room, fetch->meta ? 0 : fetch->value.size);
+		if (!fetch->meta && entry->value.blob == NULL)
+			entry->value.value = bytes_of(fetch->room, fetch->value.size);
 		entry->version = fetch->value.version;
 		entry->has_version = true;
 		entry->state = fetch->meta ? ENTRY_META : ENTRY_LOADED;
@@ -82,6 +83,12 @@ static void fetch_open_blob(struct txn_fetch *fetch)
 		.visitor = fetch,
 	};
 
+	/* Before the handle: who has one must be able to close it. */
+	fetch->at = txn_long(fetch->txn);
+	if (fetch->at == NULL) {
+		fetch_end(fetch, fetch->txn->status);
+		return;
+	}
 	fetch->meta = true; /* the visit of an inline value is not wanted to copy */
 	req_push(&fetch->req, struct txn_frame, fetch_blob_opened);
 	kv_submit(fetch->txn->server->kv, &fetch->req, &cmd);
@@ -164,6 +171,14 @@ static void fetch_blob_opened(struct req *req)
 	}
 	fetch->handle = req->result;
 	fetch->offset = 0;
+	if (fetch->value.size > RESP_ARGUMENT_MAX) {
+		fetch->at->handle = fetch->handle;
+		fetch->at->size = fetch->value.size;
+		fetch->value.blob = fetch->at;
+		fetch->meta = false;
+		fetch_end(fetch, STATUS_OK);
+		return;
+	}
 	fetch->room = resp_txn_memory(txn, fetch->value.size > 0 ? fetch->value.size : 1);
 	if (fetch->room == NULL && txn->wants_region)
 		fetch->value.size = 0; /* only closes it; the run is made again */

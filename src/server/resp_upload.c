@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SET and its kin with a long value: written to a blob piece by piece while it arrives. There is
+ * SET and others with a long value: written to a blob piece by piece while it arrives. There is
  * one buffer for a value of whatever size; while it is being written nothing more of the connection
  * is parsed, so its stream is paused when enough waits. The value gets its key when all of the
  * command is there; if it does not come to that, the blob is closed.
@@ -9,7 +9,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
-#include "server/resp_internal.h"
+#include "server/resp_txn.h"
 
 enum {
 	UPLOADS_MAX = 256,
@@ -18,7 +18,6 @@ enum {
 	PIECE_LARGE = 512 << 10,
 	PIECE_LARGE_MIN = 256 << 20, /* bytes of values that are written in large pieces */
 	MEMORY_SHARE = 4,            /* of the buffers, uploads have this part at most */
-	TRIES_MAX = 16,              /* of a conditional SET whose key others write */
 };
 
 enum upload_phase {
@@ -35,15 +34,10 @@ struct resp_upload {
 	uint64_t size, handle;
 	uint32_t piece, used; /* bytes of buf that are written at once; that are filled */
 	uint16_t partition;
-	uint16_t tries;
 	enum status status; /* not OK: what comes is dropped */
 	uint8_t phase;      /* enum upload_phase */
 	bool queued;        /* in the list of those that wait for a buffer */
 	bool ended;         /* all of the value came */
-	/* The key as it is, for a conditional SET; bytes of an inline value are in buf. */
-	uint64_t version, old_size;
-	uint8_t old_kind;
-	bool old_blob;
 	struct req req;
 };
 STAILQ_HEAD(upload_list, resp_upload);
@@ -57,8 +51,6 @@ struct resp_uploads {
 struct upload_frame {
 	struct frame frame;
 };
-
-static void look(struct resp_call *call);
 
 enum status resp_uploads_open(struct resp_server *server)
 {
@@ -161,7 +153,6 @@ bool resp_upload_begin(struct resp_call *call, uint64_t size)
 	upload->piece = piece_of(size);
 	upload->used = 0;
 	upload->handle = 0;
-	upload->tries = 0;
 	upload->status = STATUS_OK;
 	upload->phase = UPLOAD_WAITING;
 	upload->queued = false;
@@ -311,7 +302,7 @@ void resp_upload_piece(struct resp_call *call, struct bytes data, bool last)
 	kv_submit(upload->server->kv, &upload->req, &cmd);
 }
 
-/* The value gets its key: 1. for a condition, what is there now; 2. the PUT. */
+/* The value gets its key. */
 
 static void finish(struct resp_call *call, enum status status)
 {
@@ -320,129 +311,73 @@ static void finish(struct resp_call *call, enum status status)
 	resp_call_done(call);
 }
 
-static void reply_old(struct resp_call *call)
-{
-	struct resp_upload *upload = call->upload;
-
-	if (upload->version == 0)
-		resp_reply_null(call);
-	else
-		resp_reply_bulk(call, bytes_of(upload->buf->data, upload->old_size));
-}
-
 static void put_done(struct resp_call *call)
 {
-	struct resp_upload *upload = call->upload;
-	struct resp_set_terms terms;
-
-	resp_set_terms(call, &terms);
-	if (call->req.status == STATUS_CONFLICT && ++upload->tries < TRIES_MAX) {
-		look(call);
-		return;
-	}
-	if (call->req.status != STATUS_OK) {
-		finish(call, call->req.status == STATUS_CONFLICT ? STATUS_BUSY : call->req.status);
-		return;
-	}
-	upload->handle = 0; /* the store's now */
-	call->changed = true;
-	call->expires_ms = terms.expires_ms;
-	resp_notify_put(call, call->argv[1]);
-	if (terms.get)
-		reply_old(call);
-	else if (terms.number)
-		resp_reply_i64(call, 1);
-	else
+	if (call->req.status == STATUS_OK) {
+		resp_upload_taken(call);
+		call->changed = true;
+		resp_notify_put(call, call->argv[1]);
 		resp_reply_ok(call);
-	finish(call, STATUS_OK);
+	}
+	finish(call, call->req.status);
 }
 
-static void put(struct resp_call *call, uint32_t flags)
+static void put(struct resp_call *call)
 {
-	struct resp_upload *upload = call->upload;
-	struct resp_set_terms terms;
 	struct kv_cmd cmd = {
 		.op = KV_PUT,
-		.kind = RESP_STRING,
-		.flags = flags | KV_FROM_BLOB,
-		.handle = upload->handle,
-		.version = upload->version,
+		.kind = call->kind,
+		.flags = call->kv_flags | KV_FROM_BLOB,
+		.handle = call->upload->handle,
+		.expires_ms = call->expires_ms,
 	};
 
-	resp_set_terms(call, &terms);
-	cmd.flags |= terms.keep ? KV_KEEP_EXPIRY : 0;
-	cmd.expires_ms = terms.expires_ms;
 	if (!resp_call_key(call, 1, &cmd.key))
 		unreachable(); /* start_visit() has seen it */
 	resp_call_submit(call, &cmd, put_done);
 }
 
-static void look_visit(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
-{
-	struct resp_upload *upload = visitor;
-
-	(void)edit;
-	upload->version = entry->version;
-	upload->old_size = entry->size;
-	upload->old_kind = entry->kind;
-	upload->old_blob = entry->blob;
-	if (!entry->blob && entry->size > 0) {
-		assert(entry->size <= upload->buf->size); /* an inline value fits any piece */
-		memcpy(upload->buf->data, entry->value.data, entry->size);
-	}
-}
-
-static void looked(struct resp_call *call)
-{
-	struct resp_upload *upload = call->upload;
-	struct resp_set_terms terms;
-	bool wanted;
-
-	resp_set_terms(call, &terms);
-	if (call->req.status != STATUS_OK) {
-		finish(call, call->req.status);
-		return;
-	}
-	wanted = !(upload->version == 0 ? terms.xx : terms.nx);
-	if (terms.get && upload->version != 0 && upload->old_kind != RESP_STRING) {
-		resp_reply_wrong_type(call);
-	} else if (terms.get && upload->version != 0 && upload->old_blob) {
-		resp_reply_error(call, "OOM the old value is too long to be replied here: GET it");
-	} else if (wanted) {
-		call->hit = terms.get && upload->version != 0;
-		call->miss = terms.get && upload->version == 0;
-		put(call, KV_IF_VERSION);
-		return;
-	} else if (terms.get) {
-		reply_old(call);
-	} else if (terms.number) {
-		resp_reply_i64(call, 0);
-	} else {
-		resp_reply_null(call);
-	}
-	finish(call, STATUS_OK);
-}
-
-static void look(struct resp_call *call)
-{
-	struct kv_cmd cmd = { .op = KV_GET, .visit = look_visit, .visitor = call->upload };
-
-	if (!resp_call_key(call, 1, &cmd.key))
-		unreachable(); /* start_visit() has seen it */
-	resp_call_submit(call, &cmd, looked);
-}
-
+/* What looks at the key first is a transaction. */
 void resp_upload_store(struct resp_call *call)
 {
-	struct resp_set_terms terms;
-
 	assert(call->upload->ended && call->upload->phase == UPLOAD_FILLING);
 	call->connection->exclusive = true;
-	resp_set_terms(call, &terms);
 	if (call->upload->status != STATUS_OK)
 		finish(call, call->upload->status);
-	else if (terms.nx || terms.xx || terms.get)
-		look(call);
+	else if (call->kv_op == KV_PUT)
+		put(call);
 	else
-		put(call, 0);
+		resp_txn_start(call);
+}
+
+struct resp_long *resp_upload_long(struct resp_call *call)
+{
+	struct resp_upload *upload = call->upload;
+	struct resp_long *value;
+
+	assert(upload->ended && upload->phase == UPLOAD_FILLING);
+	if (upload->status != STATUS_OK) {
+		call->txn->status = upload->status;
+		return NULL;
+	}
+	value = txn_long(call->txn);
+	if (value == NULL)
+		return NULL;
+	value->handle = upload->handle;
+	value->size = upload->size;
+	value->partition = upload->partition;
+	value->made = true;
+	value->lent = true;
+	return value;
+}
+
+bool resp_upload_has(const struct resp_call *call, uint64_t handle)
+{
+	return call->upload != NULL && call->upload->handle == handle;
+}
+
+void resp_upload_taken(struct resp_call *call)
+{
+	assert(call->upload != NULL && call->upload->phase == UPLOAD_FILLING);
+	call->upload->handle = 0;
 }
