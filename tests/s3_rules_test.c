@@ -586,29 +586,36 @@ static void test_base64(void **state)
 	assert_false(base64_parse(BYTES("Zm9vYmFy"), back, 5, &size));
 }
 
-/* AES-256 of zeros with a zero counter (NIST CAVP, GFSbox 256), and any piece alone. */
+/* AES-256-GCM: test case 14 of McGrew and Viega's "The Galois/Counter Mode of Operation". */
 static void test_cipher(void **state)
 {
 	static const uint8_t zeros[32];
-	uint8_t first[16], text[100], piece[100];
-	char hex[32];
+	uint8_t sealed[16 + CIPHER_TAG_SIZE], text[100 + CIPHER_TAG_SIZE];
+	char hex[64];
 	struct cipher cipher;
 
 	(void)state;
 	assert_true(cipher_open(&cipher));
-	cipher_start(&cipher, zeros, zeros, 0);
-	cipher_apply(&cipher, bytes_of(zeros, sizeof(first)), first);
-	hex_format(bytes_of(first, sizeof(first)), hex);
-	assert_memory_equal(hex, "dc95c078a2408989ad48a21492842087", sizeof(hex));
-	memset(text, 'a', sizeof(text));
-	cipher_start(&cipher, zeros, zeros, 0);
-	cipher_apply(&cipher, bytes_of(text, sizeof(text)), text);
-	for (size_t at = 0; at < sizeof(text); at += 7) {
-		cipher_start(&cipher, zeros, zeros, at);
-		cipher_apply(&cipher, bytes_of(text + at, sizeof(text) - at), piece);
-		for (size_t i = 0; i < sizeof(text) - at; i++)
-			assert_int_equal(piece[i], 'a');
+	cipher_seal(&cipher, zeros, zeros, bytes_of(zeros, 16), sealed);
+	hex_format(bytes_of(sealed, sizeof(sealed)), hex);
+	assert_memory_equal(hex, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
+	                    sizeof(hex));
+	memset(text, 'a', 100);
+	cipher_seal(&cipher, zeros, zeros, bytes_of(text, 100), text);
+	assert_int_not_equal(text[0], 'a');
+	assert_true(cipher_unseal(&cipher, zeros, zeros, bytes_of(text, sizeof(text)), text));
+	for (size_t i = 0; i < 100; i++)
+		assert_int_equal(text[i], 'a');
+	for (size_t i = 0; i < sizeof(sealed); i++) {
+		uint8_t out[16];
+
+		sealed[i] ^= 1;
+		assert_false(cipher_unseal(&cipher, zeros, zeros, bytes_of(sealed, sizeof(sealed)),
+		                           out));
+		sealed[i] ^= 1;
 	}
+	cipher_seal(&cipher, zeros, zeros, bytes_of(NULL, 0), sealed);
+	assert_true(cipher_unseal(&cipher, zeros, zeros, bytes_of(sealed, 16), text));
 	cipher_close(&cipher);
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/assert.h"
 
-enum { PIECE_MAX = 1 << 30 }; /* libcrypto takes an int */
+enum { TEXT_MAX = 1 << 30 }; /* libcrypto takes an int */
 
 bool cipher_open(struct cipher *cipher)
 {
@@ -26,37 +26,41 @@ static void check(int result)
 	assert(result == 1);
 }
 
-void cipher_start(struct cipher *cipher, const uint8_t *key, const uint8_t *nonce, uint64_t offset)
+void cipher_seal(struct cipher *cipher, const uint8_t *key, const uint8_t *nonce, struct bytes in,
+                 uint8_t *out)
 {
-	static const uint8_t zeros[CIPHER_BLOCK_SIZE];
-	uint8_t counter[CIPHER_BLOCK_SIZE], dropped[CIPHER_BLOCK_SIZE];
-	uint64_t block = offset / CIPHER_BLOCK_SIZE;
+	EVP_CIPHER_CTX *context = cipher->context;
+	int done = 0, more = 0;
 
-	assert(cipher->context != NULL);
-	assert(key != NULL && nonce != NULL);
-	memcpy(counter, nonce, CIPHER_NONCE_SIZE);
-	for (unsigned i = 0; i < 8; i++)
-		counter[CIPHER_NONCE_SIZE + i] = (uint8_t)(block >> (56 - 8 * i));
-	check(EVP_EncryptInit_ex(cipher->context, EVP_aes_256_ctr(), NULL, key, counter));
-	cipher->running = true;
-	cipher_apply(cipher, bytes_of(zeros, offset % CIPHER_BLOCK_SIZE), dropped);
+	assert(context != NULL && key != NULL && nonce != NULL);
+	assert(in.size <= TEXT_MAX);
+	check(EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, nonce));
+	if (in.size > 0)
+		check(EVP_EncryptUpdate(context, out, &done, in.data, (int)in.size));
+	check(EVP_EncryptFinal_ex(context, out + done, &more));
+	assert((size_t)done == in.size && more == 0);
+	check(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, CIPHER_TAG_SIZE, out + done));
+	check(EVP_CIPHER_CTX_reset(context));
 }
 
-void cipher_apply(struct cipher *cipher, struct bytes in, uint8_t *out)
+bool cipher_unseal(struct cipher *cipher, const uint8_t *key, const uint8_t *nonce, struct bytes in,
+                   uint8_t *out)
 {
-	assert(cipher->running);
-	while (in.size > 0) {
-		int piece = in.size < PIECE_MAX ? (int)in.size : PIECE_MAX, done = 0;
+	EVP_CIPHER_CTX *context = cipher->context;
+	uint8_t tag[CIPHER_TAG_SIZE];
+	size_t size = in.size - CIPHER_TAG_SIZE;
+	int done = 0, more = 0;
+	bool right;
 
-		check(EVP_EncryptUpdate(cipher->context, out, &done, in.data, piece));
-		assert(done == piece);
-		in = bytes_of(in.data + piece, in.size - (size_t)piece);
-		out += piece;
-	}
-}
-
-void cipher_forget(struct cipher *cipher)
-{
-	check(EVP_CIPHER_CTX_reset(cipher->context));
-	cipher->running = false;
+	assert(context != NULL && key != NULL && nonce != NULL);
+	assert(in.size >= CIPHER_TAG_SIZE && size <= TEXT_MAX);
+	memcpy(tag, in.data + size, CIPHER_TAG_SIZE);
+	check(EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, nonce));
+	if (size > 0)
+		check(EVP_DecryptUpdate(context, out, &done, in.data, (int)size));
+	assert((size_t)done == size);
+	check(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, CIPHER_TAG_SIZE, tag));
+	right = EVP_DecryptFinal_ex(context, out + done, &more) == 1;
+	check(EVP_CIPHER_CTX_reset(context));
+	return right;
 }

@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/assert.h"
+#include "cli/s3_masters.h"
 #include "cli/server.h"
 #include "server/http_server.h"
 #include "server/s3_server.h"
@@ -22,6 +23,7 @@ struct face_s3 {
 struct s3_task {
 	unsigned index;
 	bool first;
+	struct s3_server_options keys; /* its masters */
 };
 
 static bool accepted(struct listener *listener, struct stream *stream)
@@ -78,12 +80,15 @@ static enum status open_s3(struct host_worker *w, const struct s3_task *task,
 	};
 	enum status status;
 
+	memcpy(options.masters, task->keys.masters, sizeof(options.masters));
+	options.master_count = task->keys.master_count;
 	conf_address(host->conf, CONF_S3_LISTEN, &address);
 	options.make_first_key = task->first && conf_address_is_local(&address);
 	if (getrandom(options.secret, sizeof(options.secret), 0) != sizeof(options.secret))
 		return host_fail(w->host, STATUS_UNAVAILABLE, "this machine gives no random bytes");
 	status = s3_server_open(&options, out);
 	explicit_bzero(options.secret, sizeof(options.secret));
+	explicit_bzero(options.masters, sizeof(options.masters));
 	return status;
 }
 
@@ -138,11 +143,14 @@ static enum status s3_open(struct host *host, unsigned index)
 	conf_address(host->conf, CONF_S3_LISTEN, &address);
 	if (address.kind == CONF_OFF)
 		return STATUS_OK;
-	status = host_objects_open(host);
+	status = s3_masters_read(host, &task.keys);
+	if (status == STATUS_OK)
+		status = host_objects_open(host);
 	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
 		if (host->workers[i].worker.roles & ROLE_NETWORK)
 			status = host_call(&host->workers[i], open_here, &task);
 	}
+	explicit_bzero(&task.keys, sizeof(task.keys));
 	if (status == STATUS_OK)
 		host_listen(host, &listen);
 	return status;

@@ -114,6 +114,9 @@ enum conf_type {
 	  "With it, BUCKET.DOMAIN is a bucket, too; empty: buckets are in the path only.") \
 	X(S3_CLIENTS_MAX, "s3.clients_max", INTEGER, "10000", 1, 1000000, "", false, \
 	  "Connections of a worker at a time.") \
+	X(S3_ENCRYPTION_KEY_FILE, "s3.encryption_key_file", STRING, "", 0, 1023, "", false, \
+	  "Keys that wrap those of encrypted objects, 64 hexadecimal digits a line; the first is" \
+	  " for new objects. Empty: the file s3.key beside the store, made when it is not there.") \
 	X(S3_LIFECYCLE_DAY, "s3.lifecycle_day", DURATION, "24h", 1000000000, 31536000000000000, \
 	  "", false, "How long a day of lifecycle rules is. Less than 24h: for tests.") \
 	X(STACKS_MEMORY, "stacks.memory", SIZE, "0", 0, 1ull << 46, "", false, \

@@ -198,7 +198,7 @@ void obj_write(struct obj_call *call)
 
 	if (h == NULL)
 		return;
-	most = h->upload != 0 ? OBJ_PART_SIZE_MAX : OBJ_SIZE_MAX;
+	most = h->upload != 0 ? OBJ_PART_SIZE_MAX + OBJ_PART_ROOM : OBJ_SIZE_MAX;
 	if (h->failed == STATUS_OK && call->cmd.value.size > most - h->size)
 		h->failed = STATUS_TOO_LARGE;
 	if (h->failed != STATUS_OK)

@@ -12,7 +12,7 @@ enum {
 	OBJ_BUCKET_NAME_MAX = 255,
 	OBJ_NAME_MAX = 1024, /* bytes, none of them 0 */
 	OBJ_ETAG_MAX = 64,
-	OBJ_BRIEF_MAX = 64,
+	OBJ_BRIEF_MAX = 128,
 	OBJ_ATTRIBUTES_MAX = 16 << 10,
 	OBJ_ATTRIBUTE_NUMBER_MAX = 255,
 	OBJ_LABEL_MAX = 4096,
@@ -25,6 +25,8 @@ enum {
 };
 #define OBJ_SIZE_MAX (50ull << 40)
 #define OBJ_PART_SIZE_MAX (5ull << 30)
+/* A part may have that much more, by what a face adds to the bytes of its clients. */
+#define OBJ_PART_ROOM (1ull << 20)
 
 /*
  * A put is CREATE, WRITE..., COMMIT: the object appears at COMMIT, whole, or never; PUT is the same

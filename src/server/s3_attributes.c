@@ -54,7 +54,7 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 	s3_brief_parse(&brief, entry->part.brief);
 	xml_open(&call->out, "Part");
 	xml_u64(&call->out, "PartNumber", entry->part.number);
-	xml_u64(&call->out, "Size", entry->part.size);
+	xml_u64(&call->out, "Size", s3_size_of(&brief, entry->part.size));
 	s3_write_checksum(&call->out, &brief);
 	xml_close(&call->out, "Part");
 }
@@ -131,9 +131,7 @@ static void headed(struct s3_call *call)
 		                             : s3_error_of(call->req.status, call->req.result));
 		return;
 	}
-	error = s3_sse_read(call, "", &call->sse);
-	if (error == S3_NONE)
-		error = s3_sse_check_found(call, found, &call->sse);
+	error = s3_sse_read_found(call, &call->sse);
 	if (error != S3_NONE) {
 		s3_reply_error(call, error);
 		return;

@@ -152,19 +152,19 @@ static void pump(struct s3_call *call)
 		s3_reply_error(call, call->upload->error);
 		return;
 	}
-	if (reader->buf != NULL) {
+	while (reader->buf != NULL) {
 		struct bytes rest = bytes_of(reader->buf->data + state->given,
 		                             reader->buf->used - state->given);
 
 		state->given += s3_upload_feed(call, rest);
 		if (call->answered)
 			return;
-		if (state->given < reader->buf->used) {
-			assert(call->upload->flying); /* it comes back here */
-			return;
+		if (state->given == reader->buf->used) {
+			buf_unref(reader->buf);
+			reader->buf = NULL;
+		} else if (call->upload->flying) {
+			return; /* it comes back here */
 		}
-		buf_unref(reader->buf);
-		reader->buf = NULL;
 	}
 	if (reader->at < reader->end)
 		s3_reader_read(call, S3_PIECE_SIZE, piece_got);
@@ -195,7 +195,6 @@ static void written(struct s3_call *call)
 
 static void start_pump(struct s3_call *call, uint64_t offset, uint64_t size)
 {
-	static const uint8_t nonce[CIPHER_NONCE_SIZE];
 	struct copy_state *state = call->state;
 	struct s3_reader *reader = call->reader;
 	enum s3_checksum_kind kind = state->part ? state->upload_brief.checksum
@@ -207,8 +206,6 @@ static void start_pump(struct s3_call *call, uint64_t offset, uint64_t size)
 		return;
 	reader->at = offset;
 	reader->end = offset + size;
-	if (reader->decrypts && !reader->by_parts)
-		cipher_start(&reader->cipher, call->source_sse.key, nonce, offset);
 	s3_put_encrypt(call);
 	s3_upload_plain(call, kind, size);
 	call->upload->resume = written;
@@ -270,16 +267,12 @@ static bool check_source(struct s3_call *call)
 		error = s3_sse_read(call, "copy-source-", &call->source_sse);
 	if (error == S3_NONE)
 		error = s3_sse_check_found(call, &call->found, &call->source_sse);
+	if (error == S3_NONE && !s3_reader_decrypt(call, &call->source_sse))
+		error = S3_INTERNAL_ERROR;
 	if (error != S3_NONE) {
 		s3_reply_error(call, error);
 		return true;
 	}
-	call->reader->decrypts = call->found.brief.sse == S3_SSE_CUSTOMER;
-	call->reader->by_parts = call->reader->decrypts && call->found.meta.part_count > 0;
-	call->reader->sse = &call->source_sse;
-	call->reader->meta = call->found.meta;
-	call->reader->bucket = call->bucket;
-	call->reader->key = call->key;
 	return false;
 }
 
@@ -310,8 +303,8 @@ static void object_opened(struct s3_call *call)
 	    !s3_meta_read(call, state->replace_tags) || !s3_put_conditions(call) ||
 	    !s3_lock_default(call))
 		return;
-	if (is_same(state) && !state->replace && !call->sse.there && !call->source_sse.there &&
-	    !s3_header(call, "x-amz-storage-class", &text)) {
+	if (is_same(state) && !state->replace && call->sse.kind == state->source.brief.sse &&
+	    call->sse.kind != S3_SSE_CUSTOMER && !s3_header(call, "x-amz-storage-class", &text)) {
 		s3_reply_error_text(
 		        call, S3_INVALID_REQUEST,
 		        "This copy request is illegal because it is trying to copy an "

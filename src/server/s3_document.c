@@ -273,6 +273,43 @@ static void put_ownership(struct s3_call *call)
 	store(call, text_bytes(&call->out));
 }
 
+/* Whatever there is says AES256: that it is there is all that s3_sse_wanted() looks at. */
+static void put_encryption(struct s3_call *call)
+{
+	static const char *const names[] = { "SSEAlgorithm", "KMSMasterKeyID", "BucketKeyEnabled",
+		                             "Rule" };
+	struct bytes values[4] = { 0 };
+	enum s3_error error = S3_NONE;
+
+	if (!read_elements(call, "ServerSideEncryptionConfiguration", names, values, 4))
+		error = S3_MALFORMED_XML;
+	else if (bytes_equal(values[0], BYTES("aws:kms")) ||
+	         bytes_equal(values[0], BYTES("aws:kms:dsse")))
+		error = S3_NO_KMS;
+	else if (!bytes_equal(values[0], BYTES("AES256")))
+		error = S3_MALFORMED_XML;
+	else if (values[1].size > 0)
+		error = S3_TWO_ENCRYPTIONS;
+	else if (call->server->master_count == 0)
+		error = S3_NO_ENCRYPTION_KEY;
+	if (error != S3_NONE) {
+		s3_reply_error(call, error);
+		return;
+	}
+	if (!s3_begin_xml(call, 0))
+		return;
+	xml_open_in(&call->out, "ServerSideEncryptionConfiguration");
+	xml_open(&call->out, "Rule");
+	xml_open(&call->out, "ApplyServerSideEncryptionByDefault");
+	xml_string(&call->out, "SSEAlgorithm", "AES256");
+	xml_close(&call->out, "ApplyServerSideEncryptionByDefault");
+	xml_bool(&call->out, "BucketKeyEnabled",
+	         bytes_equal_ignoring_case(values[2], BYTES("true")));
+	xml_close(&call->out, "Rule");
+	xml_close(&call->out, "ServerSideEncryptionConfiguration");
+	store(call, text_bytes(&call->out));
+}
+
 /* Nothing is sent to anybody yet: only a configuration that asks for nothing is taken. */
 static void put_notification(struct s3_call *call)
 {
@@ -332,7 +369,7 @@ void s3_document_put(struct s3_call *call)
 		put_payment(call);
 		return;
 	case S3_DOCUMENT_ENCRYPTION:
-		s3_reply_error(call, S3_NOT_IMPLEMENTED);
+		put_encryption(call);
 		return;
 	case S3_DOCUMENT_ACL:
 	case S3_DOCUMENT_LOCK:

@@ -24,6 +24,7 @@ struct get_state {
 	uint64_t part_number;
 	uint32_t part_count;
 	bool part_found;
+	uint32_t last_part; /* that was passed */
 	struct s3_brief part_brief;
 };
 
@@ -54,11 +55,6 @@ static void start_body(struct s3_call *call)
 	call->answered = true;
 	reader->at = state->range.offset;
 	reader->end = state->range.offset + state->range.size;
-	if (reader->decrypts && !reader->by_parts) {
-		static const uint8_t nonce[CIPHER_NONCE_SIZE];
-
-		cipher_start(&reader->cipher, call->sse.key, nonce, reader->at);
-	}
 	if (head || state->range.size == 0)
 		s3_reader_release(call);
 	http_answer_stream(call->exchange, state->range.size);
@@ -97,12 +93,40 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 	struct s3_call *call = visitor;
 	struct get_state *state = call->state;
 
-	if (entry->part.number != state->part_number)
+	uint64_t size;
+
+	if (state->part_found)
 		return;
-	state->part_found = true;
-	state->range.offset = entry->part.offset;
-	state->range.size = entry->part.size;
 	s3_brief_parse(&state->part_brief, entry->part.brief);
+	size = s3_size_of(&state->part_brief, entry->part.size);
+	state->part_found = entry->part.number == state->part_number;
+	state->last_part = entry->part.number;
+	if (!call->reader->decrypts) {
+		state->range.offset = entry->part.offset;
+	} else {
+		state->range.offset += state->range.size;
+	}
+	state->range.size = size;
+}
+
+static void part_known(struct s3_call *call);
+
+/* That part alone; those before it too where only their sizes say where it begins. */
+static void list_part(struct s3_call *call)
+{
+	struct get_state *state = call->state;
+	const struct obj_meta *meta = &call->found.meta;
+	struct obj_cmd cmd = s3_command(call, OBJ_PARTS);
+
+	call->list = (struct obj_list){ .limit = 1, .after_id = state->part_number - 1 };
+	if (call->reader->decrypts)
+		call->list = (struct obj_list){ .limit = 128, .after_id = state->last_part };
+	cmd.flags = meta->flags & OBJ_IS_NULL ? OBJ_NULL_VERSION : 0;
+	cmd.version = cmd.flags != 0 ? 0 : meta->version;
+	cmd.list = &call->list;
+	cmd.visit = visit_part;
+	cmd.visitor = call;
+	s3_submit(call, &cmd, part_known);
 }
 
 static void part_known(struct s3_call *call)
@@ -111,6 +135,10 @@ static void part_known(struct s3_call *call)
 
 	if (call->req.status != STATUS_OK) {
 		s3_reply_status(call);
+		return;
+	}
+	if (!state->part_found && call->reader->decrypts && call->req.result != 0) {
+		list_part(call);
 		return;
 	}
 	if (!state->part_found) {
@@ -127,7 +155,6 @@ static void find_part(struct s3_call *call)
 {
 	struct get_state *state = call->state;
 	const struct obj_meta *meta = &call->found.meta;
-	struct obj_cmd cmd = s3_command(call, OBJ_PARTS);
 
 	if (meta->part_count == 0) {
 		if (state->part_number != 1)
@@ -136,13 +163,8 @@ static void find_part(struct s3_call *call)
 			start_body(call);
 		return;
 	}
-	call->list = (struct obj_list){ .limit = 1, .after_id = state->part_number - 1 };
-	cmd.flags = meta->flags & OBJ_IS_NULL ? OBJ_NULL_VERSION : 0;
-	cmd.version = cmd.flags != 0 ? 0 : meta->version;
-	cmd.list = &call->list;
-	cmd.visit = visit_part;
-	cmd.visitor = call;
-	s3_submit(call, &cmd, part_known);
+	state->range = (struct http_range){ 0 };
+	list_part(call);
 }
 
 /* True: it has answered. */
@@ -187,11 +209,10 @@ static void opened(struct s3_call *call)
 		return;
 	}
 	error = s3_check_get_conditions(call, &found->meta, false);
-	if (error == S3_NONE) {
-		error = s3_sse_read(call, "", &call->sse);
-		if (error == S3_NONE)
-			error = s3_sse_check_found(call, found, &call->sse);
-	}
+	if (error == S3_NONE)
+		error = s3_sse_read_found(call, &call->sse);
+	if (error == S3_NONE && !s3_reader_decrypt(call, &call->sse))
+		error = S3_INTERNAL_ERROR;
 	if (error == S3_NOT_MODIFIED) {
 		s3_reader_release(call);
 		s3_reply(call, 304);
@@ -204,12 +225,6 @@ static void opened(struct s3_call *call)
 		s3_reply_error(call, error);
 		return;
 	}
-	call->reader->decrypts = found->brief.sse == S3_SSE_CUSTOMER;
-	call->reader->by_parts = call->reader->decrypts && found->meta.part_count > 0;
-	call->reader->sse = &call->sse;
-	call->reader->bucket = call->bucket;
-	call->reader->key = call->key;
-	call->reader->meta = found->meta;
 	if (choose_range(call))
 		return;
 	if (state->by_part)

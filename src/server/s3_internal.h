@@ -25,6 +25,9 @@ enum {
 	S3_PIECE_SIZE = 256 << 10, /* bytes of a body on the way, read or written at a time */
 	S3_KEY_SALT = 16,
 	S3_KEY_CHECK = 16,
+	S3_MASTER_ID = 8,
+	S3_SSE_KEPT_MAX = 16 + 16 + 8 + 12 + 32 + 16,     /* see s3_sse.c */
+	S3_PLAIN_PIECE = S3_PIECE_SIZE - CIPHER_TAG_SIZE, /* of what is encrypted, in a piece */
 };
 
 /* Documents of a bucket, by number; what is stored depends on these. */
@@ -69,15 +72,17 @@ enum s3_attribute {
  *   4       enum s3_sse_kind
  *   5       size of the owner's id (0 in a part: then the salt of its key lies there)
  *   6..     checksum, s3_checksum_size() bytes
+ *   then    of what is encrypted: its size before that, 8 bytes, little-endian
  *   then    the owner's id, or S3_KEY_SALT bytes
  */
-enum s3_sse_kind { S3_SSE_NONE, S3_SSE_CUSTOMER };
+enum s3_sse_kind { S3_SSE_NONE, S3_SSE_CUSTOMER = 2, S3_SSE_S3 = 3 };
 
 struct s3_brief {
 	enum s3_checksum_kind checksum;
 	bool full, has_checksum;
 	uint8_t storage_class;
 	enum s3_sse_kind sse;
+	uint64_t plain_size; /* unless sse is NONE */
 	uint8_t value[S3_CHECKSUM_SIZE_MAX];
 	struct bytes owner;
 	uint8_t salt[S3_KEY_SALT];
@@ -87,6 +92,8 @@ size_t s3_brief_format(const struct s3_brief *brief, uint8_t out[OBJ_BRIEF_MAX])
 void s3_brief_parse(struct s3_brief *brief, struct bytes kept);
 const char *s3_storage_class(uint8_t index);
 bool s3_storage_class_of(struct bytes name, uint8_t *ret_index);
+/* Bytes of an object or a part as its reader sees them; `kept`: as the store has them. */
+uint64_t s3_size_of(const struct s3_brief *brief, uint64_t kept);
 
 /* What answers say to browsers. */
 struct s3_cors_said {
@@ -126,6 +133,16 @@ extern const uint32_t s3_route_count;
 /* NULL: MethodNotAllowed; a route without start: NotImplemented. */
 const struct s3_route *s3_route_find(const struct s3_call *call);
 
+/* Server-side encryption of an object or a part. */
+struct s3_sse {
+	enum s3_sse_kind kind;
+	struct bytes md5_text; /* CUSTOMER: of the key, as it was sent */
+	uint8_t secret[CIPHER_KEY_SIZE];
+	uint8_t salt[S3_KEY_SALT];
+	uint8_t key[CIPHER_KEY_SIZE]; /* from the secret and the salt */
+	uint8_t check[S3_KEY_CHECK];
+};
+
 /*
  * An upload on its way in: digests, buffers. From a pool of options.uploads_max. It outlives its
  * call while the store drops what was written.
@@ -138,6 +155,8 @@ struct s3_upload {
 	struct s3_digests digests;
 	struct s3_payload payload;
 	struct cipher cipher;
+	const uint8_t *key;  /* encrypts with it: the call's; NULL: does not */
+	uint64_t sealed;     /* pieces that were encrypted */
 	struct buf *filling; /* takes what comes */
 	struct buf *writing; /* the store reads it */
 	s3_next_fn *commit_next;
@@ -148,7 +167,7 @@ struct s3_upload {
 	uint64_t size_min, size_max;           /* of the object: EntityTooSmall, EntityTooLarge */
 	uint32_t piece_size;                   /* of buffers */
 	enum s3_checksum_kind checksum_wanted; /* made even when the request has none */
-	bool encrypts, body_ended, flying, starved;
+	bool body_ended, flying, starved;
 	enum s3_error error;  /* to be told when nothing flies any more */
 	struct s3_form *form; /* what the body is; NULL: the object */
 };
@@ -163,31 +182,25 @@ struct s3_reader {
 	struct buf *buf;
 	s3_next_fn *next;
 	uint64_t handle;
-	uint64_t at, end;              /* bytes of the object that are still to be read */
-	uint64_t part_start, part_end; /* of an encrypted multipart object: the part with `at` */
-	uint8_t part_salt[16];
-	bool decrypts, by_parts, flying, part_known;
-	/* Of what is decrypted: the key that was given, and where the parts are. */
-	const struct s3_sse *sse;
+	uint64_t at, end; /* bytes of the object that are still to be read */
+	bool decrypts, by_parts, flying;
+	/* Of what is decrypted: the part with `at`, or all of an object in one piece. */
+	bool part_known;
+	uint32_t part_number;
+	uint64_t part_start, part_end;     /* as its reader sees it */
+	uint64_t sealed_start, sealed_end; /* as the store has it */
+	struct s3_sse part;                /* its key */
+	/* Where the parts are. */
 	struct bytes bucket, key;
 	struct obj_meta meta;
 	struct obj_list list;
 };
 
-/* Server-side encryption with a customer's key. Kept: salt and check. */
-struct s3_sse {
-	bool there;
-	uint8_t customer_key[CIPHER_KEY_SIZE];
-	struct bytes md5_text;
-	uint8_t salt[S3_KEY_SALT];
-	uint8_t key[CIPHER_KEY_SIZE]; /* of this object: from the customer's and the salt */
-	uint8_t check[S3_KEY_CHECK];
-};
-
 /* An object as a visit has told of it, in the call's memory. */
 struct s3_found {
 	bool there;
-	struct obj_meta meta; /* etag, brief, attributes are the call's */
+	struct obj_meta meta; /* etag, brief, attributes are the call's; size: as readers see it */
+	uint64_t sealed_size; /* as the store has it */
 	struct s3_brief brief;
 };
 
@@ -288,7 +301,13 @@ struct s3_server {
 	struct kv *kv;
 	struct bufs *bufs;
 	struct digest sha256, md5, sha1;
+	struct cipher cipher; /* of keys, for one function at a time */
+	struct s3_master {
+		uint8_t id[S3_MASTER_ID], key[CIPHER_KEY_SIZE];
+	} masters[S3_MASTERS_MAX]; /* the first is for what is new */
+	uint32_t master_count;
 	struct prng prng;
+	uint64_t draws; /* of secrets: never the same twice */
 	struct s3_upload *uploads;
 	SLIST_HEAD(, s3_upload) uploads_free;
 	struct s3_reader *readers;
@@ -409,13 +428,30 @@ enum s3_error s3_part_encryption(struct s3_call *call, struct s3_sse *sse);
 void s3_expiration_field(struct s3_call *call, const struct obj_meta *meta);
 
 /* s3_sse.c */
+/* A customer's key, from headers; there is none: kind is NONE. */
 enum s3_error s3_sse_read(struct s3_call *call, const char *prefix, struct s3_sse *sse);
-void s3_sse_make(struct s3_call *call, struct s3_sse *sse);                    /* a new salt */
-bool s3_sse_open(struct s3_call *call, struct s3_sse *sse, struct bytes kept); /* right key? */
+/* What a new object wants: by its headers, or by the bucket. */
+enum s3_error s3_sse_wanted(struct s3_call *call, struct s3_sse *sse);
+/* The secret of a new object and what is kept of it, that many bytes; kind is not NONE. */
+size_t s3_sse_make(struct s3_server *server, struct s3_sse *sse, uint8_t kept[S3_SSE_KEPT_MAX]);
+void s3_sse_salt(struct s3_server *server, struct s3_sse *sse); /* a new one, and its key */
 void s3_sse_derive(struct s3_server *server, struct s3_sse *sse);
 void s3_sse_fields(struct s3_call *call, const struct s3_sse *sse);
+/* The key of what was found, from the customer's or the server's. */
 enum s3_error s3_sse_check_found(struct s3_call *call, const struct s3_found *found,
                                  struct s3_sse *sse);
+enum s3_error s3_sse_read_found(struct s3_call *call, struct s3_sse *sse); /* both */
+uint64_t s3_sealed_size(uint64_t size); /* bytes that the store has of so many */
+struct s3_piece {
+	uint64_t index;
+	bool last;
+};
+/* In place: S3_PLAIN_PIECE bytes each but the last. */
+void s3_piece_seal(struct cipher *cipher, const uint8_t *key, struct s3_piece piece,
+                   struct buf *buf);
+/* False: damaged, or of another place. */
+bool s3_piece_unseal(struct cipher *cipher, const uint8_t *key, struct s3_piece piece,
+                     struct buf *buf);
 
 /* s3_conditions.c */
 enum s3_error s3_check_get_conditions(struct s3_call *call, const struct obj_meta *meta,
@@ -457,6 +493,8 @@ void s3_reader_open(struct s3_call *call, const struct obj_cmd *cmd, s3_next_fn 
  * the outcome in call->req. The buffer is whose who takes it out of the reader.
  */
 void s3_reader_read(struct s3_call *call, size_t size, s3_next_fn *next);
+/* What s3_sse_check_found() has found the key of: before the first read. Damaged: false. */
+bool s3_reader_decrypt(struct s3_call *call, const struct s3_sse *sse);
 void s3_reader_release(struct s3_call *call); /* nothing flies */
 
 /* s3_get.c */

@@ -68,7 +68,7 @@ static void write_object(struct s3_call *call, const struct obj_entry *entry)
 			xml_string(&call->out, "ChecksumType",
 			           brief.full ? "FULL_OBJECT" : "COMPOSITE");
 		}
-		xml_u64(&call->out, "Size", meta->size);
+		xml_u64(&call->out, "Size", s3_size_of(&brief, meta->size));
 		xml_string(&call->out, "StorageClass", s3_storage_class(brief.storage_class));
 	}
 	if (state->owner)

@@ -189,7 +189,7 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 	xml_escape(&call->out, entry->part.etag);
 	text_string(&call->out, "&quot;");
 	xml_close(&call->out, "ETag");
-	xml_u64(&call->out, "Size", entry->part.size);
+	xml_u64(&call->out, "Size", s3_size_of(&brief, entry->part.size));
 	s3_write_checksum(&call->out, &brief);
 	xml_close(&call->out, "Part");
 }

@@ -33,7 +33,7 @@ enum { BRIEF_VERSION = 1, BRIEF_HEADER = 6 };
 size_t s3_brief_format(const struct s3_brief *brief, uint8_t out[OBJ_BRIEF_MAX])
 {
 	size_t value_size = brief->has_checksum ? s3_checksum_size(brief->checksum) : 0;
-	bool salted = brief->sse == S3_SSE_CUSTOMER && brief->owner.size == 0;
+	bool salted = brief->sse != S3_SSE_NONE && brief->owner.size == 0;
 	size_t size = BRIEF_HEADER;
 
 	out[0] = BRIEF_VERSION;
@@ -43,6 +43,8 @@ size_t s3_brief_format(const struct s3_brief *brief, uint8_t out[OBJ_BRIEF_MAX])
 	out[4] = (uint8_t)brief->sse;
 	memcpy(out + size, brief->value, value_size);
 	size += value_size;
+	for (unsigned i = 0; i < 8 && brief->sse != S3_SSE_NONE; i++)
+		out[size++] = (uint8_t)(brief->plain_size >> (8 * i));
 	if (salted) {
 		out[5] = 0;
 		memcpy(out + size, brief->salt, S3_KEY_SALT);
@@ -57,7 +59,7 @@ size_t s3_brief_format(const struct s3_brief *brief, uint8_t out[OBJ_BRIEF_MAX])
 
 void s3_brief_parse(struct s3_brief *brief, struct bytes kept)
 {
-	size_t size = BRIEF_HEADER, value_size;
+	size_t size = BRIEF_HEADER, value_size, plain_size;
 
 	*brief = (struct s3_brief){ 0 };
 	if (kept.size < BRIEF_HEADER || kept.data[0] != BRIEF_VERSION ||
@@ -69,14 +71,23 @@ void s3_brief_parse(struct s3_brief *brief, struct bytes kept)
 	brief->storage_class = kept.data[3];
 	brief->sse = (enum s3_sse_kind)kept.data[4];
 	value_size = brief->has_checksum ? s3_checksum_size(brief->checksum) : 0;
-	if (kept.size < size + value_size + kept.data[5])
+	plain_size = brief->sse != S3_SSE_NONE ? 8 : 0;
+	if (kept.size < size + value_size + plain_size + kept.data[5])
 		return;
 	memcpy(brief->value, kept.data + size, value_size);
 	size += value_size;
+	for (unsigned i = 0; i < plain_size; i++)
+		brief->plain_size |= (uint64_t)kept.data[size + i] << (8 * i);
+	size += plain_size;
 	if (kept.data[5] > 0)
 		brief->owner = bytes_of(kept.data + size, kept.data[5]);
-	else if (brief->sse == S3_SSE_CUSTOMER && kept.size >= size + S3_KEY_SALT)
+	else if (brief->sse != S3_SSE_NONE && kept.size >= size + S3_KEY_SALT)
 		memcpy(brief->salt, kept.data + size, S3_KEY_SALT);
+}
+
+uint64_t s3_size_of(const struct s3_brief *brief, uint64_t kept)
+{
+	return brief->sse != S3_SSE_NONE && brief->plain_size < kept ? brief->plain_size : kept;
 }
 
 bool s3_attributes_init(struct s3_call *call)
@@ -303,43 +314,27 @@ static bool read_class(struct s3_call *call)
 	return false;
 }
 
-/* Encryption that is not done is not accepted. */
-static bool refuse_encryption(struct s3_call *call)
-{
-	struct bytes value;
-
-	if (!s3_header(call, "x-amz-server-side-encryption", &value))
-		return false;
-	if (bytes_equal(value, BYTES("AES256")) || bytes_starts_with(value, BYTES("aws:kms")))
-		s3_reply_error(call, S3_NOT_IMPLEMENTED);
-	else
-		s3_reply_error(call, S3_INVALID_ENCRYPTION);
-	return true;
-}
-
 static bool read_sse(struct s3_call *call)
 {
-	uint8_t kept[S3_KEY_SALT + S3_KEY_CHECK];
-	enum s3_error error = s3_sse_read(call, "", &call->sse);
+	uint8_t kept[S3_SSE_KEPT_MAX];
+	enum s3_error error = s3_sse_wanted(call, &call->sse);
 
 	if (error != S3_NONE) {
 		s3_reply_error(call, error);
 		return false;
 	}
-	if (!call->sse.there)
+	if (call->sse.kind == S3_SSE_NONE)
 		return true;
-	s3_sse_make(call, &call->sse);
-	call->brief.sse = S3_SSE_CUSTOMER;
-	memcpy(kept, call->sse.salt, S3_KEY_SALT);
-	memcpy(kept + S3_KEY_SALT, call->sse.check, S3_KEY_CHECK);
-	return s3_attribute_set(call, S3_ATTRIBUTE_SSE, bytes_of(kept, sizeof(kept)));
+	call->brief.sse = call->sse.kind;
+	return s3_attribute_set(call, S3_ATTRIBUTE_SSE,
+	                        bytes_of(kept, s3_sse_make(call->server, &call->sse, kept)));
 }
 
 bool s3_meta_read(struct s3_call *call, bool tags)
 {
-	return s3_attributes_init(call) && !refuse_encryption(call) && read_plain(call) &&
-	       read_metadata(call) && (!tags || read_tags(call)) && read_class(call) &&
-	       read_acl(call) && read_sse(call) && s3_lock_read(call);
+	return s3_attributes_init(call) && read_plain(call) && read_metadata(call) &&
+	       (!tags || read_tags(call)) && read_class(call) && read_acl(call) && read_sse(call) &&
+	       s3_lock_read(call);
 }
 
 bool s3_lock_read(struct s3_call *call)

@@ -238,6 +238,9 @@ static void reply_complete(struct s3_call *call)
 	xml_close(&call->out, "CompleteMultipartUploadResult");
 	s3_reply(call, 200);
 	s3_field_version(call, "x-amz-version-id", &call->found.meta);
+	if (call->brief.sse == S3_SSE_S3)
+		call->sse.kind = S3_SSE_S3;
+	s3_sse_fields(call, &call->sse);
 	s3_expiration_field(call, &call->found.meta);
 	s3_end_xml(call);
 }
@@ -292,9 +295,11 @@ static void complete(struct s3_call *call)
 	struct obj_cmd cmd = s3_command(call, OBJ_UPLOAD_COMPLETE);
 
 	make_etag(call);
+	call->brief.plain_size = state->size;
 	call->put.brief =
 	        bytes_of(call->brief_memory, s3_brief_format(&call->brief, call->brief_memory));
-	state->complete.size_min = S3_PART_SIZE_MIN;
+	state->complete.size_min = call->brief.sse != S3_SSE_NONE ? s3_sealed_size(S3_PART_SIZE_MIN)
+	                                                          : S3_PART_SIZE_MIN;
 	state->complete.parts = state->parts;
 	cmd.upload = call->part_upload;
 	cmd.complete = &state->complete;
@@ -312,6 +317,7 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 	const struct obj_part *part = &entry->part;
 	enum s3_checksum_kind kind = call->brief.checksum;
 	struct s3_brief brief;
+	uint64_t size_of_part;
 
 	state->page_last = part->number;
 	while (state->seen < state->complete.count &&
@@ -323,6 +329,7 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 	    state->parts[state->seen].number != part->number)
 		return;
 	s3_brief_parse(&brief, part->brief);
+	size_of_part = s3_size_of(&brief, part->size);
 	if (kind != S3_CHECKSUM_NONE) {
 		const struct asked_part *asked = &state->asked[state->seen];
 		size_t size = s3_checksum_size(kind);
@@ -335,9 +342,9 @@ static void visit_part(void *visitor, const struct obj_entry *entry)
 		else if (state->seen == 0)
 			memcpy(state->full, brief.value, size);
 		else
-			s3_checksum_combine(kind, state->full, brief.value, part->size);
+			s3_checksum_combine(kind, state->full, brief.value, size_of_part);
 	}
-	state->size += part->size;
+	state->size += size_of_part;
 	state->seen++;
 }
 
@@ -435,7 +442,7 @@ static void upload_known(struct s3_call *call)
 		return;
 	}
 	call->brief = call->found.brief;
-	if (call->brief.checksum == S3_CHECKSUM_NONE &&
+	if (call->brief.checksum == S3_CHECKSUM_NONE && call->brief.sse == S3_SSE_NONE &&
 	    !s3_header(call, "x-amz-mp-object-size", &text)) {
 		complete(call);
 		return;

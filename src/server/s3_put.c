@@ -10,6 +10,7 @@ void s3_put_finish_meta(struct s3_call *call, const struct s3_payload *payload)
 	if (payload != NULL) {
 		hex_format(bytes_of(payload->md5, S3_MD5_SIZE), call->etag);
 		call->put.etag = bytes_of(call->etag, 2 * S3_MD5_SIZE);
+		call->brief.plain_size = payload->size;
 		if (payload->checksum.kind != S3_CHECKSUM_NONE) {
 			call->brief.checksum = payload->checksum.kind;
 			call->brief.has_checksum = call->brief.full = true;
@@ -78,15 +79,11 @@ bool s3_lock_default(struct s3_call *call)
 	return true;
 }
 
-/* The cipher of what comes in: after s3_meta_read(). */
+/* What comes in is encrypted: after s3_meta_read(). */
 void s3_put_encrypt(struct s3_call *call)
 {
-	static const uint8_t nonce[CIPHER_NONCE_SIZE];
-
-	if (!call->sse.there)
-		return;
-	call->upload->encrypts = true;
-	cipher_start(&call->upload->cipher, call->sse.key, nonce, 0);
+	if (call->sse.kind != S3_SSE_NONE)
+		call->upload->key = call->sse.key;
 }
 
 void s3_put(struct s3_call *call)
@@ -138,17 +135,17 @@ static void part_ready(struct s3_call *call)
 	s3_upload_commit(call, part_done);
 }
 
-/* The part's own salt; the customer's key must be that of the upload. */
+/* The part's own salt; a customer's key must be that of the upload. */
 enum s3_error s3_part_encryption(struct s3_call *call, struct s3_sse *sse)
 {
 	enum s3_error error = s3_sse_read(call, "", sse);
 
 	if (error == S3_NONE)
 		error = s3_sse_check_found(call, &call->found, sse);
-	if (error != S3_NONE || !sse->there)
+	if (error != S3_NONE || sse->kind == S3_SSE_NONE)
 		return error;
-	s3_sse_make(call, sse);
-	call->brief.sse = S3_SSE_CUSTOMER;
+	s3_sse_salt(call->server, sse);
+	call->brief.sse = sse->kind;
 	memcpy(call->brief.salt, sse->salt, S3_KEY_SALT);
 	return S3_NONE;
 }

@@ -4,6 +4,8 @@
 #include "base/macros.h"
 #include "server/s3_internal.h"
 
+enum { PARTS_PAGE = 128 }; /* gone through at a time */
+
 struct reader_frame {
 	struct frame frame;
 };
@@ -31,7 +33,7 @@ static void give_back(struct s3_reader *reader)
 	if (reader->buf != NULL)
 		buf_unref(reader->buf);
 	reader->buf = NULL;
-	cipher_forget(&reader->cipher);
+	explicit_bzero(&reader->part, sizeof(reader->part));
 	reader->server->borrowed--;
 	SLIST_INSERT_HEAD(&reader->server->readers_free, reader, link);
 }
@@ -122,6 +124,55 @@ static void fail(struct s3_reader *reader, enum status status)
 	tell(reader);
 }
 
+/* Of a part, or of an object in one piece: where it is; its key is known. */
+static bool begin_part(struct s3_reader *reader, uint64_t size, uint64_t sealed_size)
+{
+	reader->part_known = true;
+	reader->part_start = reader->part_end;
+	reader->part_end += size;
+	reader->sealed_start = reader->sealed_end;
+	reader->sealed_end += sealed_size;
+	return s3_sealed_size(size) == sealed_size;
+}
+
+bool s3_reader_decrypt(struct s3_call *call, const struct s3_sse *sse)
+{
+	struct s3_reader *reader = call->reader;
+	const struct s3_found *found = &call->found;
+
+	reader->decrypts = found->brief.sse != S3_SSE_NONE;
+	reader->by_parts = reader->decrypts && found->meta.part_count > 0;
+	reader->part = *sse;
+	reader->meta = found->meta;
+	reader->bucket = call->bucket;
+	reader->key = call->key;
+	if (!reader->decrypts || reader->by_parts)
+		return true;
+	return begin_part(reader, found->meta.size, found->sealed_size);
+}
+
+/* A whole piece came: of what it says, what was asked for. */
+static bool unseal(struct s3_reader *reader)
+{
+	struct buf *buf = reader->buf;
+	uint64_t at = reader->at - reader->part_start;
+	uint64_t size = reader->part_end - reader->part_start;
+	uint64_t first = at / S3_PLAIN_PIECE * S3_PLAIN_PIECE, skip = at - first;
+	const struct s3_piece piece = {
+		.index = at / S3_PLAIN_PIECE,
+		.last = size - first <= S3_PLAIN_PIECE,
+	};
+
+	if (!s3_piece_unseal(&reader->cipher, reader->part.key, piece, buf) || buf->used <= skip)
+		return false;
+	buf->used -= (uint32_t)skip;
+	if (skip > 0)
+		memmove(buf->data, buf->data + skip, buf->used);
+	if (buf->used > reader->end - reader->at)
+		buf->used = (uint32_t)(reader->end - reader->at);
+	return true;
+}
+
 static void piece_read(struct req *req)
 {
 	struct s3_reader *reader = landed(req);
@@ -133,10 +184,13 @@ static void piece_read(struct req *req)
 		fail(reader, req->status);
 		return;
 	}
-	assert(req->result <= reader->end - reader->at && req->result <= buf->size);
+	assert(req->result <= buf->size);
 	buf->used = (uint32_t)req->result;
-	if (reader->decrypts)
-		cipher_apply(&reader->cipher, bytes_of(buf->data, buf->used), buf->data);
+	if (reader->decrypts && !unseal(reader)) {
+		fail(reader, STATUS_CORRUPT);
+		return;
+	}
+	assert(buf->used <= reader->end - reader->at);
 	reader->at += buf->used;
 	tell(reader);
 }
@@ -151,45 +205,56 @@ static void read_piece(struct s3_reader *reader)
 		.out = reader->buf->data,
 	};
 
-	if (reader->by_parts && size > reader->part_end - reader->at)
-		size = reader->part_end - reader->at;
+	if (reader->decrypts) {
+		uint64_t index = (reader->at - reader->part_start) / S3_PLAIN_PIECE;
+
+		cmd.offset = reader->sealed_start + index * S3_PIECE_SIZE;
+		size = reader->sealed_end - cmd.offset;
+		if (size > S3_PIECE_SIZE)
+			size = S3_PIECE_SIZE;
+		assert(size <= reader->buf->size);
+	}
 	cmd.out_size = size < reader->buf->size ? (uint32_t)size : reader->buf->size;
 	submit(reader, &cmd, piece_read);
 }
 
-/* Of an encrypted multipart object: the key of the part that is read next. */
+/* Of an encrypted multipart object: the part that is read next, and its key. */
 static void visit_part(void *visitor, const struct obj_entry *entry)
 {
 	struct s3_reader *reader = visitor;
 	const struct obj_part *part = &entry->part;
 	struct s3_brief brief;
 
-	if (reader->at < part->offset || reader->at >= part->offset + part->size)
+	if (reader->part_known)
 		return;
 	s3_brief_parse(&brief, part->brief);
-	reader->part_known = true;
-	reader->part_start = part->offset;
-	reader->part_end = part->offset + part->size;
-	memcpy(reader->part_salt, brief.salt, sizeof(reader->part_salt));
+	reader->part_number = part->number;
+	if (!begin_part(reader, brief.plain_size, part->size) ||
+	    part->offset != reader->sealed_start)
+		reader->part_end = reader->part_start; /* damaged: nothing is found in it */
+	reader->part_known = reader->at < reader->part_end;
+	memcpy(reader->part.salt, brief.salt, S3_KEY_SALT);
 }
+
+static void find_part(struct s3_reader *reader);
 
 static void part_found(struct req *req)
 {
 	struct s3_reader *reader = landed(req);
-	struct s3_sse sse = *reader->sse;
-	static const uint8_t nonce[CIPHER_NONCE_SIZE];
 
+	if (req->status == STATUS_OK && !reader->part_known && req->result != 0) {
+		find_part(reader);
+		return;
+	}
 	if (req->status != STATUS_OK || !reader->part_known) {
 		fail(reader, req->status == STATUS_OK ? STATUS_CORRUPT : req->status);
 		return;
 	}
-	memcpy(sse.salt, reader->part_salt, sizeof(sse.salt));
-	s3_sse_derive(reader->server, &sse);
-	cipher_start(&reader->cipher, sse.key, nonce, reader->at - reader->part_start);
-	explicit_bzero(&sse, sizeof(sse));
+	s3_sse_derive(reader->server, &reader->part);
 	read_piece(reader);
 }
 
+/* Mostly the next one; else they are gone through in order. */
 static void find_part(struct s3_reader *reader)
 {
 	bool null = reader->meta.flags & OBJ_IS_NULL;
@@ -202,8 +267,11 @@ static void find_part(struct s3_reader *reader)
 		.list = &reader->list,
 	};
 
+	reader->list = (struct obj_list){
+		.limit = reader->at == reader->part_end ? 1 : PARTS_PAGE,
+		.after_id = reader->part_number,
+	};
 	reader->part_known = false;
-	reader->list = (struct obj_list){ .limit = OBJ_PARTS_MAX };
 	cmd.visit = visit_part;
 	cmd.visitor = reader;
 	submit(reader, &cmd, part_found);
@@ -214,18 +282,21 @@ void s3_reader_read(struct s3_call *call, size_t size, s3_next_fn *next)
 	struct s3_reader *reader = call->reader;
 
 	assert(reader->handle != 0 && reader->at < reader->end);
-	assert(reader->buf == NULL);
+	assert(reader->buf == NULL && size <= S3_PIECE_SIZE);
 	reader->next = next;
 	if (size > reader->end - reader->at)
 		size = (size_t)(reader->end - reader->at);
+	if (reader->decrypts && (reader->by_parts || reader->meta.size >= S3_PLAIN_PIECE))
+		size = S3_PIECE_SIZE;
+	else if (reader->decrypts)
+		size = (size_t)reader->meta.size + CIPHER_TAG_SIZE;
 	reader->buf = buf_get(reader->server->bufs, size);
 	if (reader->buf == NULL) {
 		call->req.status = STATUS_BUSY;
 		next(call);
 		return;
 	}
-	if (reader->by_parts && (!reader->part_known || reader->at < reader->part_start ||
-	                         reader->at >= reader->part_end))
+	if (reader->by_parts && (!reader->part_known || reader->at >= reader->part_end))
 		find_part(reader);
 	else
 		read_piece(reader);

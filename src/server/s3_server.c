@@ -398,6 +398,8 @@ void s3_visit_found(void *visitor, const struct obj_entry *entry)
 	    !s3_keep(call, entry->meta.attributes, &found->meta.attributes))
 		return;
 	s3_brief_parse(&found->brief, found->meta.brief);
+	found->sealed_size = found->meta.size;
+	found->meta.size = s3_size_of(&found->brief, found->meta.size);
 	found->there = true;
 }
 
@@ -670,6 +672,20 @@ static bool open_pools(struct s3_server *server)
 	return true;
 }
 
+/* By its name a key is found again, whatever its place among them. */
+static void name_masters(struct s3_server *server)
+{
+	uint8_t mac[SHA256_SIZE];
+
+	for (uint32_t i = 0; i < server->master_count; i++) {
+		struct s3_master *master = &server->masters[i];
+
+		digest_hmac(&server->sha256, bytes_of(master->key, CIPHER_KEY_SIZE),
+		            BYTES("weir master"), mac);
+		memcpy(master->id, mac, S3_MASTER_ID);
+	}
+}
+
 enum status s3_server_open(const struct s3_server_options *options, struct s3_server **out)
 {
 	struct s3_server *server = calloc(1, sizeof(*server));
@@ -684,6 +700,11 @@ enum status s3_server_open(const struct s3_server_options *options, struct s3_se
 	server->obj = options->obj;
 	server->kv = options->kv;
 	server->bufs = options->bufs;
+	assert(options->master_count <= S3_MASTERS_MAX);
+	for (uint32_t i = 0; i < options->master_count; i++)
+		memcpy(server->masters[i].key, options->masters[i], S3_MASTER_KEY_SIZE);
+	server->master_count = options->master_count;
+	explicit_bzero(server->options.masters, sizeof(server->options.masters));
 	memcpy(&seed, options->secret, sizeof(seed));
 	prng_init(&server->prng, seed);
 	STAILQ_INIT(&server->users_waiting);
@@ -694,11 +715,12 @@ enum status s3_server_open(const struct s3_server_options *options, struct s3_se
 	if (server->values == NULL || server->scratch == NULL || server->users == NULL ||
 	    server->users_next == NULL || !digest_open(&server->sha256, DIGEST_SHA256) ||
 	    !digest_open(&server->md5, DIGEST_MD5) || !digest_open(&server->sha1, DIGEST_SHA1) ||
-	    !open_pools(server) ||
+	    !cipher_open(&server->cipher) || !open_pools(server) ||
 	    (options->leader && (server->sweep = s3_sweep_open(server)) == NULL)) {
 		s3_server_close(server);
 		return STATUS_NO_SPACE;
 	}
+	name_masters(server);
 	*out = server;
 	return STATUS_OK;
 }
@@ -735,6 +757,8 @@ void s3_server_close(struct s3_server *server)
 	digest_close(&server->sha256);
 	digest_close(&server->md5);
 	digest_close(&server->sha1);
+	cipher_close(&server->cipher);
+	explicit_bzero(server->masters, sizeof(server->masters));
 	if (server->sweep != NULL)
 		s3_sweep_close(server->sweep);
 	free(server->uploads);

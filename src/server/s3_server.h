@@ -15,6 +15,8 @@ enum {
 	S3_SECRET_KEY_MAX = 128,
 	S3_KEYS_MAX = 1024, /* of a store: what every worker holds in memory */
 	S3_KEY_RECORD_MAX = 1024,
+	S3_MASTER_KEY_SIZE = 32,
+	S3_MASTERS_MAX = 8,
 	KV_SPACE_KEYS = 8, /* access keys: space byte, access key */
 };
 
@@ -43,6 +45,9 @@ struct s3_server_options {
 	bool leader;               /* does what one worker of all does: first key, lifecycle */
 	bool make_first_key;       /* when there is none */
 	uint8_t secret[S3_SECRET_SIZE];
+	/* What keys of objects are wrapped with (SSE-S3); the first is for new ones. */
+	uint8_t masters[S3_MASTERS_MAX][S3_MASTER_KEY_SIZE];
+	uint32_t master_count;
 	/* Told of the first key, which nobody can ask for again. */
 	void (*first_key)(void *owner, struct bytes access, struct bytes secret);
 	void *owner;

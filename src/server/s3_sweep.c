@@ -175,6 +175,7 @@ static void drop_lone_marker(struct s3_sweep *sweep)
 static void visit_version(void *visitor, const struct obj_entry *entry)
 {
 	struct s3_sweep *sweep = visitor;
+	struct s3_brief brief;
 	struct due *due;
 	bool same = entry->name.size == sweep->previous_size &&
 	            memcmp(entry->name.data, sweep->previous, entry->name.size) == 0;
@@ -187,6 +188,7 @@ static void visit_version(void *visitor, const struct obj_entry *entry)
 	sweep->lone_marker = NULL;
 	sweep->noncurrent_count = same ? sweep->noncurrent_count + 1 : 0;
 	assert(sweep->due_count < PAGE);
+	s3_brief_parse(&brief, entry->meta.brief);
 	due = &sweep->due[sweep->due_count];
 	*due = (struct due){
 		.op = OBJ_DELETE,
@@ -194,7 +196,7 @@ static void visit_version(void *visitor, const struct obj_entry *entry)
 		.latest = entry->meta.flags & OBJ_IS_LATEST,
 		.null = entry->meta.flags & OBJ_IS_NULL,
 		.version = entry->meta.version,
-		.size = entry->meta.size,
+		.size = s3_size_of(&brief, entry->meta.size),
 		.created_ms = entry->meta.created_ms,
 		.name_size = (uint16_t)entry->name.size,
 	};

@@ -40,7 +40,6 @@ static void give_back(struct s3_upload *upload)
 	if (upload->writing != NULL)
 		buf_unref(upload->writing);
 	upload->filling = upload->writing = NULL;
-	cipher_forget(&upload->cipher);
 	upload->server->borrowed--;
 	SLIST_INSERT_HEAD(&upload->server->uploads_free, upload, link);
 }
@@ -167,6 +166,17 @@ static void upload_created(struct req *req)
 	write_piece(upload, piece_written);
 }
 
+/* What was gathered is encrypted, if it is to be. */
+static void seal(struct s3_upload *upload, bool last)
+{
+	const struct s3_piece piece = { .index = upload->sealed, .last = last };
+
+	if (upload->key == NULL || upload->filling == NULL || upload->filling->used == 0)
+		return;
+	s3_piece_seal(&upload->cipher, upload->key, piece, upload->filling);
+	upload->sealed++;
+}
+
 /* The full buffer goes to the store. */
 static void fly(struct s3_call *call)
 {
@@ -174,6 +184,7 @@ static void fly(struct s3_call *call)
 	struct obj_cmd cmd = s3_command(call, OBJ_CREATE);
 
 	assert(upload->writing == NULL && upload->filling != NULL);
+	seal(upload, /* last= */ false);
 	upload->writing = upload->filling;
 	upload->filling = NULL;
 	if (upload->handle != 0) {
@@ -184,18 +195,30 @@ static void fly(struct s3_call *call)
 	cmd.flags = 0;
 	cmd.offset =
 	        upload->payload.size_expected == UINT64_MAX ? 0 : upload->payload.size_expected;
+	if (upload->key != NULL)
+		cmd.offset = s3_sealed_size(cmd.offset);
 	cmd.upload = call->part_upload;
 	cmd.part = call->part_number;
 	submit(upload, &cmd, upload_created);
 }
 
+/* Bytes that still fit into the buffer: one that is encrypted keeps room for its tag. */
+static size_t room_in(const struct s3_upload *upload)
+{
+	return upload->filling->size - upload->filling->used -
+	       (upload->key != NULL ? CIPHER_TAG_SIZE : 0);
+}
+
 /* A buffer to fill. False: none now, or both are in use. */
 static bool has_room(struct s3_upload *upload)
 {
-	if (upload->filling != NULL && upload->filling->used == upload->filling->size)
-		return false;
-	if (upload->filling == NULL)
-		upload->filling = buf_get(upload->server->bufs, upload->piece_size);
+	size_t tag = upload->key != NULL ? CIPHER_TAG_SIZE : 0;
+	size_t size = upload->piece_size + tag;
+
+	if (upload->filling != NULL)
+		return room_in(upload) > 0;
+	upload->filling =
+	        buf_get(upload->server->bufs, size < S3_PIECE_SIZE ? size : S3_PIECE_SIZE);
 	return upload->filling != NULL;
 }
 
@@ -208,19 +231,14 @@ static size_t put_data(struct s3_call *call, struct bytes data)
 		struct buf *buf;
 		size_t size;
 
-		if (upload->filling != NULL && upload->filling->used == upload->filling->size &&
-		    !upload->flying)
+		if (upload->filling != NULL && room_in(upload) == 0 && !upload->flying)
 			fly(call);
 		if (!has_room(upload))
 			break;
 		buf = upload->filling;
-		size = buf->size - buf->used;
+		size = room_in(upload);
 		size = size < data.size - taken ? size : data.size - taken;
-		if (upload->encrypts)
-			cipher_apply(&upload->cipher, bytes_of(data.data + taken, size),
-			             buf->data + buf->used);
-		else
-			memcpy(buf->data + buf->used, data.data + taken, size);
+		memcpy(buf->data + buf->used, data.data + taken, size);
 		buf->used += (uint32_t)size;
 		taken += size;
 	}
@@ -238,6 +256,13 @@ static size_t stop(struct s3_call *call, enum s3_error error, size_t size)
 	return size;
 }
 
+/* Bytes of the object that a new buffer takes. */
+static size_t capacity(const struct s3_upload *upload)
+{
+	return upload->key != NULL && upload->piece_size > S3_PLAIN_PIECE ? S3_PLAIN_PIECE
+	                                                                  : upload->piece_size;
+}
+
 /* How much of a piece can be taken for sure: digests must not see what is not taken. */
 size_t s3_upload_room(struct s3_call *call)
 {
@@ -245,9 +270,9 @@ size_t s3_upload_room(struct s3_call *call)
 	size_t room = 0;
 
 	if (has_room(upload))
-		room = upload->filling->size - upload->filling->used;
-	if (!upload->flying && room < upload->piece_size)
-		room += upload->filling == NULL ? 0 : upload->piece_size;
+		room = room_in(upload);
+	if (!upload->flying && room < capacity(upload))
+		room += upload->filling == NULL ? 0 : capacity(upload);
 	return room;
 }
 
@@ -410,6 +435,7 @@ void s3_upload_commit(struct s3_call *call, s3_next_fn *next)
 	struct s3_upload *upload = call->upload;
 
 	assert(upload->writing == NULL && !upload->flying);
+	seal(upload, /* last= */ true);
 	upload->commit_next = next;
 	if (upload->handle != 0 && upload->filling != NULL && upload->filling->used > 0) {
 		upload->writing = upload->filling;

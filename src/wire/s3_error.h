@@ -101,10 +101,25 @@
 	X(MISSING_SSE_KEY, "InvalidRequest", 400, \
 	  "The object was stored using a form of Server Side Encryption. The correct " \
 	  "parameters must be provided to retrieve the object.") \
-	X(WRONG_SSE_KEY, "AccessDenied", 403, \
-	  "The encryption key provided does not match the one the object was stored with.") \
+	X(WRONG_SSE_KEY, "InvalidRequest", 400, \
+	  "The provided encryption parameters did not match the ones used originally.") \
 	X(UNEXPECTED_SSE_KEY, "InvalidRequest", 400, \
 	  "The encryption parameters are not applicable to this object.") \
+	X(TWO_ENCRYPTIONS, "InvalidArgument", 400, \
+	  "Server Side Encryption with Customer provided key is incompatible with the " \
+	  "encryption method specified") \
+	X(UNKNOWN_ENCRYPTION, "InvalidArgument", 400, \
+	  "The encryption method specified is not supported") \
+	X(ENCRYPTION_OF_READ, "InvalidArgument", 400, \
+	  "x-amz-server-side-encryption header is not supported for this operation.") \
+	X(NO_KMS, "NotImplemented", 501, \
+	  "This server has no key management service: aws:kms is not implemented.") \
+	X(NO_KMS_KEY, "InvalidArgument", 400, \
+	  "This server has no key management service, and no default key of one.") \
+	X(NO_ENCRYPTION_KEY, "NotImplemented", 501, \
+	  "This server has no key for server-side encryption.") \
+	X(LOST_ENCRYPTION_KEY, "InternalError", 500, \
+	  "This server does not have the key that the object was encrypted with.") \
 	X(INVALID_STORAGE_CLASS, "InvalidStorageClass", 400, \
 	  "The storage class you specified is not valid") \
 	X(INVALID_TAG, "InvalidTag", 400, "The tag provided was not a valid tag.") \

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import random
 import threading
 import time
@@ -910,7 +911,7 @@ def customer_keys(w):
     refused(400, "InvalidRequest", w.main.get_object, Bucket=name, Key="k")
     refused(400, "400", w.main.head_object, Bucket=name, Key="k")
     other = dict(SSE, SSECustomerKey="x" * 32)
-    refused(403, "AccessDenied", w.main.get_object, Bucket=name, Key="k", **other)
+    refused(400, "InvalidRequest", w.main.get_object, Bucket=name, Key="k", **other)
     got = w.main.get_object(Bucket=name, Key="k", **SSE)
     assert got["Body"].read() == body and got["SSECustomerAlgorithm"] == "AES256"
     for first, last in ((0, 0), (17, 1000), (262143, 262145), (700000, 700000)):
@@ -933,10 +934,162 @@ def customer_keys(w):
                        CopySourceSSECustomerAlgorithm="AES256",
                        CopySourceSSECustomerKey=SSE["SSECustomerKey"])
     assert w.main.get_object(Bucket=name, Key="plain")["Body"].read() == whole
-    refused(501, "NotImplemented", w.main.put_object, Bucket=name, Key="s3", Body=b"",
+    for number in (1, 2):
+        got = w.main.get_object(Bucket=name, Key="m", PartNumber=number, **SSE)
+        assert got["Body"].read() == bodies[number - 1]
+
+
+def is_hidden(w, name, key, bodies):
+    """What was encrypted is read back in every way, and sizes are those of its reader."""
+    whole = b"".join(bodies)
+    got = w.main.get_object(Bucket=name, Key=key)
+    assert got["ServerSideEncryption"] == "AES256" and got["Body"].read() == whole
+    head = w.main.head_object(Bucket=name, Key=key)
+    assert head["ServerSideEncryption"] == "AES256" and head["ContentLength"] == len(whole)
+    assert [e["Size"] for e in w.main.list_objects_v2(Bucket=name, Prefix=key)["Contents"]] \
+        == [len(whole)]
+    for first in (0, 1, 17, 262127, 262128, 262129, 524255, 524256, len(bodies[0]) - 1,
+                  len(bodies[0]), len(whole) - 1):
+        for size in (1, 40, 300000):
+            if first < len(whole):
+                got = w.main.get_object(Bucket=name, Key=key, Range=f"bytes={first}-{first + size - 1}")
+                assert got["Body"].read() == whole[first:first + size], (key, first, size)
+    if whole:
+        assert w.main.get_object(Bucket=name, Key=key, Range="bytes=-1")["Body"].read() == whole[-1:]
+    refused(400, "InvalidRequest", w.main.get_object, Bucket=name, Key=key, **SSE)
+
+
+@case
+def server_keys(w):
+    name = w.bucket()
+    for size in (0, 1, 100, 4080, 4081, 262127, 262128, 262129, 524256, 524257, 3 * MIB):
+        body = payload(size, size)
+        answer = w.main.put_object(Bucket=name, Key=f"k{size}", Body=body,
+                                   ServerSideEncryption="AES256")
+        assert answer["ServerSideEncryption"] == "AES256"
+        assert answer["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+        is_hidden(w, name, f"k{size}", [body])
+    bodies = [payload(5 * MIB, 7), payload(5 * MIB + 1, 8), payload(100, 9)]
+    upload, parts = upload_parts(w.main, name, "m", bodies[:2], ServerSideEncryption="AES256")
+    answer = w.main.upload_part(Bucket=name, Key="m", UploadId=upload, PartNumber=3, Body=bodies[2])
+    assert answer["ServerSideEncryption"] == "AES256"
+    parts.append({"PartNumber": 3, "ETag": answer["ETag"]})
+    assert [p["Size"] for p in w.main.list_parts(Bucket=name, Key="m", UploadId=upload)["Parts"]] \
+        == [len(b) for b in bodies]
+    answer = w.main.complete_multipart_upload(Bucket=name, Key="m", UploadId=upload,
+                                              MultipartUpload={"Parts": parts})
+    assert answer["ServerSideEncryption"] == "AES256"
+    is_hidden(w, name, "m", bodies)
+    for number, body in enumerate(bodies, 1):
+        got = w.main.get_object(Bucket=name, Key="m", PartNumber=number)
+        assert got["Body"].read() == body and got["PartsCount"] == 3
+    found = w.main.get_object_attributes(Bucket=name, Key="m",
+                                         ObjectAttributes=["ObjectParts", "ObjectSize"])
+    assert found["ObjectSize"] == sum(len(b) for b in bodies)
+    # From hidden to open, and back, and to a customer's key.
+    answer = w.main.copy_object(Bucket=name, Key="open", CopySource=f"{name}/m")
+    assert "ServerSideEncryption" not in answer
+    assert w.main.get_object(Bucket=name, Key="open")["Body"].read() == b"".join(bodies)
+    w.main.copy_object(Bucket=name, Key="open", CopySource=f"{name}/open",
+                       ServerSideEncryption="AES256")
+    is_hidden(w, name, "open", [b"".join(bodies)])
+    w.main.copy_object(Bucket=name, Key="c", CopySource=f"{name}/open", **SSE)
+    assert w.main.get_object(Bucket=name, Key="c", **SSE)["Body"].read() == b"".join(bodies)
+    upload = w.main.create_multipart_upload(Bucket=name, Key="p",
+                                            ServerSideEncryption="AES256")["UploadId"]
+    answer = w.main.upload_part_copy(Bucket=name, Key="p", UploadId=upload, PartNumber=1,
+                                     CopySource=f"{name}/m", CopySourceRange="bytes=5-6000000")
+    assert answer["ServerSideEncryption"] == "AES256"
+    w.main.complete_multipart_upload(Bucket=name, Key="p", UploadId=upload, MultipartUpload={
+        "Parts": [{"PartNumber": 1, "ETag": answer["CopyPartResult"]["ETag"]}]})
+    is_hidden(w, name, "p", [b"".join(bodies)[5:6000001]])
+
+
+@case
+def server_keys_refused(w):
+    name = w.bucket()
+    put = w.main.put_object
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"", ServerSideEncryption="AES256",
+            **SSE)
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"", SSEKMSKeyId="x", **SSE)
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"", SSEKMSKeyId="x")
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"", SSEKMSKeyId="x",
             ServerSideEncryption="AES256")
-    refused(404, "ServerSideEncryptionConfigurationNotFoundError", w.main.get_bucket_encryption,
-            Bucket=name)
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"",
+            ServerSideEncryption="aes:kms")
+    refused(400, "InvalidArgument", put, Bucket=name, Key="k", Body=b"",
+            ServerSideEncryption="aws:kms")
+    refused(501, "NotImplemented", put, Bucket=name, Key="k", Body=b"", SSEKMSKeyId="x",
+            ServerSideEncryption="aws:kms")
+    refused(400, "InvalidArgument", w.main.create_multipart_upload, Bucket=name, Key="k",
+            ServerSideEncryption="AES256", **SSE)
+
+
+@case
+def bucket_encryption(w):
+    name = w.bucket()
+    rules = lambda **more: {"Rules": [{"ApplyServerSideEncryptionByDefault": more}]}  # noqa: E731
+    get = w.main.get_bucket_encryption
+    refused(404, "ServerSideEncryptionConfigurationNotFoundError", get, Bucket=name)
+    w.main.put_object(Bucket=name, Key="before", Body=b"x")
+    w.main.put_bucket_encryption(Bucket=name,
+                                 ServerSideEncryptionConfiguration=rules(SSEAlgorithm="AES256"))
+    kept = get(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert kept == [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
+                     "BucketKeyEnabled": False}], kept
+    assert "ServerSideEncryption" not in w.main.head_object(Bucket=name, Key="before")
+    assert w.main.put_object(Bucket=name, Key="k", Body=b"abc")["ServerSideEncryption"] == "AES256"
+    is_hidden(w, name, "k", [b"abc"])
+    assert w.main.copy_object(Bucket=name, Key="copy", CopySource=f"{name}/before")[
+        "ServerSideEncryption"] == "AES256"
+    is_hidden(w, name, "copy", [b"x"])
+    upload, parts = upload_parts(w.main, name, "m", [b"small"])
+    w.main.complete_multipart_upload(Bucket=name, Key="m", UploadId=upload,
+                                     MultipartUpload={"Parts": parts})
+    is_hidden(w, name, "m", [b"small"])
+    answer = post(w, name, signed_form([{"bucket": name}, ["starts-with", "$key", ""]]))
+    assert answer.status == 204 and answer.headers["x-amz-server-side-encryption"] == "AES256"
+    is_hidden(w, name, "foo.txt", [b"bar"])
+    w.main.put_object(Bucket=name, Key="c", Body=b"own", **SSE)
+    assert "ServerSideEncryption" not in w.main.head_object(Bucket=name, Key="c", **SSE)
+    refused(501, "NotImplemented", w.main.put_bucket_encryption, Bucket=name,
+            ServerSideEncryptionConfiguration=rules(SSEAlgorithm="aws:kms", KMSMasterKeyID="x"))
+    refused(400, "MalformedXML", w.main.put_bucket_encryption, Bucket=name,
+            ServerSideEncryptionConfiguration=rules(SSEAlgorithm="ROT13"))
+    w.main.delete_bucket_encryption(Bucket=name)
+    w.main.delete_bucket_encryption(Bucket=name)
+    refused(404, "ServerSideEncryptionConfigurationNotFoundError", get, Bucket=name)
+    assert "ServerSideEncryption" not in w.main.put_object(Bucket=name, Key="open", Body=b"")
+    is_hidden(w, name, "k", [b"abc"])
+    answer = post(w, name, signed_form([{"bucket": name}, ["starts-with", "$key", ""],
+                                        {"x-amz-server-side-encryption": "AES256"}],
+                                       key="form", **{"x-amz-server-side-encryption": "AES256"}))
+    assert answer.status == 204
+    is_hidden(w, name, "form", [b"bar"])
+
+
+@case
+def nothing_open_on_disk(w):
+    """The bytes of encrypted objects are nowhere in the store's file."""
+    name, mark = w.bucket(), b"that must never be seen " + payload(16, 99).hex().encode()
+    w.main.put_object(Bucket=name, Key="small", Body=mark, ServerSideEncryption="AES256")
+    w.main.put_object(Bucket=name, Key="large", Body=mark * 30000, **SSE)
+    w.main.put_object(Bucket=name, Key="open", Body=mark[:-1])
+    seen = b""
+    with open(w.server.data / "store", "rb") as file:
+        at, end = 0, os.fstat(file.fileno()).st_size
+        while True:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            data = os.pread(file.fileno(), min(hole - at, 16 * MIB), at)
+            seen += mark[:-1] if mark[:-1] in data else b""
+            assert mark not in data and at < end
+            at += max(len(data) - len(mark), 1) if at + len(data) < hole else len(data)
+    assert seen
+    assert (w.server.data / "s3.key").stat().st_mode & 0o777 == 0o600
 
 
 # Who signs, and how.
