@@ -91,3 +91,24 @@ void blk_submit(struct blk *blk, struct req *req, const struct blk_cmd *cmd)
 	}
 	blk->ops->submit(blk, req, cmd);
 }
+
+void blk_map(struct blk *blk, struct req *req, const struct blk_map_cmd *cmd)
+{
+	enum status status;
+
+	assert(req->worker == blk->worker);
+	assert(req->state != REQ_DONE);
+	assert(req->frame_end + blk->frames_size <= REQ_FRAMES_SIZE);
+	assert(blk->ops->map != NULL);
+	assert(cmd->block_count > 0 && cmd->extent_max > 0);
+	assert(cmd->lba <= blk->geometry.block_count);
+	assert(cmd->block_count <= blk->geometry.block_count - cmd->lba);
+
+	req->state = REQ_RUNNING;
+	status = req_check(req);
+	if (status != STATUS_OK) {
+		req_complete(req, status, 0);
+		return;
+	}
+	blk->ops->map(blk, req, cmd);
+}

@@ -54,12 +54,32 @@ struct blk_geometry {
 	bool volatile_media;   /* memory: a restart loses all of it, whatever was flushed */
 };
 
+/* So many blocks in a row that are alike. */
+struct blk_extent {
+	uint64_t block_count;
+	bool hole; /* they take no room: a write may need some */
+	bool zero; /* they read as zeroes */
+};
+
+/*
+ * What a range is made of, for those who copy it: `extent_max` extents at most, from lba on, that
+ * cover block_count blocks or the first so many of them, one at least. Result: extents. What writes
+ * that run meanwhile make of it is told or not.
+ */
+struct blk_map_cmd {
+	uint64_t lba, block_count;  /* at least one */
+	struct blk_extent *extents; /* the submitter's, until the completion */
+	uint32_t extent_max;
+};
+
 struct blk;
 
 struct blk_ops {
 	const char *name;
 	/* The command dies when this returns; what it points to lives until the completion. */
 	void (*submit)(struct blk *blk, struct req *req, const struct blk_cmd *cmd);
+	/* NULL: it does not know; then all of it may be data. */
+	void (*map)(struct blk *blk, struct req *req, const struct blk_map_cmd *cmd);
 	void (*close)(struct blk *blk); /* no request is running */
 	/*
 	 * Completes `req` when what it does beside its commands has ended and its state is durable
@@ -83,5 +103,8 @@ void blk_check(const struct blk *blk);
 
 /* The only way in: checks the command against the geometry and the worker, then ops->submit. */
 void blk_submit(struct blk *blk, struct req *req, const struct blk_cmd *cmd);
+
+/* The same for ops->map, where there is one. */
+void blk_map(struct blk *blk, struct req *req, const struct blk_map_cmd *cmd);
 
 #endif
