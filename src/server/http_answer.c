@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "server/http_internal.h"
+#include "wire/http2.h"
 
 enum {
 	TAIL_SIZE = 160,      /* bytes of the fields that the server adds, and of the empty line */
@@ -53,6 +54,11 @@ static uint8_t *room(struct http_exchange *exchange, size_t size)
 	return answer->data + answer->used;
 }
 
+static bool is_http2(const struct http_exchange *exchange)
+{
+	return exchange->request.version == 20;
+}
+
 static void write_status(struct http_exchange *exchange, unsigned status)
 {
 	http_memory_release(&exchange->answer);
@@ -62,7 +68,9 @@ static void write_status(struct http_exchange *exchange, unsigned status)
 	};
 	exchange->flags &= ~(uint32_t)HTTP_EXCHANGE_FULL;
 	exchange->status = (uint16_t)status;
-	exchange->answer.used = (uint32_t)http1_write_status(status, exchange->answer.data);
+	exchange->answer_field_count = 0;
+	if (!is_http2(exchange))
+		exchange->answer.used = (uint32_t)http1_write_status(status, exchange->answer.data);
 }
 
 void http_answer(struct http_exchange *exchange, unsigned status)
@@ -90,12 +98,57 @@ static uint8_t *write_value(uint8_t *out, struct bytes value)
 	return out;
 }
 
+/* HTTP/2 has fields in a form of its own, which its session writes: kept as sizes and bytes. */
+struct http_field_size {
+	uint16_t name, value;
+};
+
+static void put_field(struct http_exchange *exchange, uint8_t *out, struct bytes name,
+                      struct bytes value)
+{
+	struct http_field_size size = { (uint16_t)name.size, (uint16_t)value.size };
+
+	memcpy(out, &size, sizeof(size));
+	memcpy(out + sizeof(size), name.data, name.size);
+	write_value(out + sizeof(size) + name.size, value);
+	exchange->answer.used += (uint32_t)(sizeof(size) + name.size + value.size);
+	exchange->answer_field_count++;
+}
+
+uint32_t http_answer_fields(const struct http_exchange *exchange, struct http_field *fields,
+                            uint32_t field_max)
+{
+	const uint8_t *at = exchange->answer.data;
+
+	assert(exchange->answer_field_count <= field_max);
+	for (uint32_t i = 0; i < exchange->answer_field_count; i++) {
+		struct http_field_size size;
+
+		memcpy(&size, at, sizeof(size));
+		at += sizeof(size);
+		fields[i].name = bytes_of(at, size.name);
+		at += size.name;
+		fields[i].value = bytes_of(at, size.value);
+		at += size.value;
+	}
+	assert(at == exchange->answer.data + exchange->answer_head_size);
+	return exchange->answer_field_count;
+}
+
 static void write_field(struct http_exchange *exchange, struct bytes name, struct bytes value)
 {
 	uint8_t *out = room(exchange, name.size + value.size + 4);
 
 	if (out == NULL)
 		return;
+	if (is_http2(exchange)) {
+		/* 3 more are the server's own. */
+		if (exchange->answer_field_count + 3 < HTTP2_ANSWER_FIELDS_MAX)
+			put_field(exchange, out, name, value);
+		else
+			exchange->flags |= HTTP_EXCHANGE_FULL;
+		return;
+	}
 	memcpy(out, name.data, name.size);
 	out += name.size;
 	*out++ = ':';
@@ -194,6 +247,25 @@ static bool body_forbids_reuse(const struct http_exchange *exchange)
 	       request->body_size - exchange->body_received > exchange->server->limits.drop_max;
 }
 
+static void put_own(struct http_exchange *exchange, struct bytes name, struct bytes value)
+{
+	struct http_memory *answer = &exchange->answer;
+
+	assert(name.size + value.size + 4 <= answer->size - answer->used);
+	put_field(exchange, answer->data + answer->used, name, value);
+}
+
+static void head_finish2(struct http_exchange *exchange, uint64_t size)
+{
+	uint8_t digits[20];
+
+	put_own(exchange, BYTES("date"), date_of(exchange->server));
+	put_own(exchange, BYTES("server"), BYTES("weir"));
+	if (exchange->status != 204 && exchange->status != 304 && size != HTTP_SIZE_UNKNOWN)
+		put_own(exchange, BYTES("content-length"), decimal(size, digits));
+	exchange->answer_head_size = exchange->answer.used;
+}
+
 /* The server's own fields and the empty line. */
 static void head_finish(struct http_exchange *exchange, uint64_t size)
 {
@@ -204,6 +276,10 @@ static void head_finish(struct http_exchange *exchange, uint64_t size)
 		write_status(exchange, 503);
 		exchange->flags |= HTTP_EXCHANGE_BODILESS;
 		size = 0;
+	}
+	if (is_http2(exchange)) {
+		head_finish2(exchange, size);
+		return;
 	}
 	if (body_forbids_reuse(exchange) || server->draining)
 		exchange->flags |= HTTP_EXCHANGE_CLOSE;
@@ -237,12 +313,21 @@ static void answer_ended(struct http_exchange *exchange)
 		histogram_add(&server->latencies, server->worker->now_ns - exchange->begun_ns);
 	exchange->answer_phase = HTTP_ANSWER_ENDED;
 	exchange->body_mode = HTTP_BODY_DROP;
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 }
 
 void http_answer_end(struct http_exchange *exchange)
 {
 	http_answer_body(exchange, bytes_of(NULL, 0));
+}
+
+static void piece_add(struct http_exchange *exchange, struct bytes bytes, struct buf *buf)
+{
+	unsigned index = (exchange->piece_first + exchange->piece_count) % HTTP_PIECES_MAX;
+
+	assert(exchange->piece_count < HTTP_PIECES_MAX);
+	exchange->pieces[index] = (struct http_piece){ .bytes = bytes, .buf = buf };
+	exchange->piece_count++;
 }
 
 void http_answer_body(struct http_exchange *exchange, struct bytes body)
@@ -265,14 +350,15 @@ void http_answer_body(struct http_exchange *exchange, struct bytes body)
 			buf_unref(buf);
 	} else if (copied && body.size > 0) {
 		append(exchange, body);
+		if (is_http2(exchange))
+			piece_add(exchange,
+			          bytes_of(exchange->answer.data + exchange->answer_head_size,
+			                   body.size),
+			          NULL);
 	} else if (buf != NULL) {
 		memcpy(buf->data, body.data, body.size);
 		buf->used = (uint32_t)body.size;
-		exchange->pieces[exchange->piece_first] = (struct http_piece){
-			.bytes = bytes_of(buf->data, body.size),
-			.buf = buf,
-		};
-		exchange->piece_count++;
+		piece_add(exchange, bytes_of(buf->data, body.size), buf);
 	}
 	answer_ended(exchange);
 }
@@ -295,7 +381,9 @@ void http_answer_reject(struct http_exchange *exchange, unsigned status, const c
 
 void http_answer_alone(struct http_exchange *exchange, unsigned status, const char *text)
 {
-	exchange->flags |= HTTP_EXCHANGE_ALONE | HTTP_EXCHANGE_CLOSE;
+	exchange->flags |= HTTP_EXCHANGE_ALONE;
+	if (!is_http2(exchange))
+		exchange->flags |= HTTP_EXCHANGE_CLOSE;
 	write_reject(exchange, status, text);
 }
 
@@ -310,26 +398,22 @@ bool http_answer_stream(struct http_exchange *exchange, uint64_t size)
 	assert(exchange->server->handler->pull != NULL);
 	exchange->answer_phase = HTTP_ANSWER_STREAMS;
 	exchange->answer_left = size;
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 	return true;
 }
 
 void http_answer_give(struct http_exchange *exchange, struct bytes bytes, struct buf *buf)
 {
-	unsigned index = (exchange->piece_first + exchange->piece_count) % HTTP_PIECES_MAX;
-
 	assert(exchange->answer_phase == HTTP_ANSWER_STREAMS);
 	assert(bytes.size > 0);
 	assert(bytes.size <= exchange->answer_left);
-	assert(exchange->piece_count < HTTP_PIECES_MAX);
 	exchange->flags &= ~(uint32_t)HTTP_EXCHANGE_PULLED;
-	exchange->pieces[index] = (struct http_piece){ .bytes = bytes, .buf = buf };
-	exchange->piece_count++;
+	piece_add(exchange, bytes, buf);
 	if (exchange->answer_left != HTTP_SIZE_UNKNOWN)
 		exchange->answer_left -= bytes.size;
 	if (exchange->answer_left == 0)
 		answer_ended(exchange);
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 }
 
 void http_answer_finish(struct http_exchange *exchange)

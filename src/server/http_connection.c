@@ -73,14 +73,6 @@ static bool input_append(struct http_connection *connection, struct bytes data)
 	return true;
 }
 
-/* Past a quarter of the buffers nothing more is read ahead. */
-static bool memory_is_short(const struct http_connection *connection)
-{
-	const struct bufs *bufs = connection->server->bufs;
-
-	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / 4;
-}
-
 static void pause_if_full(struct http_connection *connection)
 {
 	const struct http_exchange *exchange = connection->exchange;
@@ -90,7 +82,7 @@ static void pause_if_full(struct http_connection *connection)
 	bool behind = exchange != NULL && ((exchange->flags & HTTP_EXCHANGE_BODY_DONE) ||
 	                                   !http_exchange_takes_body(exchange));
 	bool full =
-	        waiting >= INPUT_PAUSE || (waiting > 0 && behind && memory_is_short(connection));
+	        waiting >= INPUT_PAUSE || (waiting > 0 && behind && http_memory_is_short(connection->server));
 
 	if (connection->stream == NULL || paused == full)
 		return;
@@ -298,6 +290,52 @@ static unsigned take_input(struct http_connection *connection)
 	return count;
 }
 
+/* Whether both ends agreed on HTTP/2 before a byte of it was sent, as TLS can (ALPN "h2"). */
+static bool chose_http2(const struct stream *stream)
+{
+	(void)stream;
+	return false;
+}
+
+/*
+ * The first bytes of a connection: whether they are the preface of HTTP/2. A part of it is kept,
+ * which is no whole request line of HTTP/1 either.
+ */
+static void connection_speaks(struct http_connection *connection, struct bytes data)
+{
+	const struct bytes preface = BYTES("PRI * HTTP/2.0");
+	const struct bytes before = input_rest(connection);
+	size_t wanted = preface.size - before.size;
+	size_t size = data.size < wanted ? data.size : wanted;
+
+	if (chose_http2(connection->stream)) {
+		connection->flags |= HTTP_CONNECTION_SPOKEN | HTTP_CONNECTION_HTTP2;
+		return;
+	}
+	assert(before.size < preface.size);
+	if (memcmp(preface.data + before.size, data.data, size) != 0)
+		connection->flags |= HTTP_CONNECTION_SPOKEN;
+	else if (size == wanted)
+		connection->flags |= HTTP_CONNECTION_SPOKEN | HTTP_CONNECTION_HTTP2;
+}
+
+static void http2_begin(struct http_connection *connection, struct bytes data)
+{
+	struct buf *input = connection->input;
+
+	connection->flags &= ~(uint32_t)HTTP_CONNECTION_IN_HEAD;
+	connection->input = NULL;
+	if (!http2_connection_open(connection)) {
+		http_connection_kill(connection);
+	} else {
+		if (input != NULL)
+			http2_connection_received(connection, bytes_of(input->data, input->used));
+		http2_connection_received(connection, data);
+	}
+	if (input != NULL)
+		buf_unref(input);
+}
+
 static void connection_received(struct stream *stream, struct bytes data)
 {
 	struct http_connection *connection = stream->owner;
@@ -306,6 +344,17 @@ static void connection_received(struct stream *stream, struct bytes data)
 	http_connection_ready(connection);
 	if (connection->flags & (HTTP_CONNECTION_BROKEN | HTTP_CONNECTION_LINGER))
 		return;
+	if (!(connection->flags & HTTP_CONNECTION_SPOKEN)) {
+		connection_speaks(connection, data);
+		if (connection->flags & HTTP_CONNECTION_HTTP2) {
+			http2_begin(connection, data);
+			return;
+		}
+	}
+	if (connection->http2 != NULL) {
+		http2_connection_received(connection, data);
+		return;
+	}
 	if (connection->input == NULL)
 		take(connection, &data);
 	if (connection->flags & (HTTP_CONNECTION_BROKEN | HTTP_CONNECTION_LINGER))
@@ -342,7 +391,10 @@ void http_connection_drain(struct http_connection *connection)
 {
 	if (connection->exchange != NULL)
 		connection->exchange->flags |= HTTP_EXCHANGE_CLOSE;
-	connection->flags |= HTTP_CONNECTION_CLOSING;
+	if (connection->http2 != NULL)
+		http2_connection_drain(connection);
+	else
+		connection->flags |= HTTP_CONNECTION_CLOSING;
 	http_connection_ready(connection);
 }
 
@@ -475,8 +527,7 @@ static bool exchange_is_over(const struct http_exchange *exchange)
 	       (exchange->connection->flags & HTTP_CONNECTION_ENDED);
 }
 
-/* An answer that closes is not lost to a reset that unread bytes would cause. */
-static void connection_linger(struct http_connection *connection)
+void http_connection_linger(struct http_connection *connection)
 {
 	if (connection->flags & (HTTP_CONNECTION_ENDED | HTTP_CONNECTION_BROKEN)) {
 		http_connection_kill(connection);
@@ -499,7 +550,7 @@ static void exchange_finish(struct http_connection *connection)
 	if (flags & HTTP_EXCHANGE_BROKEN)
 		http_connection_kill(connection);
 	else if ((flags & HTTP_EXCHANGE_CLOSE) && !(flags & HTTP_EXCHANGE_BODY_DONE))
-		connection_linger(connection);
+		http_connection_linger(connection);
 	else if (flags & HTTP_EXCHANGE_CLOSE)
 		connection->flags |= HTTP_CONNECTION_CLOSING;
 }
@@ -509,6 +560,8 @@ static unsigned connection_run(struct http_connection *connection)
 	struct http_exchange *exchange = connection->exchange;
 	unsigned count = 0;
 
+	if (connection->http2 != NULL)
+		return http2_connection_run(connection);
 	if ((connection->flags & HTTP_CONNECTION_BROKEN) && exchange != NULL)
 		http_exchange_abort(exchange);
 	if (exchange != NULL && exchange_is_over(exchange)) {
@@ -551,7 +604,7 @@ static bool is_through(const struct http_connection *connection)
 {
 	const struct http_exchange *exchange = connection->exchange;
 
-	if (!(connection->flags & HTTP_CONNECTION_ENDED) ||
+	if (!(connection->flags & HTTP_CONNECTION_ENDED) || connection->http2 != NULL ||
 	    (connection->flags & HTTP_CONNECTION_STARVED))
 		return false;
 	/* A body that will never be whole; a head that will not. */
@@ -565,7 +618,8 @@ static bool connection_try_close(struct http_connection *connection)
 {
 	if (is_through(connection))
 		connection->flags |= HTTP_CONNECTION_BROKEN;
-	if (connection->exchange == NULL && (connection->flags & HTTP_CONNECTION_CLOSING) &&
+	if (connection->exchange == NULL && connection->http2 == NULL &&
+	    (connection->flags & HTTP_CONNECTION_CLOSING) &&
 	    !(connection->flags & HTTP_CONNECTION_LINGER))
 		connection->flags |= HTTP_CONNECTION_BROKEN;
 	if (!(connection->flags & HTTP_CONNECTION_BROKEN))
@@ -580,6 +634,8 @@ static bool connection_try_close(struct http_connection *connection)
 			return false;
 		exchange_finish(connection);
 	}
+	if (connection->http2 != NULL && !http2_connection_try_close(connection))
+		return false;
 	input_drop(connection);
 	http_connection_free(connection);
 	return true;
@@ -594,6 +650,8 @@ static void connection_settle(struct http_connection *connection)
 	do {
 		for (unsigned i = 0; i < ROUNDS_MAX && connection_run(connection) > 0; i++)
 			continue;
+		if (connection->http2 != NULL)
+			http2_connection_settle(connection);
 		exchange = connection->exchange;
 		if (exchange != NULL && !(connection->flags & HTTP_CONNECTION_BROKEN) &&
 		    !(exchange->flags & HTTP_EXCHANGE_SENDING))
@@ -638,6 +696,10 @@ void http_connection_sweep(struct http_connection *connection)
 {
 	if (connection->flags & HTTP_CONNECTION_BROKEN)
 		return;
+	if (connection->http2 != NULL && !(connection->flags & HTTP_CONNECTION_LINGER)) {
+		http2_connection_sweep(connection);
+		return;
+	}
 	if (now_ns(connection) < connection->deadline_ns && !body_is_slow(connection))
 		return;
 	if ((connection->flags & HTTP_CONNECTION_IN_HEAD) && connection->exchange == NULL) {

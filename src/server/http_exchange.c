@@ -5,7 +5,7 @@
 #include "server/http_internal.h"
 #include "wire/url.h"
 
-enum { COLLECT_FIRST = 4096, PULL_LATER_NS = 2000000 };
+enum { COLLECT_FIRST = 4096, PULL_LATER_NS = 2000000, SLAB_SIZE = 64 << 10 };
 
 /* What a handler may read. */
 
@@ -61,7 +61,7 @@ void http_release(struct http_exchange *exchange)
 {
 	assert(exchange->holds > 0);
 	if (--exchange->holds == 0)
-		http_connection_ready(exchange->connection);
+		http_exchange_ready(exchange);
 }
 
 unsigned http_lent(const struct http_exchange *exchange)
@@ -98,24 +98,100 @@ bool http_parameter_get(const struct http_exchange *exchange, const char *name,
 
 /* The pool. */
 
+static struct http_exchange *slab_exchange(struct http_server *server, struct http_slab *slab,
+                                           uint32_t index)
+{
+	uint8_t *first = (uint8_t *)slab + align_up(sizeof(*slab), 16);
+
+	assert(index < slab->count);
+	return (struct http_exchange *)(void *)(first + index * server->exchange_size);
+}
+
 bool http_exchanges_are_left(const struct http_server *server)
 {
-	return server->exchanges_used < server->exchanges_max;
+	return !TAILQ_EMPTY(&server->exchanges_free) ||
+	       server->exchanges_made < server->exchanges_max;
+}
+
+bool http_memory_is_short(const struct http_server *server)
+{
+	const struct bufs *bufs = server->bufs;
+
+	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / 4;
+}
+
+/* Half of the buffers at most is for this. */
+static uint64_t slabs_room(const struct http_server *server)
+{
+	return (uint64_t)server->bufs->slab_count * BUF_SIZE_MAX / 2;
+}
+
+uint32_t http_exchanges_max(const struct http_server *server)
+{
+	return server->exchanges_max +
+	       (uint32_t)(slabs_room(server) / align_up(server->exchange_size, 1024));
+}
+
+static void slab_get(struct http_server *server)
+{
+	size_t front = align_up(sizeof(struct http_slab), 16);
+	struct buf *buf = NULL;
+	struct http_slab *slab;
+
+	assert(front + server->exchange_size <= SLAB_SIZE);
+	if (server->bufs->used_size < slabs_room(server))
+		buf = buf_get(server->bufs, SLAB_SIZE);
+	if (buf == NULL)
+		return;
+	slab = (struct http_slab *)(void *)buf->data;
+	*slab = (struct http_slab){ .buf = buf };
+	slab->count = (uint32_t)((SLAB_SIZE - front) / server->exchange_size);
+	for (uint32_t i = 0; i < slab->count; i++) {
+		struct http_exchange *exchange = slab_exchange(server, slab, i);
+
+		exchange->slab = slab;
+		TAILQ_INSERT_TAIL(&server->exchanges_free, exchange, link);
+	}
+}
+
+/* Those of slabs are used last, so that slabs get free. */
+static void exchange_give_back(struct http_server *server, struct http_exchange *exchange)
+{
+	struct http_slab *slab = exchange->slab;
+
+	if (slab == NULL) {
+		TAILQ_INSERT_HEAD(&server->exchanges_free, exchange, link);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&server->exchanges_free, exchange, link);
+	assert(slab->used > 0);
+	if (--slab->used > 0)
+		return;
+	for (uint32_t i = 0; i < slab->count; i++)
+		TAILQ_REMOVE(&server->exchanges_free, slab_exchange(server, slab, i), link);
+	buf_unref(slab->buf);
 }
 
 struct http_exchange *http_exchange_get(struct http_connection *connection)
 {
 	struct http_server *server = connection->server;
-	struct http_exchange *exchange = TAILQ_FIRST(&server->exchanges_free);
+	struct http_exchange *exchange;
 
+	if (!http_exchanges_are_left(server) && connection->http2 != NULL)
+		slab_get(server);
 	if (!http_exchanges_are_left(server))
 		return NULL;
-	if (exchange != NULL)
+	exchange = TAILQ_FIRST(&server->exchanges_free);
+	if (exchange != NULL) {
 		TAILQ_REMOVE(&server->exchanges_free, exchange, link);
-	else
+	} else {
 		exchange = (struct http_exchange *)(void *)(server->exchange_memory +
 		                                            server->exchange_size *
 		                                                    server->exchanges_made++);
+		exchange->slab = NULL;
+	}
+	if (exchange->slab != NULL)
+		exchange->slab->used++;
 	server->exchanges_used++;
 	memset(exchange, 0, offsetof(struct http_exchange, req));
 	exchange->server = server;
@@ -157,8 +233,10 @@ void http_exchange_end(struct http_exchange *exchange)
 		buf_unref(exchange->collect_buf);
 	if (exchange->trailer_buf != NULL)
 		buf_unref(exchange->trailer_buf);
+	if (exchange->held != NULL)
+		buf_unref(exchange->held);
 	exchange->connection = NULL;
-	TAILQ_INSERT_HEAD(&server->exchanges_free, exchange, link);
+	exchange_give_back(server, exchange);
 	server->exchanges_used--;
 }
 
@@ -304,7 +382,8 @@ bool http_exchange_begin(struct http_exchange *exchange, const struct http1_head
 	memory->used = (uint32_t)(writer.at - memory->data);
 	request->body_size = head->framing == HTTP1_CHUNKED ? HTTP_SIZE_UNKNOWN : head->body_size;
 	request->has_length = head->framing == HTTP1_SIZED;
-	request->version = (uint8_t)(10 + head->minor_version);
+	if (request->version == 0)
+		request->version = (uint8_t)(10 + head->minor_version);
 	request->local = exchange->connection->stream->local;
 	request->peer = exchange->connection->stream->peer;
 	exchange->status = 0;
@@ -320,7 +399,7 @@ void http_body_want(struct http_exchange *exchange)
 	assert(exchange->body_mode == HTTP_BODY_HELD || exchange->body_mode == HTTP_BODY_WANTED);
 	assert(exchange->server->handler->body_ended != NULL);
 	exchange->body_mode = HTTP_BODY_WANTED;
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 }
 
 /* Room for all that may come, if that is known and little; else as it comes. */
@@ -351,7 +430,7 @@ static void collect_fail(struct http_exchange *exchange, enum status status)
 {
 	exchange->collect_status = status;
 	exchange->body_mode = HTTP_BODY_DROP;
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 }
 
 void http_body_collect(struct http_exchange *exchange, uint32_t size_max)
@@ -368,7 +447,7 @@ void http_body_collect(struct http_exchange *exchange, uint32_t size_max)
 		collect_fail(exchange, STATUS_TOO_LARGE);
 	else if (size != HTTP_SIZE_UNKNOWN && size > 0 && !collect_grow(exchange, size))
 		collect_fail(exchange, STATUS_BUSY);
-	http_connection_ready(exchange->connection);
+	http_exchange_ready(exchange);
 }
 
 static void collect(struct http_exchange *exchange, struct bytes piece)
@@ -539,7 +618,7 @@ static void later_ran(struct timer *timer)
 	while ((exchange = TAILQ_FIRST(&server->later)) != NULL) {
 		TAILQ_REMOVE(&server->later, exchange, later_link);
 		exchange->flags &= ~(uint32_t)HTTP_EXCHANGE_PULL_LATER;
-		http_connection_ready(exchange->connection);
+		http_exchange_ready(exchange);
 	}
 }
 

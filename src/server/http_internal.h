@@ -53,6 +53,8 @@ enum {
 	HTTP_EXCHANGE_PULL_LATER = 1 << 12, /* in server->later */
 	HTTP_EXCHANGE_ALONE = 1 << 13,      /* no handler: the server's own answer */
 	HTTP_EXCHANGE_FULL = 1 << 14,       /* no memory for the answer's fields */
+	HTTP_EXCHANGE_READY = 1 << 15,      /* HTTP/2: in connection->http2->ready */
+	HTTP_EXCHANGE_BODY_COME = 1 << 16,  /* HTTP/2: all of it, but some is held */
 };
 
 struct http_piece {
@@ -60,10 +62,21 @@ struct http_piece {
 	struct buf *buf; /* or NULL */
 };
 
-/* Memory: the server's pool; the handler's state lies behind it. */
+/*
+ * Exchanges beyond the server's pool, for streams of HTTP/2: at the front of a buffer, which goes
+ * back when none of them is used.
+ */
+struct http_slab {
+	struct buf *buf;
+	uint32_t count, used;
+};
+
+/* Memory: the server's pool or a slab; the handler's state lies behind it. */
 struct http_exchange {
 	TAILQ_ENTRY(http_exchange) link; /* in server->exchanges_free, or the connection's */
 	TAILQ_ENTRY(http_exchange) later_link;
+	TAILQ_ENTRY(http_exchange) ready_link; /* HTTP/2: what is due of it */
+	struct http2_stream *stream;           /* HTTP/2; NULL: it has gone */
 	struct http_server *server;
 	struct http_connection *connection;
 	struct http_request request;
@@ -83,14 +96,21 @@ struct http_exchange {
 	uint64_t wait_since_ns;    /* for bytes of the body; 0: not waiting */
 	uint64_t waited_ns;        /* before */
 	struct http_memory answer; /* the head, and a small body behind it */
+	uint32_t answer_head_size; /* of it, when it is complete */
+	uint32_t answer_field_count;
 	uint64_t answer_left;      /* bytes of the body to be given */
 	struct http_piece pieces[HTTP_PIECES_MAX];
 	uint64_t begun_ns;
 	uint8_t piece_first, piece_count;
 	uint8_t piece_sending; /* of them, in the send that runs */
+	size_t piece_used;     /* HTTP/2: bytes of the first not yet sending that are in frames */
+	struct buf *held;      /* HTTP/2: bytes of the body that nobody has taken, or NULL */
+	uint32_t held_start;   /* of held->used */
+	uint64_t moved_ns;     /* HTTP/2: when the answer last left, or was ready to */
 	uint32_t chunk_used;   /* of chunk_text */
 	uint8_t chunk_text[HTTP_PIECES_MAX * HTTP1_CHUNK_HEADER_MAX];
-	struct req req; /* of the send */
+	struct req req; /* of the send; from here on nothing is zeroed for a new exchange */
+	struct http_slab *slab; /* NULL: of the server's pool */
 	struct iovec iov[HTTP_IOV_MAX];
 	_Alignas(16) uint8_t request_inline[HTTP_REQUEST_MEMORY];
 	_Alignas(16) uint8_t answer_inline[HTTP_ANSWER_MEMORY];
@@ -106,6 +126,8 @@ enum {
 	HTTP_CONNECTION_BROKEN = 1 << 5,  /* nothing can be sent any more */
 	HTTP_CONNECTION_LINGER = 1 << 6,  /* drops what comes, so that the answer is not lost */
 	HTTP_CONNECTION_IN_HEAD = 1 << 7, /* a part of a head has come */
+	HTTP_CONNECTION_SPOKEN = 1 << 8,  /* enough has come to know the version of HTTP */
+	HTTP_CONNECTION_HTTP2 = 1 << 9,
 };
 
 /* An idle one is small: what a request needs is in its exchange. */
@@ -122,6 +144,7 @@ struct http_connection {
 	uint32_t request_count;
 	struct http1_parser parser;
 	struct http_exchange *exchange; /* the one of HTTP/1 */
+	struct http2_connection *http2; /* NULL: it speaks HTTP/1, or has not spoken yet */
 };
 TAILQ_HEAD(http_connection_list, http_connection);
 
@@ -145,21 +168,26 @@ struct http_server {
 	uint64_t date_s; /* of `date` */
 	char date[HTTP_DATE_SIZE];
 	bool draining;
+	struct http2_library *http2;
 	struct histogram latencies;                /* from the head to the end of the answer */
 	char labels[32];                           /* of its metrics */
 	struct http_field fields[HTTP_FIELDS_MAX]; /* for the parser, within one call */
 };
 
 /* http_server.c */
+void http_exchange_ready(struct http_exchange *exchange); /* something is due of it */
 void http_connection_ready(struct http_connection *connection);
 void http_connection_starve(struct http_connection *connection);
 void http_connection_free(struct http_connection *connection);
 
 /* http_exchange.c. Gives back what was lent. */
 void http_pieces_drop(struct http_exchange *exchange);
-/* NULL: none is free. */
+/* NULL: none is free. For HTTP/2 buffers are used, too, if there are enough. */
 struct http_exchange *http_exchange_get(struct http_connection *connection);
-bool http_exchanges_are_left(const struct http_server *server);
+bool http_exchanges_are_left(const struct http_server *server); /* in the pool */
+uint32_t http_exchanges_max(const struct http_server *server); /* with those of buffers */
+/* Past a quarter of the buffers nothing more is read ahead. */
+bool http_memory_is_short(const struct http_server *server);
 /* Tells the handler, gives everything back. The exchange is over in both directions. */
 void http_exchange_end(struct http_exchange *exchange);
 /*
@@ -184,6 +212,13 @@ void http_answer_alone(struct http_exchange *exchange, unsigned status, const ch
 bool http_memory_grow(struct http_exchange *exchange, struct http_memory *memory, size_t size);
 void http_memory_release(struct http_memory *memory);
 
+/*
+ * The fields of an answer of HTTP/2, which is written as `struct http_field_size` and bytes.
+ * Returns how many.
+ */
+uint32_t http_answer_fields(const struct http_exchange *exchange, struct http_field *fields,
+                            uint32_t field_max);
+
 /* http_connection.c */
 extern const struct stream_handler http_stream_handler;
 unsigned http_connections_run(struct actor *actor);
@@ -191,5 +226,20 @@ void http_connections_settle(struct actor *actor);
 void http_connection_sweep(struct http_connection *connection);
 void http_connection_kill(struct http_connection *connection);
 void http_connection_drain(struct http_connection *connection);
+/* An answer that closes is not lost to a reset that unread bytes would cause. */
+void http_connection_linger(struct http_connection *connection);
+
+/*
+ * http2_connection.c: what http_connection.c does, when it is HTTP/2. open(): false: no memory.
+ */
+bool http2_connection_open(struct http_connection *connection);
+void http2_connection_received(struct http_connection *connection, struct bytes data);
+unsigned http2_connection_run(struct http_connection *connection);
+void http2_connection_settle(struct http_connection *connection);
+void http2_connection_drain(struct http_connection *connection);
+void http2_connection_sweep(struct http_connection *connection);
+/* The stream is closed. True: nothing is under way any more, and connection->http2 is NULL. */
+bool http2_connection_try_close(struct http_connection *connection);
+void http2_exchange_ready(struct http_exchange *exchange);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/macros.h"
 #include "server/http_internal.h"
+#include "wire/http2.h"
 
 #define SECOND_NS 1000000000ull
 #define SWEEP_NS (SECOND_NS / 2)
@@ -47,6 +48,13 @@ void http_connection_ready(struct http_connection *connection)
 	TAILQ_INSERT_TAIL(&server->ready, connection, ready_link);
 }
 
+void http_exchange_ready(struct http_exchange *exchange)
+{
+	if (exchange->connection->http2 != NULL)
+		http2_exchange_ready(exchange);
+	http_connection_ready(exchange->connection);
+}
+
 void http_connection_starve(struct http_connection *connection)
 {
 	uint32_t flags = connection->flags;
@@ -62,7 +70,7 @@ void http_connection_free(struct http_connection *connection)
 	struct http_server *server = connection->server;
 
 	assert(connection->stream == NULL && connection->exchange == NULL);
-	assert(connection->input == NULL);
+	assert(connection->input == NULL && connection->http2 == NULL);
 	if (connection->flags & HTTP_CONNECTION_READY)
 		TAILQ_REMOVE(&server->ready, connection, ready_link);
 	else if (connection->flags & HTTP_CONNECTION_STARVED)
@@ -150,9 +158,6 @@ static void pools_plan(struct http_server *server, const struct http_server_opti
 	server->exchange_size = align_up(sizeof(struct http_exchange), 16) +
 	                        align_up(options->handler->state_size, 16);
 	server->exchanges_max = (uint32_t)(left / server->exchange_size);
-	/* Each connection has one at most. */
-	if (server->exchanges_max > server->connections_max)
-		server->exchanges_max = server->connections_max;
 }
 
 enum status http_server_open(const struct http_server_options *options, struct http_server **out)
@@ -182,10 +187,14 @@ enum status http_server_open(const struct http_server_options *options, struct h
 		free(server);
 		return STATUS_NO_SPACE;
 	}
+	server->http2 = http2_library_open();
 	server->connection_memory =
 	        calloc(server->connections_max, sizeof(*server->connection_memory));
 	server->exchange_memory = calloc(server->exchanges_max, server->exchange_size);
-	if (server->connection_memory == NULL || server->exchange_memory == NULL) {
+	if (server->connection_memory == NULL || server->exchange_memory == NULL ||
+	    server->http2 == NULL) {
+		if (server->http2 != NULL)
+			http2_library_close(server->http2);
 		free(server->connection_memory);
 		free(server->exchange_memory);
 		free(server);
@@ -204,6 +213,7 @@ void http_server_close(struct http_server *server)
 	assert(server->exchanges_used == 0);
 	timer_cancel(&server->worker->timers, &server->sweep);
 	timer_cancel(&server->worker->timers, &server->later_timer);
+	http2_library_close(server->http2);
 	free(server->connection_memory);
 	free(server->exchange_memory);
 	free(server);

@@ -106,6 +106,28 @@ const char *http_reason(unsigned status)
 	return "Unknown";
 }
 
+bool http_is_authority(struct bytes host)
+{
+	for (size_t i = 0; i < host.size; i++) {
+		uint8_t c = host.data[i];
+
+		if (c <= ' ' || c >= 0x7f || strchr("\"#/<>?@\\^`{|},", c) != NULL)
+			return false;
+	}
+	return true;
+}
+
+bool http_is_target(struct bytes target)
+{
+	for (size_t i = 0; i < target.size; i++) {
+		uint8_t c = target.data[i];
+
+		if (c <= ' ' || c == 0x7f || c == '#')
+			return false;
+	}
+	return true;
+}
+
 size_t http_token_size(struct bytes bytes)
 {
 	size_t i = 0;

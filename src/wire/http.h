@@ -37,6 +37,12 @@ bool http_is_token(struct bytes bytes);
 /* No control character but TAB; section 5.5. Neither end is white space. */
 bool http_is_value(struct bytes bytes);
 
+/* What a host with its port may hold: RFC 3986, without user information. */
+bool http_is_authority(struct bytes host);
+
+/* No space, control character or "#". */
+bool http_is_target(struct bytes target);
+
 /* How many bytes from the front are of a token; may be in a value. */
 size_t http_token_size(struct bytes bytes);
 size_t http_value_size(struct bytes bytes);

@@ -151,18 +151,6 @@ static bool version_parse(struct http1_parser *parser, struct bytes version,
 	return true;
 }
 
-/* What a host with its port may hold: RFC 3986, without user information. */
-static bool is_authority(struct bytes host)
-{
-	for (size_t i = 0; i < host.size; i++) {
-		uint8_t c = host.data[i];
-
-		if (c <= ' ' || c >= 0x7f || strchr("\"#/<>?@\\^`{|},", c) != NULL)
-			return false;
-	}
-	return true;
-}
-
 /* "http://host/path": cuts the target at the path, and keeps the host. */
 static bool absolute_parse(struct http1_head *head)
 {
@@ -181,18 +169,14 @@ static bool absolute_parse(struct http1_head *head)
 	head->host = bytes_of(rest.data, size);
 	take(&rest, size);
 	head->target = rest.size > 0 ? rest : BYTES("/");
-	return size > 0 && is_authority(head->host) && head->target.data[0] == '/';
+	return size > 0 && http_is_authority(head->host) && head->target.data[0] == '/';
 }
 
 static bool target_parse(struct http1_parser *parser, struct http1_head *head)
 {
-	for (size_t i = 0; i < head->target.size; i++) {
-		uint8_t c = head->target.data[i];
-
-		if (c <= ' ' || c == 0x7f || c == '#') {
-			fail(parser, 400, "the target has a character that no target may have");
-			return false;
-		}
+	if (!http_is_target(head->target)) {
+		fail(parser, 400, "the target has a character that no target may have");
+		return false;
 	}
 	if (bytes_equal(head->method, BYTES("CONNECT"))) {
 		fail(parser, 501, "this is no proxy");
@@ -273,7 +257,7 @@ static bool field_heed(struct http1_parser *parser, const struct http_field *fie
 	case 4:
 		if (!http_name_is(field->name, BYTES("host")))
 			return true;
-		if (framing->hosts++ > 0 || !is_authority(field->value)) {
+		if (framing->hosts++ > 0 || !http_is_authority(field->value)) {
 			fail(parser, 400, "Host is there twice, or malformed");
 			return false;
 		}
