@@ -73,7 +73,7 @@ warn='-Wall -Wextra -Wpedantic -Werror'
 	done
 	check 'embed builds with libweir.a' "$@" -std=c11 -O1 $warn $flags $cflags \
 		"$root/examples/embed.c" -o "$dir/embed_static" "$libdir/libweir.a" \
-		$(PKG_CONFIG_SYSROOT_DIR="" pkg-config --libs liburing libisal libxxhash hwloc libcrypto) -pthread -lm
+		$(PKG_CONFIG_SYSROOT_DIR="" pkg-config --libs liburing libisal libxxhash hwloc libssl libcrypto libnghttp2) -pthread -lm
 }
 embed='the river is the Wear
 city = Durham

@@ -81,8 +81,8 @@ static void pause_if_full(struct http_connection *connection)
 	/* Behind an exchange: else it waits for the rest of something, and nothing would end it. */
 	bool behind = exchange != NULL && ((exchange->flags & HTTP_EXCHANGE_BODY_DONE) ||
 	                                   !http_exchange_takes_body(exchange));
-	bool full =
-	        waiting >= INPUT_PAUSE || (waiting > 0 && behind && http_memory_is_short(connection->server));
+	bool full = waiting >= INPUT_PAUSE ||
+	            (waiting > 0 && behind && http_memory_is_short(connection->server));
 
 	if (connection->stream == NULL || paused == full)
 		return;
