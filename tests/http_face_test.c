@@ -37,6 +37,19 @@ static void tell_facts(void *owner, struct http_facts *facts)
 	*facts = (struct http_facts){ .process_id = 42, .started_ms = 1, .read_only = failed };
 }
 
+/* One worker. */
+static const struct recent *tell_recent(void *owner, int worker)
+{
+	static struct recent messages, slow;
+
+	(void)owner;
+	if (recent_count(&messages) == 0) {
+		recent_put(&messages, 7, 0, BYTES("a device, \"x\""));
+		recent_put(&slow, 9, 5000, BYTES("resp get k"));
+	}
+	return worker < 0 ? &messages : worker == 0 ? &slow : NULL;
+}
+
 static void *prepare(struct http_bench *bench)
 {
 	const struct http_face_options options = {
@@ -50,6 +63,7 @@ static void *prepare(struct http_bench *bench)
 		.version = "1.2.3",
 		.hosts = "a.example, B.example",
 		.facts = tell_facts,
+		.recent = tell_recent,
 	};
 
 	assert_int_equal(http_face_open(&face, &options), STATUS_OK);
@@ -590,7 +604,14 @@ static void pages_tell_facts(void **state)
 		{ "GET /api/configuration", NULL, NULL, 200,
 		  "\"resp.password\":{\"value\":\"***\",\"source\":\"set\"}" },
 		{ "GET /api/topology", NULL, NULL, 200, "\"workers\":[]" },
-		{ "GET /api/openapi.json", NULL, NULL, 200, "\"openapi\":\"3.0.3\"" },
+		{ "GET /api/openapi.json", NULL, NULL, 200, "\"openapi\": \"3.0.3\"" },
+		{ "GET /api/recent", NULL, NULL, 200,
+		  "\"messages\":[{\"time_ms\":7,\"text\":\"a device, "
+		  "\\\"x\\\"\"}],\"slow\":[{\"time_ms\":9,"
+		  "\"worker\":0,\"duration_us\":5000,\"text\":\"resp get k\"}]" },
+		{ "GET /dashboard", NULL, NULL, 200, "<!doctype html>" },
+		{ "GET /", "Accept: text/html\r\n", NULL, 200, "<!doctype html>" },
+		{ "GET /", NULL, NULL, 200, "weir\n" },
 		{ "GET /api/other", NULL, NULL, 404, NULL },
 		{ "GET /metrics", NULL, NULL, 200, "test_total{a=\"b\"} 7\n" },
 		{ "HEAD /metrics", NULL, NULL, 200, "text/plain; version=0.0.4" },

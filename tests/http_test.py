@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A real server, and curl: keys by HTTP and by RESP, what survives, what is refused."""
+import base64
 import hashlib
 import json
 import os
@@ -249,6 +250,34 @@ class Pages(Server):
         for path in paths:
             if "{" not in path:
                 self.assertEqual(self.curl(path)[0], 200, path)
+
+    def test_dashboard(self):
+        """A page of one file, whose policy allows just what it has in it."""
+        status, fields, body = self.curl("/dashboard")
+        self.assertEqual((status, fields["content-type"]), (200, "text/html; charset=utf-8"))
+        policy = fields["content-security-policy"]
+        for tag in ("script", "style"):
+            parts = re.findall(rb"<%s>(.*?)</%s>" % (tag.encode(), tag.encode()), body, re.S)
+            self.assertEqual(len(parts), 1)
+            digest = base64.b64encode(hashlib.sha256(parts[0]).digest()).decode()
+            self.assertIn(f"{tag}-src 'sha256-{digest}'".lower(), policy)
+        self.assertIn("default-src 'none'", policy)
+        self.assertNotRegex(body, rb"(src|href)=.http|fetch\(.http|url\(")
+        self.assertEqual(self.curl("/", "-H", "Accept: text/html,*/*")[2], body)
+        self.assertTrue(self.curl("/")[2].startswith(b"weir\n"))
+        self.assertEqual(self.curl("/dashboard", "-X", "POST")[0], 405)
+
+    def test_slow_requests(self):
+        with socket.create_connection(("127.0.0.1", self.resp_port), 20) as client:
+            client.sendall(b"CONFIG SET slowlog-log-slower-than 0\r\nSET slow-key 1\r\n")
+            client.recv(100)
+        deadline = time.monotonic() + 20
+        texts = []
+        while "resp SET slow-" not in " ".join(texts) and time.monotonic() < deadline:
+            recent = json.loads(self.curl("/api/recent")[2])
+            texts = [event["text"] for event in recent["slow"]]
+        self.assertIn("resp SET slow-", " ".join(texts))
+        self.assertIn("messages", recent)
 
     def test_metrics(self):
         self.put("/kv/0/a", b"1")

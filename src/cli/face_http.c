@@ -58,6 +58,16 @@ void server_http_limits(const struct conf *conf, struct http_limits *limits)
 	};
 }
 
+static const struct recent *tell_recent(void *owner, int worker)
+{
+	const struct host_worker *w = owner;
+	const struct host *host = w->host;
+
+	if (worker < 0)
+		return &host->told;
+	return (unsigned)worker < host->count ? &host->workers[worker].slow : NULL;
+}
+
 static enum status open_face(struct host_worker *w, struct http_face *face)
 {
 	const struct host *host = w->host;
@@ -79,6 +89,7 @@ static enum status open_face(struct host_worker *w, struct http_face *face)
 		.hosts = hosts,
 		.any_host = hosts[0] == '\0' && !conf_address_is_local(&address),
 		.facts = tell_facts,
+		.recent = tell_recent,
 		.owner = w,
 	};
 	return http_face_open(face, &options);

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "core/recent.h"
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 _Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVELS, "one name per level");
@@ -257,6 +258,9 @@ unsigned log_drain(struct log *log, int worker, log_write_fn *write)
 
 		wall_ms = record->wall_ms;
 		write(out, log_format(&line, out));
+		if (log->recent != NULL && line.level >= LOG_WARN)
+			recent_put(log->recent, line.wall_ms, 0,
+			           bytes_of(record->text, record->size));
 		count++;
 		/* Pairs with the acquire in log_put(). */
 		atomic_store_explicit(&log->head, ++head, memory_order_release);

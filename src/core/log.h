@@ -47,6 +47,7 @@ struct log {
 	enum log_style style;                       /* set before its worker runs */
 	_Alignas(CACHE_LINE) _Atomic uint32_t head; /* the drain's */
 	uint64_t dropped_seen;
+	struct recent *recent; /* keeps what is LOG_WARN or worse; NULL: nobody looks */
 	struct log_record records[LOG_RECORDS];
 };
 

@@ -88,6 +88,7 @@ struct worker {
 	struct worker_stats stats;
 	struct trace *trace;  /* flight recorder; NULL: none */
 	struct log *log;      /* its lines to the operator; NULL: none */
+	struct recent *slow;  /* its slow requests; NULL: nobody looks */
 	atomic_bool sleeping; /* set before the last look at the rings, cleared after the sleep */
 };
 

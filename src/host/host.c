@@ -17,7 +17,7 @@
 #include "transport/clock.h"
 #include "transport/numa.h"
 
-void host_log(const struct host *host, enum log_level level, const char *format, ...)
+void host_log(struct host *host, enum log_level level, const char *format, ...)
 {
 	struct clock *clock = clock_system();
 	char text[LOG_LINE_MAX], out[LOG_LINE_MAX];
@@ -35,6 +35,8 @@ void host_log(const struct host *host, enum log_level level, const char *format,
 	va_end(args);
 	line.wall_ms = clock->wall_ms(clock);
 	host->options.log_write(out, log_format(&line, out));
+	if (level >= LOG_WARN)
+		recent_put(&host->told, line.wall_ms, 0, bytes_of(text, strlen(text)));
 }
 
 enum status host_fail(struct host *host, enum status status, const char *format, ...)
@@ -251,8 +253,10 @@ static enum status open_worker(struct host_worker *w, unsigned id)
 	w->worker.spin_ns = (uint32_t)conf_number(host->conf, CONF_WORKERS_SPIN);
 	w->trace.name = w->name;
 	w->worker.trace = &w->trace;
+	w->worker.slow = &w->slow;
 	log_init(&w->log, (enum log_level)conf_number(host->conf, CONF_LOG_LEVEL));
 	w->log.style = (enum log_style)conf_number(host->conf, CONF_LOG_FORMAT);
+	w->log.recent = &host->told;
 	w->worker.log = &w->log;
 	w->control.ops = &control_ops;
 	worker_add_actor(&w->worker, &w->control);
@@ -311,6 +315,22 @@ static enum status add_metric(struct host *host, const char *name, const char *h
 	return metrics_add(&host->metrics, &metric);
 }
 
+/* What of its time a worker had nothing to do. */
+static enum status add_worker_metric(struct host_worker *w)
+{
+	const struct metric metric = {
+		.kind = METRIC_COUNTER,
+		.name = "weir_asleep_seconds_total",
+		.help = "Time that a worker waited for something to do.",
+		.labels = w->labels,
+		.number = &w->worker.stats.asleep_ns,
+		.divisor = 1e9,
+	};
+
+	snprintf(w->labels, sizeof(w->labels), "worker=\"%u\"", w->worker.id);
+	return metrics_add(&w->host->metrics, &metric);
+}
+
 static void add_metrics(struct host *host)
 {
 	enum status status = STATUS_OK;
@@ -342,6 +362,8 @@ static void add_metrics(struct host *host)
 
 		for (size_t row = 0; row < array_count(rows) && status == STATUS_OK; row++)
 			status = add_metric(host, rows[row].name, rows[row].help, rows[row].number);
+		if (status == STATUS_OK)
+			status = add_worker_metric(w);
 	}
 	assert(status == STATUS_OK); /* METRICS_MAX is derived from what is registered here */
 }

@@ -15,6 +15,7 @@
 #include "core/memory.h"
 #include "core/metrics.h"
 #include "core/plan.h"
+#include "core/recent.h"
 #include "core/trace.h"
 #include "layer/layer.h"
 #include "proto/kv.h"
@@ -88,7 +89,9 @@ struct host_worker {
 	struct host_chore *chore_waits; /* the worker's own: what it will complete */
 	struct trace trace;
 	struct log log;
+	struct recent slow;
 	char name[16];
+	char labels[24]; /* of its metrics */
 };
 
 /* host_listen.c: an address that a face listens at, on every worker that has faces[index]. */
@@ -169,6 +172,7 @@ struct host {
 	uint64_t memory;
 	uint64_t started_ms;       /* wall clock */
 	struct memory_parts parts; /* of each worker */
+	struct recent told;        /* what the operator was told that is LOG_WARN or worse */
 	struct metrics metrics;    /* all there before somebody comes in and reads them */
 	struct host_store store;
 	struct host_listen listens[HOST_LISTENERS_MAX];
@@ -215,7 +219,7 @@ void host_drain_logs(struct host *host);
 void host_chore_post(struct host_worker *w, struct host_chore *chore);
 
 /* A line of the main thread, to options->log_write, unless conf says that less is logged. */
-void host_log(const struct host *host, enum log_level level, const char *format, ...)
+void host_log(struct host *host, enum log_level level, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
 /* Keeps why opening fails, unless something is kept already. Returns `status`, not OK. */

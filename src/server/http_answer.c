@@ -307,10 +307,8 @@ static void head_finish(struct http_exchange *exchange, uint64_t size)
 
 static void answer_ended(struct http_exchange *exchange)
 {
-	struct http_server *server = exchange->server;
-
 	if (!(exchange->flags & (HTTP_EXCHANGE_ALONE | HTTP_EXCHANGE_ABORTED)))
-		histogram_add(&server->latencies, server->worker->now_ns - exchange->begun_ns);
+		http_stats_answered(exchange);
 	exchange->answer_phase = HTTP_ANSWER_ENDED;
 	exchange->body_mode = HTTP_BODY_DROP;
 	http_exchange_ready(exchange);

@@ -5,7 +5,11 @@
 #include "core/topology.h"
 #include "server/http_face_internal.h"
 
-enum { PAGE_SIZE = (64 << 10) };
+enum {
+	PAGE_SIZE = 64 << 10,
+	EVENT_SIZE_MAX = 2 * RECENT_TEXT_MAX + 128, /* of one, as JSON */
+};
+_Static_assert(PAGE_SIZE >= 2 * RECENT_MAX * EVENT_SIZE_MAX, "all messages, and slow requests");
 
 /* A page that was written into a buffer. */
 static void answer_buffer(struct http_exchange *exchange, struct http_json *json, struct buf *buf)
@@ -20,19 +24,11 @@ static void answer_buffer(struct http_exchange *exchange, struct http_json *json
 	}
 	buf->used = json->used;
 	page->buf = buf;
+	page->text = bytes_of(buf->data, buf->used);
 	http_answer(exchange, 200);
 	http_answer_text(exchange, "Content-Type", "application/json");
 	http_answer_text(exchange, "Cache-Control", "no-store");
 	http_answer_stream(exchange, buf->used);
-}
-
-static void api_pull(struct http_exchange *exchange)
-{
-	struct page_state *page = &face_state(exchange)->page;
-	struct buf *buf = page->buf;
-
-	page->buf = NULL;
-	http_answer_give(exchange, bytes_of(buf->data, buf->used), buf);
 }
 
 static void api_ended(struct http_exchange *exchange)
@@ -261,16 +257,55 @@ static void keys_counted(struct http_exchange *exchange)
 		answer_counts(exchange);
 }
 
-static void api_openapi(struct http_exchange *exchange)
+/* The events of one list, the last one first, as far as there is room on the page. */
+static void write_recent(struct http_json *json, const struct recent *recent, int worker)
 {
+	uint64_t count = recent_count(recent);
+	struct recent_event event;
+
+	for (unsigned i = 1; i <= RECENT_MAX && i <= count; i++) {
+		if (json->size - json->used < 2 * EVENT_SIZE_MAX)
+			return;
+		if (!recent_get(recent, count - i, &event))
+			continue;
+		http_json_open(json, '{');
+		member_u64(json, "time_ms", event.wall_ms);
+		if (worker >= 0) {
+			member_u64(json, "worker", (uint64_t)worker);
+			member_u64(json, "duration_us", event.duration_us);
+		}
+		http_json_name(json, "text");
+		http_json_string(json, bytes_of(event.text, event.size));
+		http_json_close(json, '}');
+	}
+}
+
+static void api_recent(struct http_exchange *exchange)
+{
+	const struct http_face_options *options = &face_of(exchange)->options;
+	const struct recent *recent;
 	struct http_json json;
 	struct buf *buf = page_open(exchange, &json);
 
 	if (buf == NULL)
 		return;
-	for (unsigned i = 0; face_openapi[i] != NULL; i++)
-		http_json_raw(&json, face_openapi[i]);
+	http_json_open(&json, '{');
+	http_json_name(&json, "messages");
+	http_json_open(&json, '[');
+	write_recent(&json, options->recent(options->owner, -1), -1);
+	http_json_close(&json, ']');
+	http_json_name(&json, "slow");
+	http_json_open(&json, '[');
+	for (int i = 0; (recent = options->recent(options->owner, i)) != NULL; i++)
+		write_recent(&json, recent, i);
+	http_json_close(&json, ']');
+	http_json_close(&json, '}');
 	answer_buffer(exchange, &json, buf);
+}
+
+static void api_openapi(struct http_exchange *exchange)
+{
+	face_answer_page(exchange, &http_page_openapi);
 }
 
 static void api_index(struct http_exchange *exchange)
@@ -278,7 +313,7 @@ static void api_index(struct http_exchange *exchange)
 	http_answer(exchange, 200);
 	http_answer_text(exchange, "Content-Type", "application/json");
 	http_answer_body(exchange, BYTES("[\"/api/status\",\"/api/configuration\","
-	                                 "\"/api/topology\",\"/api/keys\","
+	                                 "\"/api/topology\",\"/api/keys\",\"/api/recent\","
 	                                 "\"/api/openapi.json\"]\n"));
 }
 
@@ -291,6 +326,7 @@ static const struct {
 	{ "/api/configuration", api_configuration },
 	{ "/api/topology", api_topology },
 	{ "/api/keys", keys_count },
+	{ "/api/recent", api_recent },
 	{ "/api/openapi.json", api_openapi },
 };
 
@@ -319,7 +355,7 @@ static void api_aborted(struct http_exchange *exchange)
 const struct http_route face_api_route = {
 	.path = "/api/",
 	.begin = api_begin,
-	.pull = api_pull,
+	.pull = face_page_pull,
 	.aborted = api_aborted,
 	.ended = api_ended,
 };

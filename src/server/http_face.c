@@ -15,7 +15,9 @@ static void root_begin(struct http_exchange *exchange);
 static const struct http_route health_route = { .path = "/healthz", .begin = health_begin };
 static const struct http_route ready_route = { .path = "/readyz", .begin = ready_begin };
 static const struct http_route keys_route = { .path = "/kv/", .begin = keys_begin };
-static const struct http_route root_route = { .path = "/", .begin = root_begin };
+static const struct http_route root_route = { .path = "/",
+	                                      .begin = root_begin,
+	                                      .pull = face_page_pull };
 
 static const struct http_route *const routes[] = {
 	&keys_route,         &face_list_route, &health_route, &ready_route,
@@ -140,6 +142,14 @@ static bool reads(const struct http_exchange *exchange)
 	return method == HTTP_GET || method == HTTP_HEAD;
 }
 
+bool face_is_for_browser(struct http_exchange *exchange)
+{
+	struct bytes accept;
+
+	return http_field_get(exchange, "accept", &accept) &&
+	       memmem(accept.data, accept.size, "text/html", 9) != NULL;
+}
+
 /* Small pages. */
 
 static void answer_page(struct http_exchange *exchange, unsigned status, const char *text)
@@ -186,12 +196,17 @@ static void root_begin(struct http_exchange *exchange)
 	                           "/o/BUCKET/          names of objects, as lines of JSON\n"
 	                           "/metrics            for Prometheus\n"
 	                           "/healthz, /readyz   for those who watch\n"
-	                           "/api/               facts, as JSON; see /api/openapi.json\n";
+	                           "/api/               facts, as JSON; see /api/openapi.json\n"
+	                           "/dashboard          all of that in a browser\n";
+	struct bytes path = http_request_of(exchange)->path;
+	bool is_dashboard = bytes_equal(path, BYTES("/dashboard"));
 
-	if (!bytes_equal(http_request_of(exchange)->path, BYTES("/")))
+	if (!is_dashboard && !bytes_equal(path, BYTES("/")))
 		http_answer_reject(exchange, 404, "nothing is here");
 	else if (!reads(exchange))
 		face_refuse_method(exchange, "GET, HEAD");
+	else if (is_dashboard || face_is_for_browser(exchange))
+		face_answer_page(exchange, &http_page_dashboard);
 	else
 		answer_page(exchange, 200, text);
 }

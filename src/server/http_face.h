@@ -7,6 +7,7 @@
 #include "core/conf.h"
 #include "core/metrics.h"
 #include "core/plan.h"
+#include "core/recent.h"
 #include "proto/kv.h"
 #include "proto/obj.h"
 #include "server/http.h"
@@ -33,6 +34,8 @@ struct http_face_options {
 	const char *hosts; /* names that Host may have, beside addresses and localhost: "a.b, c" */
 	bool any_host;     /* it listens beyond this machine, and no names were said */
 	void (*facts)(void *owner, struct http_facts *facts);
+	/* The slow requests of a worker, or what the operator was told (-1). NULL: no such. */
+	const struct recent *(*recent)(void *owner, int worker);
 	void *owner;
 };
 

@@ -106,7 +106,8 @@ struct list_state {
 struct page_state {
 	struct metrics_cursor cursor;
 	uint32_t step;
-	struct buf *buf;
+	struct bytes text; /* the answer */
+	struct buf *buf;   /* which holds it; NULL: it is a part of the binary */
 	uint64_t counts[FACE_NAMESPACES];
 };
 
@@ -142,9 +143,19 @@ void face_refuse_method(struct http_exchange *exchange, const char *allowed);
 /* An answer for a status that is not OK. */
 void face_fail(struct http_exchange *exchange, enum status status);
 /* "default" or "0" .. "15"; false: no namespace. */
+bool face_is_for_browser(struct http_exchange *exchange); /* it asks for text/html */
 bool face_namespace(struct bytes name, uint8_t *ret_space);
 
-extern const char *const face_openapi[]; /* http_openapi_table.c: in pieces, to NULL */
+/* A page that is a part of the binary: src/server/web/, made into C by tools/embed.py. */
+struct http_page {
+	const char *type;   /* Content-Type */
+	const char *policy; /* Content-Security-Policy; "": none */
+	struct bytes data;
+};
+extern const struct http_page http_page_dashboard, http_page_openapi;
+/* http_pages.c. The whole answer to a GET or HEAD; the route's pull is face_page_pull(). */
+void face_answer_page(struct http_exchange *exchange, const struct http_page *page);
+void face_page_pull(struct http_exchange *exchange); /* page.text, with the reference of page.buf */
 
 extern const struct http_route face_kv_route;      /* http_kv.c */
 extern const struct http_route face_batch_route;   /* http_batch.c */

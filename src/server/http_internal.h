@@ -207,6 +207,9 @@ bool http_exchange_takes_body(const struct http_exchange *exchange);
 /* The peer has gone. */
 void http_exchange_abort(struct http_exchange *exchange);
 
+/* http_stats.c. Its answer has ended, and a handler gave it. */
+void http_stats_answered(const struct http_exchange *exchange);
+
 /* http_answer.c. The server's own answer, to what no handler sees; closes. */
 void http_answer_alone(struct http_exchange *exchange, unsigned status, const char *text);
 bool http_memory_grow(struct http_exchange *exchange, struct http_memory *memory, size_t size);

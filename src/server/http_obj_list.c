@@ -218,7 +218,7 @@ static bool parameters_take(struct http_exchange *exchange)
 static void list_begin(struct http_exchange *exchange)
 {
 	struct face_state *state = face_state(exchange);
-	struct bytes path = http_request_of(exchange)->path, bucket, prefix, accept;
+	struct bytes path = http_request_of(exchange)->path, bucket, prefix;
 
 	if (face_of(exchange)->options.obj == NULL) {
 		http_answer_reject(exchange, 404, "there are no objects here");
@@ -252,8 +252,7 @@ static void list_begin(struct http_exchange *exchange)
 		                   "limit is 1 to 100000, cursor is of a page before");
 		return;
 	}
-	state->list.html = http_field_get(exchange, "accept", &accept) &&
-	                   memmem(accept.data, accept.size, "text/html", 9) != NULL;
+	state->list.html = face_is_for_browser(exchange);
 	http_answer(exchange, 200);
 	http_answer_text(exchange, "Content-Type",
 	                 state->list.html ? "text/html" : "application/x-ndjson");

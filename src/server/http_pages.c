@@ -1,10 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /metrics: every number of the server, in the words of Prometheus, a few rows at a time. */
+/*
+ * Pages for people and programs: what is part of the binary, and /metrics, every number of the
+ * server in the words of Prometheus, a few rows at a time.
+ */
 #include "base/assert.h"
 #include "server/http_face_internal.h"
 
 enum { METRICS_PIECE = 64 << 10 };
 _Static_assert(METRICS_PIECE >= 2 * METRIC_TEXT_MAX, "a piece has several series");
+
+void face_answer_page(struct http_exchange *exchange, const struct http_page *page)
+{
+	http_answer(exchange, 200);
+	http_answer_text(exchange, "Content-Type", page->type);
+	http_answer_text(exchange, "Cache-Control", "no-cache");
+	http_answer_text(exchange, "X-Content-Type-Options", "nosniff");
+	if (page->policy[0] != '\0')
+		http_answer_text(exchange, "Content-Security-Policy", page->policy);
+	face_state(exchange)->page.text = page->data;
+	http_answer_stream(exchange, page->data.size);
+}
+
+void face_page_pull(struct http_exchange *exchange)
+{
+	struct page_state *page = &face_state(exchange)->page;
+	struct buf *buf = page->buf;
+
+	assert(page->text.size > 0);
+	page->buf = NULL;
+	http_answer_give(exchange, page->text, buf);
+}
 
 static void metrics_begin(struct http_exchange *exchange)
 {

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The numbers that an HTTP server counts, for everybody who reads metrics. */
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "base/macros.h"
+#include "core/recent.h"
 #include "server/http_internal.h"
+
+enum { SLOW_NS = 100 * 1000 * 1000 };
 
 static const char *method_name(unsigned index)
 {
@@ -49,6 +54,30 @@ static enum status add_arrays(const struct http_server *server, struct metrics *
 	row.element_name = class_name;
 	row.element_count = array_count(server->stats.responses);
 	return metrics_add(metrics, &row);
+}
+
+/* What is slow is kept for who looks; the time that the client took for its body is its own. */
+void http_stats_answered(const struct http_exchange *exchange)
+{
+	struct http_server *server = exchange->server;
+	struct worker *worker = server->worker;
+	uint64_t duration_ns = worker->now_ns - exchange->begun_ns;
+	struct bytes path = exchange->request.path;
+	char text[RECENT_TEXT_MAX + 1];
+	int size;
+
+	assert(duration_ns >= exchange->waited_ns);
+	histogram_add(&server->latencies, duration_ns);
+	duration_ns -= exchange->waited_ns;
+	if (worker->slow == NULL || duration_ns < SLOW_NS)
+		return;
+	size = snprintf(text, sizeof(text), "%s %s %.*s", server->handler->name,
+	                method_name(exchange->request.method),
+	                (int)(path.size < RECENT_TEXT_MAX ? path.size : RECENT_TEXT_MAX),
+	                (const char *)path.data);
+	assert(size > 0);
+	recent_put(worker->slow, worker->wall_ms, duration_ns / 1000,
+	           bytes_of(text, strnlen(text, sizeof(text))));
 }
 
 enum status http_server_metrics(const struct http_server *server, struct metrics *metrics)

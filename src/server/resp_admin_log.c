@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
+#include "core/recent.h"
 #include "server/number.h"
 #include "server/resp_admin_internal.h"
 
@@ -58,6 +59,23 @@ static uint64_t span_us(uint64_t from_ns, uint64_t to_ns)
 	return to_ns > from_ns ? (to_ns - from_ns) / 1000 : 0;
 }
 
+/* For those who look at all faces: the command and its first word, which is a key as a rule. */
+static void tell_slow(const struct resp_call *call, const struct admin_slow *slow)
+{
+	struct worker *worker = call->server->worker;
+	char text[RECENT_TEXT_MAX + 1];
+	int size;
+
+	if (worker->slow == NULL)
+		return;
+	size = snprintf(text, sizeof(text), "resp %.*s", slow->word_sizes[0], slow->text);
+	if (slow->word_count > 1)
+		snprintf(text + size, sizeof(text) - (size_t)size, " %.*s", slow->word_sizes[1],
+		         slow->text + slow->word_sizes[0]);
+	recent_put(worker->slow, slow->wall_ms, slow->duration_us,
+	           bytes_of(text, strnlen(text, sizeof(text))));
+}
+
 static void slow_add(struct resp_admin *admin, const struct resp_call *call, uint64_t duration_us)
 {
 	struct admin_slow *slow = &admin->slow[admin->slow_next++ % ADMIN_SLOW_MAX];
@@ -92,6 +110,7 @@ static void slow_add(struct resp_admin *admin, const struct resp_call *call, uin
 	}
 	if (admin->slow_count < ADMIN_SLOW_MAX)
 		admin->slow_count++;
+	tell_slow(call, slow);
 }
 
 void admin_latency_add(struct resp_admin *admin, const char *name, uint32_t ms)
