@@ -210,6 +210,70 @@ static struct store_worker_stats stats_later(struct store_fixture *f, uint64_t l
 	return stats;
 }
 
+/* Of many at a time. */
+struct crowd_frame {
+	struct frame frame;
+	unsigned *left;
+};
+
+static void crowd_left(struct req *req)
+{
+	assert_int_equal(req->status, STATUS_OK);
+	--*req_pop(req, struct crowd_frame)->left;
+}
+
+static void crowd_put(struct store_fixture *f, struct req *req, unsigned *left, struct bytes key)
+{
+	struct kv_cmd cmd = { .op = KV_PUT, .key = key, .value = bytes_of("v", 1) };
+
+	req_init(req, &f->worker);
+	req_push(req, struct crowd_frame, crowd_left)->left = left;
+	++*left;
+	kv_submit(store_kv(f->store, 0), req, &cmd);
+}
+
+/*
+ * A replay that the index is too large for makes room with checkpoints. What the log frees further
+ * on is not freed by them.
+ */
+static void test_replay_with_little_memory(void **state)
+{
+	enum { BLOBS = 8, SIZE = 200000, LONG = 1000, CROWD = 240 };
+	static uint8_t keys[CROWD][LONG];
+	static struct req reqs[BLOBS + CROWD];
+	struct store_fixture f;
+	unsigned left = 0;
+	char replaced[BLOBS][40];
+
+	(void)state;
+	store_fixture_init(&f, 64 << 20);
+	f.options.checkpoint_log_max = 64 << 20;
+	f.options.checkpoint_records = 1 << 20;
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	for (uint32_t i = 0; i < 2 * BLOBS; i++)
+		put_blob(&f, i, i, SIZE);
+	for (uint32_t i = 0; i < BLOBS; i++)
+		crowd_put(&f, &reqs[i], &left, make_key(i, replaced[i]));
+	for (uint32_t i = 0; i < CROWD; i++) {
+		memset(keys[i], 'k', LONG);
+		keys[i][0] = KV_SPACE_APP;
+		memcpy(keys[i] + 1, &(uint32_t){ i * 2654435761u }, sizeof(i));
+		crowd_put(&f, &reqs[BLOBS + i], &left, bytes_of(keys[i], LONG));
+	}
+	while (left > 0)
+		worker_turn(&f.worker);
+	(void)stats_later(&f, 1000000);
+	store_fixture_close(&f, /* crash= */ true);
+	f.options.index_memory_size = 300 << 10;
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(store_fixture_open(&f), STATUS_OK);
+		for (uint32_t i = BLOBS; i < 2 * BLOBS; i++)
+			check_blob(&f, i, i, SIZE);
+		store_fixture_close(&f, /* crash= */ round == 0);
+	}
+	store_fixture_fini(&f);
+}
+
 /* Relaxed writes are on disk when a tick has passed, or a durable one comes; none is for nothing.
  */
 static void test_relaxed(void **state)
@@ -319,6 +383,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restarts),
 		cmocka_unit_test(test_blobs),
+		cmocka_unit_test(test_replay_with_little_memory),
 		cmocka_unit_test(test_relaxed),
 		cmocka_unit_test(test_clear_in_slices),
 	};

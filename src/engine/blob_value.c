@@ -159,6 +159,8 @@ void blob_turn(struct shard *shard)
 
 	if (shard->exclusive != NULL) /* not before the record that replaces the value */
 		return;
+	if (shard->replaying) /* the log may have the FREE further on */
+		return;
 	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
 	     i++) {
 		if (!blobs->free_read)

@@ -61,7 +61,7 @@ struct shard_segment {
 	uint8_t kind;        /* enum segment_kind */
 	uint8_t state;       /* enum shard_segment_state */
 	bool cleaning;
-	uint16_t pins; /* unpublished or opened extents in it, records that are still read */
+	uint32_t pins; /* unpublished or opened extents in it, records that are still read */
 };
 
 /* A read of a page or a record, shared by all commands that wait for it. */
@@ -236,6 +236,7 @@ struct shard {
 	uint64_t generation_seen;    /* the highest of our segments */
 	bool counting;               /* live bytes are known; not while a store is redistributed */
 	bool started, inert;         /* inert: recovery works on it, its turns do nothing */
+	bool replaying;              /* the log of the last run has not been replayed to its end */
 	bool open, closing;
 	struct req *quiet; /* completed when it is idle: see shard_quiesce() */
 	enum status quiet_status;
@@ -430,6 +431,8 @@ enum op_result blob_store_ready(struct req *req, struct record *record);
 /* The extents of a blob's record, gained or lost. */
 void blob_credit(struct shard *shard, struct bytes value);
 void blob_debit(struct shard *shard, struct bytes value);
+/* The same for a record of the log, done again: its segments are ours. */
+void blob_replay_credit(struct shard *shard, struct bytes value);
 /* A RECORD_FREE of the log, done again: its extents were given back already. */
 void blob_replay_free(struct shard *shard, const struct record *record);
 /* The record of a blob was replaced: its extents are freed by a record of their own. */

@@ -23,8 +23,8 @@ void blob_pin(struct shard *shard, uint32_t segment, int by)
 {
 	struct shard_segment *s = &shard->segments[segment];
 
-	assert(by > 0 ? s->pins < UINT16_MAX : s->pins > 0);
-	s->pins = (uint16_t)(s->pins + by);
+	assert(by > 0 ? s->pins < UINT32_MAX : s->pins > 0);
+	s->pins += (uint32_t)by;
 	if (s->pins == 0 && s->live == 0)
 		supply_dead(shard, s->dead_lsn);
 }
@@ -512,6 +512,27 @@ static void gain(struct shard *shard, uint32_t segment, uint32_t size)
 	shard_live_add(shard, segment, size);
 }
 
+/*
+ * What the log behind a checkpoint names may have been replaced since, and its segment used again
+ * by an open that was cut short. What is left of it is counted until its FREE comes, and that is of
+ * the log only after the replay; so the segment is nobody else's until then.
+ */
+static void gain_again(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	struct shard_segment *s = &shard->segments[segment];
+
+	assert(!shard->open);
+	if (s->state == SEGMENT_NONE) {
+		space_adopt(shard->space, segment);
+		s->state = SEGMENT_SEALED;
+		s->kind = SEGMENT_BLOB;
+		s->dead_lsn = 1;
+		if (segment >= shard->touched)
+			shard->touched = segment + 1;
+	}
+	shard_live_add(shard, segment, size);
+}
+
 static void lose(struct shard *shard, uint32_t segment, uint32_t size)
 {
 	shard_live_drop(shard, segment, size);
@@ -524,6 +545,12 @@ void blob_credit(struct shard *shard, struct bytes value)
 {
 	if (shard->counting)
 		each_extent(shard, value, gain);
+}
+
+void blob_replay_credit(struct shard *shard, struct bytes value)
+{
+	if (shard->counting)
+		each_extent(shard, value, gain_again);
 }
 
 void blob_debit(struct shard *shard, struct bytes value)
