@@ -73,6 +73,8 @@ static void test_another_number(void **state)
  * Seeds that have found something once:
  * 177: a segment of blobs that were replaced was taken by an open that was cut short, and the next
  * one still had to free what was in it
+ * 3004: what a scan had read ahead was told to a get before it was durable, because the frame had
+ * been written plainly
  */
 static void test_seeds(void **state)
 {
@@ -88,6 +90,17 @@ static void test_seeds(void **state)
 	options.commit_max = 64;
 	options.value_max = 60000;
 	options.seed = 177;
+	if (!store_harness_run(engine_binding(), &options, &r))
+		fail_msg("seed %lu: %s", options.seed, r.first);
+	options = base_options;
+	options.trials = 100000;
+	options.check = 0;
+	options.clients = 24;
+	options.keys = 200;
+	options.relaxed = 2;
+	options.steps = 2000;
+	options.disk_size = 12 << 20;
+	options.seed = 3004;
 	if (!store_harness_run(engine_binding(), &options, &r))
 		fail_msg("seed %lu: %s", options.seed, r.first);
 	assert_true(r.cuts > 0);

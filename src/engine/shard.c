@@ -340,7 +340,9 @@ static void cache_read_ahead(struct load *load)
 	    btree_find(&shard->partitions[partition].tree, record.key, &named, &miss) != BTREE_OK ||
 	    named != load->address)
 		return;
-	remember_record(shard, hash, &record, load->address, 0);
+	/* It was on disk when it was read, and that may have been a plain write. */
+	remember_record(shard, hash, &record, load->address,
+	                shard_is_relaxed(shard, record.key) ? 0 : shard->log.lsn_written);
 }
 
 static void load_read(struct req *done)
