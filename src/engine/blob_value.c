@@ -28,6 +28,21 @@ void blob_free_later(struct shard *shard, uint64_t location)
 	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
 }
 
+void blob_free_moved(struct shard *shard, uint64_t from, uint64_t to)
+{
+	struct blobs *blobs = shard->blobs;
+
+	for (uint32_t i = blobs->free_tail; i != blobs->free_head; i++) {
+		if (blobs->frees[i % FREES_MAX] != from)
+			continue;
+		assert(i != blobs->free_tail || (!blobs->freeing && !blobs->free_read));
+		blob_pin(shard, location_unpack(from).segment, -1);
+		blob_pin(shard, location_unpack(to).segment, 1);
+		blobs->frees[i % FREES_MAX] = to;
+		return;
+	}
+}
+
 void blob_forget_frees(struct shard *shard)
 {
 	struct blobs *blobs = shard->blobs;
