@@ -378,6 +378,64 @@ static void test_clear_in_slices(void **state)
 	store_fixture_fini(&f);
 }
 
+enum { LARGE = 3000000 }; /* takes many segments, and so many turns */
+
+struct enlarge {
+	uint8_t *bytes;
+	bool visited;
+};
+
+/* What is there, and then much more. */
+static void enlarge(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct enlarge *enlarge = visitor;
+
+	assert_int_equal(entry->size, 1);
+	memset(enlarge->bytes, entry->value.data[0], LARGE);
+	edit->action = KV_STORE;
+	edit->value = bytes_of(enlarge->bytes, LARGE);
+	enlarge->visited = true;
+}
+
+/* An update that has decided what to store does so before a clear that comes then. */
+static void test_clear_after_large_update(void **state)
+{
+	static uint8_t bytes[LARGE];
+	struct enlarge visitor = { .bytes = bytes };
+	struct store_fixture f;
+	struct req update, clear;
+	unsigned left = 2;
+	uint64_t size = 0;
+	uint8_t out[8], space = KV_SPACE_APP;
+	char key[40];
+
+	(void)state;
+	store_fixture_init(&f, 16 << 20);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	assert_int_equal(store_put(&f, make_key(1, key), bytes_of("v", 1)), STATUS_OK);
+	req_init(&update, &f.worker);
+	req_push(&update, struct crowd_frame, crowd_left)->left = &left;
+	kv_submit(store_kv(f.store, 0), &update,
+	          &(struct kv_cmd){ .op = KV_UPDATE,
+	                            .flags = KV_LOAD,
+	                            .key = make_key(1, key),
+	                            .visit = enlarge,
+	                            .visitor = &visitor });
+	while (!visitor.visited)
+		worker_turn(&f.worker);
+	assert_int_equal(left, 2); /* else: stored at once, and this tests nothing */
+	req_init(&clear, &f.worker);
+	req_push(&clear, struct crowd_frame, crowd_left)->left = &left;
+	kv_submit(store_kv(f.store, 0), &clear,
+	          &(struct kv_cmd){ .op = KV_CLEAR, .key = bytes_of(&space, 1) });
+	while (left > 0)
+		worker_turn(&f.worker);
+	assert_int_equal(store_get(&f, make_key(1, key), out, sizeof(out), &size), STATUS_OK);
+	assert_true(size == UINT64_MAX);
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +444,7 @@ int main(void)
 		cmocka_unit_test(test_replay_with_little_memory),
 		cmocka_unit_test(test_relaxed),
 		cmocka_unit_test(test_clear_in_slices),
+		cmocka_unit_test(test_clear_after_large_update),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

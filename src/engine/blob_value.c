@@ -342,6 +342,18 @@ enum op_result blob_store_large(struct req *req, const struct kv_edit *edit)
 	return op_update(req); /* with its step set: stores the record */
 }
 
+bool blob_stores_under(const struct shard *shard, struct bytes prefix)
+{
+	const struct blobs *blobs = shard->blobs;
+	const struct op *op;
+
+	if (blobs->loader == NULL)
+		return false;
+	op = op_of(blobs->loader);
+	return op->step == STEP_LARGE && op->cmd.key.size >= prefix.size &&
+	       memcmp(op->cmd.key.data, prefix.data, prefix.size) == 0;
+}
+
 enum op_result blob_store_ready(struct req *req, struct record *record)
 {
 	struct op *op = op_of(req);

@@ -432,6 +432,8 @@ void blob_published(struct shard *shard, uint64_t handle);
 /* A new value that is too large for a record: written as a blob, then stored. */
 enum op_result blob_store_large(struct req *req, const struct kv_edit *edit);
 enum op_result blob_store_ready(struct req *req, struct record *record);
+/* Whether an update has decided on a large value under the prefix and has not stored it yet. */
+bool blob_stores_under(const struct shard *shard, struct bytes prefix);
 /* The extents of a blob's record, gained or lost. */
 void blob_credit(struct shard *shard, struct bytes value);
 void blob_debit(struct shard *shard, struct bytes value);
