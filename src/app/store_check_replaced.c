@@ -147,6 +147,47 @@ bool check_is_replaced(const struct check *check, const struct record *record)
 	return newer.version == record->version && newer.places != hash64(record->value);
 }
 
+struct store_replaced {
+	struct check check;
+	struct store_check_result result;
+};
+
+enum status store_replaced_open(struct store_replaced **out, const struct store_image *image)
+{
+	struct store_replaced *replaced = calloc(1, sizeof(*replaced));
+	struct check *check;
+	enum status status;
+
+	*out = replaced;
+	if (replaced == NULL)
+		return STATUS_NO_SPACE;
+	check = &replaced->check;
+	check->image = *image; /* what it points to is the caller's */
+	check->result = &replaced->result;
+	status = walk_log_open(&check->log, &check->image);
+	if (status != STATUS_OK)
+		return status;
+	check_replaced_gather(check);
+	return check->failed ? STATUS_NO_SPACE : STATUS_OK;
+}
+
+void store_replaced_close(struct store_replaced *replaced)
+{
+	if (replaced == NULL)
+		return;
+	walk_log_close(&replaced->check.log);
+	free(replaced->check.newer);
+	free(replaced);
+}
+
+bool store_replaced_has(const struct store_replaced *replaced, struct bytes key, uint32_t segment)
+{
+	const struct store_image *image = &replaced->check.image;
+
+	return segment < image->segment_count && image->segments[segment].reused &&
+	       check_has_newer(&replaced->check, key);
+}
+
 void check_replaced_gather(struct check *check)
 {
 	struct store_check_result result = *check->result;
