@@ -498,6 +498,69 @@ static void test_finds_swapped_pages(void **state)
 	store_fixture_fini(&f);
 }
 
+struct places {
+	const struct store_image *image;
+	const struct store_replaced *replaced;
+	unsigned keys, gone;
+};
+
+static void see_place(void *context, uint32_t partition, struct bytes key, uint64_t value)
+{
+	struct places *places = context;
+	struct location l = location_unpack(value);
+
+	(void)partition;
+	places->keys++;
+	if (store_replaced_has(places->replaced, key, l.segment))
+		places->gone++;
+	else
+		assert_true(walk_location_is_sound(places->image, l));
+}
+
+/* Segments that the log has replaced are used again: the index of the checkpoint names them yet. */
+static void test_tells_replaced_from_lost(void **state)
+{
+	enum { COUNT = 300, ROUNDS = 6 };
+	struct findings findings = { .tell = hear };
+	struct store_image image;
+	struct store_replaced *replaced;
+	struct walk_index walk;
+	struct store_fixture f;
+	struct side side;
+	struct places places = { .image = &image };
+
+	(void)state;
+	store_fixture_init(&f, DISK_SIZE);
+	f.options.checkpoint_log_max = DISK_SIZE;
+	f.options.checkpoint_records = 1 << 20;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		if (round < 2)
+			assert_int_equal(store_fixture_open(&f), STATUS_OK);
+		for (unsigned i = 0; i < COUNT; i++)
+			put(&f, i, 3000, 0);
+		if (round == 0 || round == ROUNDS - 1)
+			store_fixture_close(&f, /* crash= */ round > 0);
+	}
+	assert_good(&f);
+	side_open(&side, &f);
+	assert_int_equal(store_image_open(&image, &side.reader, &findings), STATUS_OK);
+	assert_int_equal(store_replaced_open(&replaced, &image), STATUS_OK);
+	places.replaced = replaced;
+	assert_int_equal(walk_index_open(&walk, &image), STATUS_OK);
+	walk.context = &places;
+	walk.entry = see_place;
+	for (uint32_t i = 0; i < image.super.partition_count; i++)
+		walk_index_run(&walk, i);
+	assert_int_equal(places.keys, COUNT);
+	assert_true(places.gone > COUNT / 4);
+	assert_false(store_replaced_has(replaced, bytes_of("nobody's", 8), 0));
+	walk_index_close(&walk);
+	store_replaced_close(replaced);
+	store_image_close(&image);
+	store_reader_close(&side.reader);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -509,6 +572,7 @@ int main(void)
 		cmocka_unit_test(test_repairs_copies),
 		cmocka_unit_test(test_nothing_to_open),
 		cmocka_unit_test(test_finds_swapped_pages),
+		cmocka_unit_test(test_tells_replaced_from_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,12 +163,123 @@ static void test_blobs_replaced(void **state)
 	store_fixture_fini(&f);
 }
 
+enum { SMALL_BLOB = 40 << 10, READ_MAX = 64 << 10 };
+
+static uint8_t small_byte(unsigned i, size_t at)
+{
+	return (uint8_t)(i * 131 + at * 7 + (at >> 10));
+}
+
+static enum status put_small(struct store_fixture *f, unsigned i)
+{
+	static uint8_t bytes[SMALL_BLOB];
+	uint8_t room[8];
+	uint64_t handle = 0, ignored;
+	struct kv_cmd write = { .op = KV_BLOB_WRITE, .value = bytes_of(bytes, SMALL_BLOB) };
+	struct kv_cmd publish = { .op = KV_PUT, .flags = KV_FROM_BLOB, .key = key_of(i, room) };
+	enum status status;
+
+	for (size_t at = 0; at < SMALL_BLOB; at++)
+		bytes[at] = small_byte(i, at);
+	status = store_run(f, &write, &handle);
+	if (status == STATUS_OK) {
+		publish.handle = handle;
+		status = store_run(f, &publish, &ignored);
+	}
+	if (status != STATUS_OK && handle != 0)
+		store_run(f, &(struct kv_cmd){ .op = KV_BLOB_CLOSE, .handle = handle }, &ignored);
+	return status;
+}
+
+static uint64_t open_small(struct store_fixture *f, unsigned i)
+{
+	uint8_t room[8];
+	uint64_t handle = 0;
+	struct kv_cmd cmd = { .op = KV_BLOB_OPEN, .key = key_of(i, room) };
+
+	assert_int_equal(store_run(f, &cmd, &handle), STATUS_OK);
+	assert_true(handle != 0);
+	return handle;
+}
+
+static void read_small(struct store_fixture *f, unsigned i, uint64_t handle)
+{
+	static uint8_t out[READ_MAX];
+	uint64_t size = 0;
+	struct kv_cmd read = {
+		.op = KV_BLOB_READ, .handle = handle, .out = out, .out_size = sizeof(out)
+	};
+
+	assert_int_equal(store_run(f, &read, &size), STATUS_OK);
+	assert_int_equal(size, SMALL_BLOB);
+	for (size_t at = 0; at < size; at++)
+		assert_int_equal(out[at], small_byte(i, at));
+}
+
+static void check_small(struct store_fixture *f, unsigned i)
+{
+	uint64_t handle = open_small(f, i);
+
+	read_small(f, i, handle);
+	assert_int_equal(
+	        store_run(f, &(struct kv_cmd){ .op = KV_BLOB_CLOSE, .handle = handle }, NULL),
+	        STATUS_OK);
+}
+
+/*
+ * No segment is empty, and each holds little: what is there is moved together. Who reads one of
+ * them goes on reading what it has opened.
+ */
+static void test_blobs_in_holes(void **state)
+{
+	enum { KEPT = 6 }; /* one of so many, which is what a segment holds */
+	struct store_worker_stats stats;
+	struct store_fixture f;
+	unsigned count = 0, more;
+	uint64_t reader;
+
+	(void)state;
+	store_fixture_init(&f, DISK_SIZE);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	while (put_small(&f, count) == STATUS_OK)
+		count++;
+	assert_true(count > DISK_SIZE / 2 / SMALL_BLOB);
+	for (unsigned i = 0; i < count; i++) {
+		if (i % KEPT != 0)
+			delete_keys(&f, i, i + 1);
+	}
+	reader = open_small(&f, KEPT);
+	for (more = 0; more < count / 2; more++) {
+		enum status status = STATUS_NO_SPACE;
+
+		for (unsigned waits = 0; waits < 100 && status == STATUS_NO_SPACE; waits++) {
+			f.now_ns += 100 * 1000 * 1000;
+			status = put_small(&f, count + more);
+		}
+		assert_int_equal(status, STATUS_OK);
+	}
+	store_worker_stats(f.store, 0, &stats);
+	assert_true(stats.blob_moved_bytes >= (count / KEPT / 2) * SMALL_BLOB);
+	read_small(&f, KEPT, reader);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < count; i += KEPT)
+			check_small(&f, i);
+		for (unsigned i = 0; i < more; i++)
+			check_small(&f, count + i);
+		store_fixture_close(&f, /* crash= */ round == 0);
+		assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	}
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_full_opens),
 		cmocka_unit_test(test_blobs_replaced),
+		cmocka_unit_test(test_blobs_in_holes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

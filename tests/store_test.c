@@ -210,6 +210,70 @@ static struct store_worker_stats stats_later(struct store_fixture *f, uint64_t l
 	return stats;
 }
 
+/* Of many at a time. */
+struct crowd_frame {
+	struct frame frame;
+	unsigned *left;
+};
+
+static void crowd_left(struct req *req)
+{
+	assert_int_equal(req->status, STATUS_OK);
+	--*req_pop(req, struct crowd_frame)->left;
+}
+
+static void crowd_put(struct store_fixture *f, struct req *req, unsigned *left, struct bytes key)
+{
+	struct kv_cmd cmd = { .op = KV_PUT, .key = key, .value = bytes_of("v", 1) };
+
+	req_init(req, &f->worker);
+	req_push(req, struct crowd_frame, crowd_left)->left = left;
+	++*left;
+	kv_submit(store_kv(f->store, 0), req, &cmd);
+}
+
+/*
+ * A replay that the index is too large for makes room with checkpoints. What the log frees further
+ * on is not freed by them.
+ */
+static void test_replay_with_little_memory(void **state)
+{
+	enum { BLOBS = 8, SIZE = 200000, LONG = 1000, CROWD = 240 };
+	static uint8_t keys[CROWD][LONG];
+	static struct req reqs[BLOBS + CROWD];
+	struct store_fixture f;
+	unsigned left = 0;
+	char replaced[BLOBS][40];
+
+	(void)state;
+	store_fixture_init(&f, 64 << 20);
+	f.options.checkpoint_log_max = 64 << 20;
+	f.options.checkpoint_records = 1 << 20;
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	for (uint32_t i = 0; i < 2 * BLOBS; i++)
+		put_blob(&f, i, i, SIZE);
+	for (uint32_t i = 0; i < BLOBS; i++)
+		crowd_put(&f, &reqs[i], &left, make_key(i, replaced[i]));
+	for (uint32_t i = 0; i < CROWD; i++) {
+		memset(keys[i], 'k', LONG);
+		keys[i][0] = KV_SPACE_APP;
+		memcpy(keys[i] + 1, &(uint32_t){ i * 2654435761u }, sizeof(i));
+		crowd_put(&f, &reqs[BLOBS + i], &left, bytes_of(keys[i], LONG));
+	}
+	while (left > 0)
+		worker_turn(&f.worker);
+	(void)stats_later(&f, 1000000);
+	store_fixture_close(&f, /* crash= */ true);
+	f.options.index_memory_size = 300 << 10;
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(store_fixture_open(&f), STATUS_OK);
+		for (uint32_t i = BLOBS; i < 2 * BLOBS; i++)
+			check_blob(&f, i, i, SIZE);
+		store_fixture_close(&f, /* crash= */ round == 0);
+	}
+	store_fixture_fini(&f);
+}
+
 /* Relaxed writes are on disk when a tick has passed, or a durable one comes; none is for nothing.
  */
 static void test_relaxed(void **state)
@@ -314,13 +378,73 @@ static void test_clear_in_slices(void **state)
 	store_fixture_fini(&f);
 }
 
+enum { LARGE = 3000000 }; /* takes many segments, and so many turns */
+
+struct enlarge {
+	uint8_t *bytes;
+	bool visited;
+};
+
+/* What is there, and then much more. */
+static void enlarge(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct enlarge *enlarge = visitor;
+
+	assert_int_equal(entry->size, 1);
+	memset(enlarge->bytes, entry->value.data[0], LARGE);
+	edit->action = KV_STORE;
+	edit->value = bytes_of(enlarge->bytes, LARGE);
+	enlarge->visited = true;
+}
+
+/* An update that has decided what to store does so before a clear that comes then. */
+static void test_clear_after_large_update(void **state)
+{
+	static uint8_t bytes[LARGE];
+	struct enlarge visitor = { .bytes = bytes };
+	struct store_fixture f;
+	struct req update, clear;
+	unsigned left = 2;
+	uint64_t size = 0;
+	uint8_t out[8], space = KV_SPACE_APP;
+	char key[40];
+
+	(void)state;
+	store_fixture_init(&f, 16 << 20);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	assert_int_equal(store_put(&f, make_key(1, key), bytes_of("v", 1)), STATUS_OK);
+	req_init(&update, &f.worker);
+	req_push(&update, struct crowd_frame, crowd_left)->left = &left;
+	kv_submit(store_kv(f.store, 0), &update,
+	          &(struct kv_cmd){ .op = KV_UPDATE,
+	                            .flags = KV_LOAD,
+	                            .key = make_key(1, key),
+	                            .visit = enlarge,
+	                            .visitor = &visitor });
+	while (!visitor.visited)
+		worker_turn(&f.worker);
+	assert_int_equal(left, 2); /* else: stored at once, and this tests nothing */
+	req_init(&clear, &f.worker);
+	req_push(&clear, struct crowd_frame, crowd_left)->left = &left;
+	kv_submit(store_kv(f.store, 0), &clear,
+	          &(struct kv_cmd){ .op = KV_CLEAR, .key = bytes_of(&space, 1) });
+	while (left > 0)
+		worker_turn(&f.worker);
+	assert_int_equal(store_get(&f, make_key(1, key), out, sizeof(out), &size), STATUS_OK);
+	assert_true(size == UINT64_MAX);
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restarts),
 		cmocka_unit_test(test_blobs),
+		cmocka_unit_test(test_replay_with_little_memory),
 		cmocka_unit_test(test_relaxed),
 		cmocka_unit_test(test_clear_in_slices),
+		cmocka_unit_test(test_clear_after_large_update),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

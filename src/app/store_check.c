@@ -88,7 +88,7 @@ static void see_entry(void *context, uint32_t partition, struct bytes key, uint6
 	check->counts[key.data[0]]++;
 	/* Given back: the log has something newer. */
 	if (l.segment < check->image.segment_count && check->image.segments[l.segment].reused &&
-	    check_replaced_by(check, key) > 0)
+	    check_has_newer(check, key))
 		return;
 	if (!walk_location_is_sound(&check->image, l)) {
 		findings_add(&check->findings, FINDING_DAMAGE,

@@ -44,4 +44,17 @@ enum status store_repair_copies(struct store_reader *reader,
                                 const struct store_check_options *options, uint32_t *repaired)
         __attribute__((warn_unused_result));
 
+/*
+ * What the logs behind the checkpoints say of keys. Where that is something newer, an index may
+ * still name a place that has been given back and used again: walk_location_is_sound() says no, or
+ * the record there is another one, and nothing is damaged.
+ */
+struct store_replaced;
+/* Reads the logs. The image outlives it. NO_SPACE: no memory for so many keys. */
+enum status store_replaced_open(struct store_replaced **out, const struct store_image *image)
+        __attribute__((warn_unused_result));
+void store_replaced_close(struct store_replaced *replaced); /* NULL is none */
+/* Whether what an index has at this place may be gone, because the logs have something newer. */
+bool store_replaced_has(const struct store_replaced *replaced, struct bytes key, uint32_t segment);
+
 #endif

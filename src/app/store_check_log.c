@@ -15,7 +15,7 @@ static bool blob_is_gone(const struct check *check, const struct record *record)
 {
 	struct blob_value value;
 
-	if (check_replaced_by(check, record->key) <= record->version)
+	if (!check_is_replaced(check, record))
 		return false;
 	if (!check->counting) /* of a log: what it had is not listed */
 		return true;

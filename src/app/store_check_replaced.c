@@ -64,8 +64,10 @@ static void add_key(struct check *check, const struct record *record)
 	newer = slot_of(check->newer, check->newer_size, hash);
 	check->newer_count += newer->version == 0;
 	newer->hash = hash;
-	if (record->version > newer->version)
-		newer->version = record->version;
+	if (record->version < newer->version)
+		return;
+	newer->version = record->version;
+	newer->places = hash64(record->value);
 }
 
 static void add_clear(struct check *check, const struct record *record)
@@ -106,12 +108,19 @@ void check_replaced_add(struct check *check, const struct record *record)
 	}
 }
 
-uint64_t check_replaced_by(const struct check *check, struct bytes key)
+/* What the logs have of the key itself; version 0: nothing. */
+static struct check_newer newer_of(const struct check *check, struct bytes key)
+{
+	if (check->newer_size == 0)
+		return (struct check_newer){ .version = 0 };
+	return *slot_of(check->newer, check->newer_size, hash64(key));
+}
+
+/* The version of the newest clear of the key; 0: none. */
+static uint64_t clear_of(const struct check *check, struct bytes key)
 {
 	uint64_t version = 0;
 
-	if (check->newer_size > 0)
-		version = slot_of(check->newer, check->newer_size, hash64(key))->version;
 	for (uint32_t i = 0; i < check->clear_count; i++) {
 		const struct check_clear *clear = &check->clears[i];
 
@@ -121,6 +130,62 @@ uint64_t check_replaced_by(const struct check *check, struct bytes key)
 			version = clear->version;
 	}
 	return version;
+}
+
+bool check_has_newer(const struct check *check, struct bytes key)
+{
+	return newer_of(check, key).version > 0 || clear_of(check, key) > 0;
+}
+
+bool check_is_replaced(const struct check *check, const struct record *record)
+{
+	struct check_newer newer = newer_of(check, record->key);
+
+	if (newer.version > record->version || clear_of(check, record->key) > record->version)
+		return true;
+	/* The cleaner keeps the version and names other places. */
+	return newer.version == record->version && newer.places != hash64(record->value);
+}
+
+struct store_replaced {
+	struct check check;
+	struct store_check_result result;
+};
+
+enum status store_replaced_open(struct store_replaced **out, const struct store_image *image)
+{
+	struct store_replaced *replaced = calloc(1, sizeof(*replaced));
+	struct check *check;
+	enum status status;
+
+	*out = replaced;
+	if (replaced == NULL)
+		return STATUS_NO_SPACE;
+	check = &replaced->check;
+	check->image = *image; /* what it points to is the caller's */
+	check->result = &replaced->result;
+	status = walk_log_open(&check->log, &check->image);
+	if (status != STATUS_OK)
+		return status;
+	check_replaced_gather(check);
+	return check->failed ? STATUS_NO_SPACE : STATUS_OK;
+}
+
+void store_replaced_close(struct store_replaced *replaced)
+{
+	if (replaced == NULL)
+		return;
+	walk_log_close(&replaced->check.log);
+	free(replaced->check.newer);
+	free(replaced);
+}
+
+bool store_replaced_has(const struct store_replaced *replaced, struct bytes key, uint32_t segment)
+{
+	const struct store_image *image = &replaced->check.image;
+
+	return segment < image->segment_count && image->segments[segment].reused &&
+	       check_has_newer(&replaced->check, key);
 }
 
 void check_replaced_gather(struct check *check)

@@ -18,6 +18,7 @@ struct check_blob {
 /* The newest version of a key that the logs behind the checkpoints have; 0: an empty slot. */
 struct check_newer {
 	uint64_t hash, version;
+	uint64_t places; /* of its last record: a hash of the list, if it is a blob */
 };
 
 enum { CHECK_CLEARS_MAX = 64 };
@@ -63,7 +64,9 @@ void check_logs(struct check *check);
 /* store_check_replaced.c */
 void check_replaced_gather(struct check *check);
 void check_replaced_add(struct check *check, const struct record *record);
-/* The version of what the logs say of the key; 0: nothing. */
-uint64_t check_replaced_by(const struct check *check, struct bytes key);
+/* Whether the logs say something of the key. */
+bool check_has_newer(const struct check *check, struct bytes key);
+/* Whether they say something newer than the record of a blob, or that its bytes were moved. */
+bool check_is_replaced(const struct check *check, const struct record *record);
 
 #endif

@@ -137,7 +137,10 @@ static void roots_tell(struct store_image *image, uint32_t stream)
 	for (uint32_t i = 0; i < IMAGE_SLOTS * ROOT_COPIES; i++) {
 		uint32_t slot = i / ROOT_COPIES, copy = i % ROOT_COPIES;
 		const struct image_root *seen = &image->root_copies[stream][slot][copy];
+		const struct image_root *twin = &image->root_copies[stream][slot][1 - copy];
 		bool is_newest = slot == (newest->sequence & 1);
+		bool earlier =
+		        !is_newest && twin->status == STATUS_OK && twin->root.run != newest->run;
 		uint64_t block = root_block(newest->run, stream, slot, copy);
 		bool good =
 		        seen->status == STATUS_OK && root_fits(image, &seen->root, stream, slot);
@@ -151,9 +154,9 @@ static void roots_tell(struct store_image *image, uint32_t stream)
 		}
 		if (good || seen->zero || (seen->status == STATUS_OK && !is_newest))
 			continue; /* the other slot may be of an earlier run */
-		/* Of a crash only the copy that was being written can be torn. */
+		/* Of a crash, of this run or of that other one, only what was being written. */
 		findings_add(image->findings,
-		             !image->super.clean && (is_newest ? copy == 1 : copy == 0)
+		             earlier || (!image->super.clean && (is_newest ? copy == 1 : copy == 0))
 		                     ? FINDING_NOTE
 		                     : FINDING_DAMAGE,
 		             "root of stream %u, %s, copy %u, block %" PRIu64

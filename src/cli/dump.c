@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/store_check.h"
 #include "app/store_walk.h"
 #include "base/assert.h"
 #include "base/macros.h"
@@ -19,6 +20,7 @@ struct dump {
 	bool json;
 	struct store_image image;
 	struct walk_records records;
+	struct store_replaced *replaced; /* by the logs */
 	uint64_t damaged;
 };
 
@@ -221,9 +223,12 @@ static void dump_segments(const struct dump *d)
 
 static const char *record_name(uint8_t type)
 {
-	static const char *const names[] = { "?",    "put",     "delete",  "clear",
-		                             "free", "prepare", "resolve", "moved" };
+	static const char *const names[] = {
+		"?",       "put",     "delete", "clear",        "free",
+		"prepare", "resolve", "moved",  "prepared-put", "prepared-delete",
+	};
 
+	_Static_assert(array_count(names) == RECORD_PREPARED_DELETE + 1, "a name for each");
 	return type < array_count(names) ? names[type] : "?";
 }
 
@@ -298,13 +303,31 @@ static enum status dump_log(struct dump *d)
 
 /* Keys. */
 
+/* Its record is not there any more, and need not be: the log has something newer of the key. */
+static void dump_replaced(struct dump *d, uint32_t partition, struct bytes key, struct location l)
+{
+	struct line line;
+
+	walk_records_run(&d->records); /* those before it */
+	line = line_begin(d, "key");
+	line_number(&line, "partition", partition);
+	line_bytes(&line, "key", key);
+	line_number(&line, "segment", l.segment);
+	line_number(&line, "offset", l.offset);
+	line_word(&line, "state", "replaced");
+	line_end(&line);
+}
+
 static void see_entry(void *context, uint32_t partition, struct bytes key, uint64_t value)
 {
 	struct dump *d = context;
+	struct location l = location_unpack(value);
 
 	if (key.size == 0 || key.data[0] == KV_SPACE_ENGINE)
 		return;
-	if (walk_location_is_sound(&d->image, location_unpack(value)))
+	if (store_replaced_has(d->replaced, key, l.segment))
+		dump_replaced(d, partition, key, l);
+	else if (walk_location_is_sound(&d->image, l))
 		walk_records_add(&d->records, partition, key, value);
 	else
 		d->damaged++;
@@ -344,6 +367,8 @@ static enum status dump_keys(struct dump *d)
 
 	if (status == STATUS_OK)
 		status = walk_records_open(&d->records, &d->image);
+	if (status == STATUS_OK)
+		status = store_replaced_open(&d->replaced, &d->image);
 	index.context = d->records.context = d;
 	index.entry = see_entry;
 	d->records.refs = see_refs;
@@ -353,6 +378,7 @@ static enum status dump_keys(struct dump *d)
 		walk_index_run(&index, i);
 		walk_records_run(&d->records);
 	}
+	store_replaced_close(d->replaced);
 	walk_records_close(&d->records);
 	walk_index_close(&index);
 	return status;

@@ -42,6 +42,7 @@ struct blob_io {
 struct blobs {
 	struct shard *shard;
 	uint32_t segment, next_block; /* that is filled; UINT32_MAX: none */
+	uint8_t need;                 /* enum space_need: what it was taken for */
 	struct blob_handle handles[SHARD_BLOBS_MAX];
 	struct blob_io ios[IOS_MAX];
 	struct req_list parked; /* wait for an io, a segment or the load memory */
@@ -70,6 +71,13 @@ static inline uint8_t *blob_extents(struct blob_handle *h)
 /* shard_blob.c */
 void blob_pin(struct shard *shard, uint32_t segment, int by);
 void blob_pin_extents(struct shard *shard, struct blob_handle *h, int by);
+/*
+ * Up to so many blocks of the segment that is being filled, of which there is one; how many. They
+ * are pinned.
+ */
+uint32_t blob_take_blocks(struct shard *shard, uint32_t blocks, struct blob_extent *extent);
+/* Whether an extent that was read from a disk can be in the store. */
+bool blob_extent_is_sane(const struct shard *shard, struct blob_extent extent);
 enum op_result blob_park(struct blobs *blobs, struct req *req);
 /* Writes all of it; op->result counts the bytes that were handed out. OP_DONE: they are on disk. */
 enum op_result blob_write_all(struct req *req, struct blob_handle *h, struct bytes data);

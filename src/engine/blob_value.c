@@ -28,6 +28,21 @@ void blob_free_later(struct shard *shard, uint64_t location)
 	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
 }
 
+void blob_free_moved(struct shard *shard, uint64_t from, uint64_t to)
+{
+	struct blobs *blobs = shard->blobs;
+
+	for (uint32_t i = blobs->free_tail; i != blobs->free_head; i++) {
+		if (blobs->frees[i % FREES_MAX] != from)
+			continue;
+		assert(i != blobs->free_tail || (!blobs->freeing && !blobs->free_read));
+		blob_pin(shard, location_unpack(from).segment, -1);
+		blob_pin(shard, location_unpack(to).segment, 1);
+		blobs->frees[i % FREES_MAX] = to;
+		return;
+	}
+}
+
 void blob_forget_frees(struct shard *shard)
 {
 	struct blobs *blobs = shard->blobs;
@@ -158,6 +173,8 @@ void blob_turn(struct shard *shard)
 	struct blobs *blobs = shard->blobs;
 
 	if (shard->exclusive != NULL) /* not before the record that replaces the value */
+		return;
+	if (shard->replaying) /* the log may have the FREE further on */
 		return;
 	for (unsigned i = 0; i < 64 && blobs->free_tail != blobs->free_head && !blobs->freeing;
 	     i++) {
@@ -323,6 +340,18 @@ enum op_result blob_store_large(struct req *req, const struct kv_edit *edit)
 	if (result != OP_DONE)
 		return result;
 	return op_update(req); /* with its step set: stores the record */
+}
+
+bool blob_stores_under(const struct shard *shard, struct bytes prefix)
+{
+	const struct blobs *blobs = shard->blobs;
+	const struct op *op;
+
+	if (blobs->loader == NULL)
+		return false;
+	op = op_of(blobs->loader);
+	return op->step == STEP_LARGE && op->cmd.key.size >= prefix.size &&
+	       memcmp(op->cmd.key.data, prefix.data, prefix.size) == 0;
 }
 
 enum op_result blob_store_ready(struct req *req, struct record *record)

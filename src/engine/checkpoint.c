@@ -642,7 +642,8 @@ void checkpoint_consider(struct shard *shard)
 	c->wanted = true;
 	if (shard->exclusive != NULL && op_of(shard->exclusive)->cmd.op != KV_RESOLVE)
 		return; /* the index lacks records that are in the log */
-	if (blob_is_freeing(shard) && shard->exclusive == NULL && !shard->space_low &&
+	if (blob_is_freeing(shard) && !shard->replaying && shard->exclusive == NULL &&
+	    !shard->space_low &&
 	    shard->log.stats.bytes < shard->log_bytes_checkpointed + 2 * shard->checkpoint_log_max)
 		return; /* what is freed soon would be forgotten by a crash behind this one */
 	needed = blocks_needed(shard, dirty_pages(shard));

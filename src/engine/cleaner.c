@@ -51,7 +51,7 @@ struct clean_frame {
 
 bool cleaner_is_running(const struct shard *shard)
 {
-	return shard->cleaner->reading;
+	return shard->cleaner->reading || cleaner_blob_is_running(shard);
 }
 
 static uint64_t segment_size(const struct shard *shard)
@@ -76,14 +76,14 @@ struct census {
 	uint32_t dead;       /* segments that only wait to be given back */
 };
 
-static struct census take_census(const struct shard *shard, bool index)
+static struct census take_census(const struct shard *shard, enum segment_kind kind)
 {
 	struct census census = { .used = 0 };
 
 	for (uint32_t i = 0; i < shard->segment_count; i++) {
 		const struct shard_segment *s = &shard->segments[i];
 
-		if (s->state != SEGMENT_SEALED || (s->kind == SEGMENT_INDEX) != index)
+		if (s->state != SEGMENT_SEALED || s->kind != kind)
 			continue;
 		census.used += segment_size(shard);
 		census.live += s->live;
@@ -95,7 +95,7 @@ static struct census take_census(const struct shard *shard, bool index)
 /* Whether there is too much garbage: for the space that is left, or for what is live. */
 static bool wants_cleaning(const struct shard *shard)
 {
-	struct census census = take_census(shard, /* index= */ false);
+	struct census census = take_census(shard, SEGMENT_LOG);
 
 	if (free_now(shard) < free_wanted(shard))
 		return true;
@@ -105,7 +105,7 @@ static bool wants_cleaning(const struct shard *shard)
 /* Checkpoints that were cut short, and stores that were opened, leave segments nearly empty. */
 static bool wants_index_cleaning(const struct shard *shard)
 {
-	struct census census = take_census(shard, /* index= */ true);
+	struct census census = take_census(shard, SEGMENT_INDEX);
 
 	return census.used > 2 * census.live + (4 + census.dead) * segment_size(shard);
 }
@@ -158,7 +158,7 @@ static uint32_t choose_victim(const struct shard *shard, enum segment_kind kind)
 
 bool cleaner_is_idle(const struct shard *shard)
 {
-	return shard->cleaner->idle;
+	return shard->cleaner->idle && !cleaner_blob_is_busy(shard);
 }
 
 /*
@@ -454,12 +454,25 @@ static void next_victim(struct cleaner *cleaner)
 	read_on(cleaner);
 }
 
+static bool may_clean(const struct shard *shard)
+{
+	return shard->log.failed == STATUS_OK && shard->exclusive == NULL && !shard->clear.active &&
+	       shard->open && !shard->closing;
+}
+
+bool cleaner_has_work(const struct shard *shard)
+{
+	return cleaner_blob_has_work(shard) && may_clean(shard);
+}
+
 void cleaner_consider(struct shard *shard)
 {
 	struct cleaner *cleaner = shard->cleaner;
 
-	if (cleaner->reading || shard->log.failed != STATUS_OK || shard->exclusive != NULL ||
-	    shard->clear.active || !shard->open || shard->closing)
+	if (!may_clean(shard))
+		return;
+	cleaner_blob_turn(shard, free_now(shard) < free_wanted(shard));
+	if (cleaner->reading)
 		return;
 	grow_budget(cleaner);
 	if (cleaner->victim == UINT32_MAX) {
@@ -477,6 +490,7 @@ void cleaner_tick(struct shard *shard)
 {
 	struct cleaner *cleaner = shard->cleaner;
 
+	cleaner_blob_tick(shard);
 	cleaner->due = true;
 	if (cleaner->written == cleaner->ticked && cleaner->budget < CLEAN_IDLE_BYTES)
 		cleaner->budget = CLEAN_IDLE_BYTES;

@@ -301,6 +301,8 @@ void recovery_count_begin(struct recovery *r)
 	}
 	for (unsigned s = 0; s < r->worker_count; s++)
 		r->store->shards[s]->version_next = version_next;
+	for (unsigned s = 0; s < r->worker_count; s++)
+		r->store->shards[s]->replaying = false;
 	if (!recovery_is_redistributed(r)) {
 		recovery_drop_replaced(r, /* all= */ true);
 		recovery_start_begin(r);

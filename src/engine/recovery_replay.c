@@ -121,6 +121,8 @@ void recovery_replay_begin(struct recovery *r, uint32_t stream)
 	assert(stream < r->streams);
 	assert(r->running == 0 && r->at == 0);
 	r->cursor = stream;
+	for (unsigned s = 0; s < r->worker_count; s++)
+		r->store->shards[s]->replaying = true;
 	r->lsn = root->lsn + 1;
 	r->segment = root->log_segment;
 	r->block = root->log_block;

@@ -71,7 +71,6 @@ struct recovery_doubt {
 	uint32_t part_count, part_max;
 	uint32_t whole_count; /* parts that are there with all that belongs to them; 0: none */
 	uint32_t group_first; /* of what was begun last */
-	uint32_t once_count;  /* parts of the first that was whole: the others repeat some of it */
 	uint32_t part, next;  /* applied: parts, and bytes of the one after them */
 	bool used;
 	struct recovery_part *parts;

@@ -107,10 +107,61 @@ static void parts_cut(struct recovery_doubt *doubt, uint32_t count)
 		free(doubt->parts[--doubt->part_count].data);
 }
 
+static size_t record_at(const struct recovery_part *part, uint32_t at)
+{
+	struct record record;
+	size_t used;
+	uint32_t crc;
+
+	if (record_decode(part->data + at, part->size - at, part->seed, part->offset + at, &record,
+	                  &used, &crc) != STATUS_OK)
+		unreachable(); /* frame_check() has seen it */
+	return used;
+}
+
+static uint32_t count_records(const struct recovery_part *part)
+{
+	uint32_t count = 0;
+
+	for (uint32_t at = 0; at < part->size; at += (uint32_t)record_at(part, at))
+		count++;
+	return count;
+}
+
+/* A part keeps its first records only. */
+static void part_trim(struct recovery_part *part, uint32_t count)
+{
+	uint32_t at = 0;
+
+	while (count-- > 0)
+		at += (uint32_t)record_at(part, at);
+	part->size = at;
+}
+
+/*
+ * What is there once more is a copy of the last records: the earlier ones are not applied, else the
+ * places of a blob would be counted for each copy.
+ */
+static void forget_copies(struct recovery_doubt *doubt)
+{
+	uint32_t copies = 0;
+
+	for (uint32_t i = doubt->group_first; i < doubt->part_count; i++)
+		copies += count_records(&doubt->parts[i]);
+	for (uint32_t i = doubt->group_first; i-- > 0 && copies > 0;) {
+		uint32_t count = count_records(&doubt->parts[i]);
+		uint32_t drop = copies < count ? copies : count;
+
+		part_trim(&doubt->parts[i], count - drop);
+		copies -= drop;
+	}
+}
+
 /*
  * It may be there several times: in part, if a checkpoint came in between; or as a whole and then,
  * behind a checkpoint that did not count, what of it was not applied yet once more. What is whole
- * is applied in the order of the log, so that the index ends where it ended before.
+ * is applied in the order of the log, each record from its last copy, so that the index ends where
+ * it ended before.
  */
 enum status recovery_prepared(struct recovery *r, const struct record *record,
                               struct location location, struct bytes rest)
@@ -141,17 +192,14 @@ enum status recovery_prepared(struct recovery *r, const struct record *record,
 	doubt->used = true;
 	status = part_add(r, doubt, location, bytes_of(rest.data, prepare.size));
 	if (status == STATUS_OK && !prepare.more) {
+		forget_copies(doubt);
 		doubt->whole_count = doubt->part_count;
-		if (doubt->once_count == 0)
-			doubt->once_count = doubt->part_count;
 		doubt->group_first = doubt->part_count;
 	}
 	return status;
 }
 
-/* `again`: it has been applied already, from another place; a blob's extents are counted. */
-static enum btree_result apply_record(struct recovery *r, struct record *record, uint64_t location,
-                                      bool again)
+static enum btree_result apply_record(struct recovery *r, struct record *record, uint64_t location)
 {
 	uint32_t partition = kv_partition(record->key, r->store->super.partition_count);
 	struct shard *shard = recovery_shard(r, partition);
@@ -159,7 +207,7 @@ static enum btree_result apply_record(struct recovery *r, struct record *record,
 	r->miss_partition = partition;
 	if (record->type == RECORD_PREPARED_DELETE)
 		return replay_delete(shard, record, &r->miss);
-	record->type = again ? RECORD_MOVED : RECORD_PUT;
+	record->type = RECORD_PUT;
 	return replay_put(shard, record, location, &r->miss);
 }
 
@@ -184,8 +232,7 @@ static enum btree_result part_apply(struct recovery *r, struct recovery_doubt *d
 		location.size = used <= RECORD_SIZE_MAX ? (uint32_t)used : 0;
 		location.flags = record.flags;
 		if (kv_key_is_sound(record.key)) { /* replay has seen that it is */
-			result = apply_record(r, &record, location_pack(location),
-			                      doubt->part >= doubt->once_count);
+			result = apply_record(r, &record, location_pack(location));
 			if (result == BTREE_MISS || result == BTREE_FULL)
 				return result;
 		}

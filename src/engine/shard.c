@@ -340,7 +340,9 @@ static void cache_read_ahead(struct load *load)
 	    btree_find(&shard->partitions[partition].tree, record.key, &named, &miss) != BTREE_OK ||
 	    named != load->address)
 		return;
-	remember_record(shard, hash, &record, load->address, 0);
+	/* It was on disk when it was read, perhaps by a plain write. */
+	remember_record(shard, hash, &record, load->address,
+	                shard_is_relaxed(shard, record.key) ? 0 : shard->log.lsn_written);
 }
 
 static void load_read(struct req *done)
@@ -422,7 +424,6 @@ static bool find_in_cache(struct shard *shard, struct bytes key, uint64_t hash, 
 	return true;
 }
 
-/* The record at found->location, from a frame buffer or what was loaded. NOT_FOUND: read it. */
 enum status find_record(struct shard *shard, struct op *op, struct found *found)
 {
 	struct location l = location_unpack(found->location);
@@ -754,7 +755,8 @@ static void shard_settle(struct actor *actor)
 
 static bool shard_has_work(const struct actor *actor)
 {
-	return shard_clear_has_work(container_of(actor, struct shard, actor));
+	const struct shard *shard = container_of(actor, struct shard, actor);
+	return shard_clear_has_work(shard) || cleaner_has_work(shard);
 }
 
 const struct actor_ops shard_actor_ops = {

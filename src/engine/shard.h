@@ -11,7 +11,7 @@
  *   shard_clear.c   CLEAR, COUNT
  *   shard_blob.c, blob_value.c  values that do not fit a record
  *   checkpoint.c    the index to disk, the log's start moved on, segments given back
- *   cleaner.c       segments with little left in them emptied
+ *   cleaner.c, cleaner_blob.c  segments with little left in them emptied
  *   expiry.c        keys whose time has passed removed
  */
 #ifndef ENGINE_SHARD_H
@@ -60,8 +60,9 @@ struct shard_segment {
 	uint32_t live;       /* bytes that our index refers to */
 	uint8_t kind;        /* enum segment_kind */
 	uint8_t state;       /* enum shard_segment_state */
-	bool cleaning;
-	uint16_t pins; /* unpublished or opened extents in it, records that are still read */
+	bool cleaning;       /* was a victim: not looked at again before the next checkpoint */
+	bool emptying;       /* a victim of the pass for blobs that is under way */
+	uint32_t pins;       /* unpublished or opened extents in it, records that are still read */
 };
 
 /* A read of a page or a record, shared by all commands that wait for it. */
@@ -115,12 +116,13 @@ struct shard_stats {
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes;
-	uint64_t blob_bytes;    /* written to extents */
-	uint64_t index_bytes;   /* written by checkpoints */
-	uint64_t filled_bytes;  /* headers and zeroes of new segments */
-	uint64_t acknowledged;  /* writes whose request completed with OK */
-	uint64_t corrupt;       /* blocks that were not what they should be */
-	uint64_t blobs_dropped; /* handles that their owners forgot */
+	uint64_t blob_bytes;       /* written to extents */
+	uint64_t blob_moved_bytes; /* of those, and of moved_bytes, to empty segments of blobs */
+	uint64_t index_bytes;      /* written by checkpoints */
+	uint64_t filled_bytes;     /* headers and zeroes of new segments */
+	uint64_t acknowledged;     /* writes whose request completed with OK */
+	uint64_t corrupt;          /* blocks that were not what they should be */
+	uint64_t blobs_dropped;    /* handles that their owners forgot */
 };
 
 enum txn_state {
@@ -170,6 +172,7 @@ struct clear {
 struct blobs;
 struct checkpoint;
 struct cleaner;
+struct cleaner_blob;
 struct expiry;
 struct supply;
 
@@ -226,6 +229,7 @@ struct shard {
 	struct blobs *blobs;
 	struct checkpoint *checkpoint;
 	struct cleaner *cleaner;
+	struct cleaner_blob *cleaner_blob;
 	struct expiry *expiry;
 	struct timer tick;               /* expiry, cleaning, space: every SHARD_TICK_NS */
 	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
@@ -236,6 +240,7 @@ struct shard {
 	uint64_t generation_seen;    /* the highest of our segments */
 	bool counting;               /* live bytes are known; not while a store is redistributed */
 	bool started, inert;         /* inert: recovery works on it, its turns do nothing */
+	bool replaying;              /* the log of the last run has not been replayed to its end */
 	bool open, closing;
 	struct req *quiet; /* completed when it is idle: see shard_quiesce() */
 	enum status quiet_status;
@@ -427,13 +432,19 @@ void blob_published(struct shard *shard, uint64_t handle);
 /* A new value that is too large for a record: written as a blob, then stored. */
 enum op_result blob_store_large(struct req *req, const struct kv_edit *edit);
 enum op_result blob_store_ready(struct req *req, struct record *record);
+/* Whether an update has decided on a large value under the prefix and has not stored it yet. */
+bool blob_stores_under(const struct shard *shard, struct bytes prefix);
 /* The extents of a blob's record, gained or lost. */
 void blob_credit(struct shard *shard, struct bytes value);
 void blob_debit(struct shard *shard, struct bytes value);
+/* The same for a record of the log, done again: its segments are ours. */
+void blob_replay_credit(struct shard *shard, struct bytes value);
 /* A RECORD_FREE of the log, done again: its extents were given back already. */
 void blob_replay_free(struct shard *shard, const struct record *record);
 /* The record of a blob was replaced: its extents are freed by a record of their own. */
 void blob_free_later(struct shard *shard, uint64_t location);
+/* What is to be freed later is at another place of the log now; nothing, if it is not there. */
+void blob_free_moved(struct shard *shard, uint64_t from, uint64_t to);
 /* All is counted anew: what was to be freed is not counted in the first place. */
 void blob_forget_frees(struct shard *shard);
 /*
@@ -449,7 +460,7 @@ bool blob_is_freeing(const struct shard *shard);
 /* A read or a write of an extent, or of a record that names some, is under way. */
 bool blob_is_running(const struct shard *shard);
 void blob_unpark(struct shard *shard); /* what waits for room or memory tries again */
-void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation);
+void blob_segment_ready(struct shard *shard, uint32_t segment, enum space_need need);
 
 /* expiry.c: the index key of an expiry; `out` has BTREE_KEY_MAX bytes. */
 struct bytes expiry_key(uint64_t expires_ms, struct bytes key, uint8_t *out);
@@ -508,6 +519,16 @@ void supply_dead(struct shard *shard, uint64_t lsn);
 void supply_turn(struct shard *shard); /* at the end of every turn */
 void supply_tick(struct shard *shard); /* asks again for what was refused */
 
+/* cleaner_blob.c: blob segments with little left in them are emptied. */
+enum status cleaner_blob_open(struct shard *shard) __attribute__((warn_unused_result));
+void cleaner_blob_close(struct shard *shard);
+/* At the end of a turn; `low`: segments are wanted. */
+void cleaner_blob_turn(struct shard *shard, bool low);
+bool cleaner_blob_is_running(const struct shard *shard); /* a read or a write is under way */
+bool cleaner_blob_is_busy(const struct shard *shard);    /* it will give segments back */
+bool cleaner_blob_has_work(const struct shard *shard);   /* that no completion brings */
+void cleaner_blob_tick(struct shard *shard);
+
 /* cleaner.c */
 enum status cleaner_open(struct shard *shard) __attribute__((warn_unused_result));
 void cleaner_close(struct shard *shard);
@@ -516,5 +537,6 @@ void cleaner_tick(struct shard *shard);
 /* Space is wanted, and there is no segment that is worth emptying. */
 bool cleaner_is_idle(const struct shard *shard);
 bool cleaner_is_running(const struct shard *shard);
+bool cleaner_has_work(const struct shard *shard); /* for a turn in which nothing happens */
 
 #endif

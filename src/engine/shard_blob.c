@@ -23,8 +23,8 @@ void blob_pin(struct shard *shard, uint32_t segment, int by)
 {
 	struct shard_segment *s = &shard->segments[segment];
 
-	assert(by > 0 ? s->pins < UINT16_MAX : s->pins > 0);
-	s->pins = (uint16_t)(s->pins + by);
+	assert(by > 0 ? s->pins < UINT32_MAX : s->pins > 0);
+	s->pins += (uint32_t)by;
 	if (s->pins == 0 && s->live == 0)
 		supply_dead(shard, s->dead_lsn);
 }
@@ -110,13 +110,13 @@ void blob_unpark(struct shard *shard)
 	STAILQ_CONCAT(&shard->queue, &blobs->parked);
 }
 
-void blob_segment_ready(struct shard *shard, uint32_t segment, uint64_t generation)
+void blob_segment_ready(struct shard *shard, uint32_t segment, enum space_need need)
 {
 	struct blobs *blobs = shard->blobs;
 
-	(void)generation;
 	assert(blobs->segment == UINT32_MAX);
 	blobs->segment = segment;
+	blobs->need = (uint8_t)need;
 	blobs->next_block = 1;
 	blob_unpark(blobs->shard);
 }
@@ -175,37 +175,20 @@ static void io_submit(struct blob_io *io, enum blk_op op, struct blob_extent ext
 	blk_submit(shard->blk, &io->req, &cmd);
 }
 
-/* Writes data[0..size) as one extent of at most what fits; the bytes that it took, 0: park. */
-static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uint8_t *data,
-                           size_t size)
+uint32_t blob_take_blocks(struct shard *shard, uint32_t blocks, struct blob_extent *extent)
 {
-	struct shard *shard = blobs->shard;
-	uint32_t room, blocks;
-	struct blob_extent extent;
-	struct blob_io *io = io_get(blobs);
+	struct blobs *blobs = shard->blobs;
+	uint32_t room = shard->segment_blocks - blobs->next_block;
 
-	if (blobs->segment == UINT32_MAX) {
-		supply_want(shard, SEGMENT_BLOB, SPACE_DATA);
-		return 0;
-	}
-	room = shard->segment_blocks - blobs->next_block;
-	blocks = (uint32_t)(align_up(size, BLOCK_SIZE) >> BLOCK_SHIFT);
+	assert(blobs->segment != UINT32_MAX && room > 0);
 	blocks = blocks < room ? blocks : room;
 	blocks = blocks < EXTENT_BLOCKS_MAX ? blocks : EXTENT_BLOCKS_MAX;
-	if (io == NULL || (io->buf = buf_get(shard->bufs, (size_t)blocks << BLOCK_SHIFT)) == NULL)
-		return 0;
-	size = size < (size_t)blocks << BLOCK_SHIFT ? size : (size_t)blocks << BLOCK_SHIFT;
-	memcpy(io->buf->data, data, size);
-	memset(io->buf->data + size, 0, ((size_t)blocks << BLOCK_SHIFT) - size);
-	extent = (struct blob_extent){
+	*extent = (struct blob_extent){
 		.segment = blobs->segment,
 		.block = blobs->next_block,
 		.blocks = blocks,
-		.crc = crc32c(0, io->buf->data, size),
 	};
-	blob_extent_put(blob_extents(h), h->extent_count++, extent);
-	h->size += size;
-	blob_pin(shard, extent.segment, 1);
+	blob_pin(shard, extent->segment, 1);
 	blobs->next_block += blocks;
 	shard->stats.blob_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	if (blobs->next_block == shard->segment_blocks) {
@@ -214,6 +197,42 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 		supply_dead(shard, shard->log.lsn_next);
 		blobs->segment = UINT32_MAX;
 	}
+	return blocks;
+}
+
+/* Whether new data may go to the segment that is being filled; else one was asked for. */
+static bool has_segment(struct blobs *blobs)
+{
+	struct shard *shard = blobs->shard;
+
+	if (blobs->segment != UINT32_MAX)
+		return !shard->space_low || blobs->need == SPACE_DATA; /* else: the cleaner's */
+	supply_want(shard, SEGMENT_BLOB, SPACE_DATA);
+	return false;
+}
+
+/* Writes data[0..size) as one extent of at most what fits; the bytes that it took, 0: park. */
+static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uint8_t *data,
+                           size_t size)
+{
+	struct shard *shard = blobs->shard;
+	uint32_t blocks = EXTENT_BLOCKS_MAX;
+	struct blob_extent extent;
+	struct blob_io *io = io_get(blobs);
+
+	if (!has_segment(blobs))
+		return 0;
+	if (size < (size_t)blocks << BLOCK_SHIFT)
+		blocks = (uint32_t)(align_up(size, BLOCK_SIZE) >> BLOCK_SHIFT);
+	if (io == NULL || (io->buf = buf_get(shard->bufs, (size_t)blocks << BLOCK_SHIFT)) == NULL)
+		return 0;
+	blocks = blob_take_blocks(shard, blocks, &extent);
+	size = size < (size_t)blocks << BLOCK_SHIFT ? size : (size_t)blocks << BLOCK_SHIFT;
+	memcpy(io->buf->data, data, size);
+	memset(io->buf->data + size, 0, ((size_t)blocks << BLOCK_SHIFT) - size);
+	extent.crc = crc32c(0, io->buf->data, size);
+	blob_extent_put(blob_extents(h), h->extent_count++, extent);
+	h->size += size;
 	io->handle = h;
 	io->out = NULL;
 	io_submit(io, BLK_WRITE, extent);
@@ -333,7 +352,7 @@ static uint32_t extent_size(const struct blob_handle *h, uint64_t start, struct 
 	return (uint32_t)(h->size - start < most ? h->size - start : most);
 }
 
-static bool extent_is_sane(const struct shard *shard, struct blob_extent extent)
+bool blob_extent_is_sane(const struct shard *shard, struct blob_extent extent)
 {
 	return extent.segment < shard->segment_count && extent.blocks > 0 &&
 	       extent.blocks <= EXTENT_BLOCKS_MAX && extent.block < shard->segment_blocks &&
@@ -355,7 +374,7 @@ static uint32_t extent_read(struct blobs *blobs, struct blob_handle *h, uint64_t
 			break;
 		start += (uint64_t)extent.blocks << BLOCK_SHIFT;
 	}
-	if (i == h->extent_count || !extent_is_sane(blobs->shard, extent)) {
+	if (i == h->extent_count || !blob_extent_is_sane(blobs->shard, extent)) {
 		h->status = STATUS_CORRUPT;
 		return 0;
 	}
@@ -502,13 +521,34 @@ static void each_extent(struct shard *shard, struct bytes value,
 	for (uint32_t i = 0; i < blob.extent_count; i++) {
 		struct blob_extent extent = blob_extent_get(blob.extents, i);
 
-		if (extent_is_sane(shard, extent))
+		if (blob_extent_is_sane(shard, extent))
 			act(shard, extent.segment, extent.blocks << BLOCK_SHIFT);
 	}
 }
 
 static void gain(struct shard *shard, uint32_t segment, uint32_t size)
 {
+	shard_live_add(shard, segment, size);
+}
+
+/*
+ * What the log behind a checkpoint names may have been replaced since, and its segment used again
+ * by an open that was cut short. What is left of it is counted until its FREE comes, and that is of
+ * the log only after the replay; so the segment is nobody else's until then.
+ */
+static void gain_again(struct shard *shard, uint32_t segment, uint32_t size)
+{
+	struct shard_segment *s = &shard->segments[segment];
+
+	assert(!shard->open);
+	if (s->state == SEGMENT_NONE) {
+		space_adopt(shard->space, segment);
+		s->state = SEGMENT_SEALED;
+		s->kind = SEGMENT_BLOB;
+		s->dead_lsn = 1;
+		if (segment >= shard->touched)
+			shard->touched = segment + 1;
+	}
 	shard_live_add(shard, segment, size);
 }
 
@@ -524,6 +564,12 @@ void blob_credit(struct shard *shard, struct bytes value)
 {
 	if (shard->counting)
 		each_extent(shard, value, gain);
+}
+
+void blob_replay_credit(struct shard *shard, struct bytes value)
+{
+	if (shard->counting)
+		each_extent(shard, value, gain_again);
 }
 
 void blob_debit(struct shard *shard, struct bytes value)

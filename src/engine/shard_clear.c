@@ -9,7 +9,7 @@
  * with the place at which the log was cut. The clear stands still from the one to the other.
  */
 #include "base/assert.h"
-#include "engine/shard.h"
+#include "engine/blob_state.h"
 #include "engine/store.h"
 
 /* Of the value of a RECORD_CLEAR that goes on in the middle: partition (4), place. */
@@ -256,6 +256,9 @@ enum op_result op_clear(struct req *req)
 			return wait_behind(req);
 		if (clear->active)
 			return op_finish(req, STATUS_READ_ONLY, 0);
+		/* That update is before the clear, and its value must not come after it. */
+		if (blob_stores_under(op->shard, op->cmd.key))
+			return blob_park(op->shard->blobs, req);
 		result = clear_begin(req);
 		if (!clear->active)
 			return result;

@@ -132,7 +132,8 @@ static size_t part_size(struct shard *shard, const struct txn *txn, uint32_t *en
 /*
  * A record was written again after it had been applied. The index follows, as replay will: what a
  * RECORD_FREE names later must be what replay has found. Its leaf was changed since the cut, so it
- * is in memory; if the commit has written the key once more, the index has that.
+ * is in memory; if the commit has written the key once more, the index has that, and what is to be
+ * freed follows.
  */
 static void follow(struct shard *shard, const struct record *record, uint64_t hash, uint64_t from,
                    uint64_t to)
@@ -141,8 +142,11 @@ static void follow(struct shard *shard, const struct record *record, uint64_t ha
 	struct btree_miss miss;
 
 	if (btree_replace(&shard->partitions[partition].tree, record->key, from, to, &miss) !=
-	    BTREE_OK)
+	    BTREE_OK) {
+		if (record->flags & RECORD_BLOB)
+			blob_free_moved(shard, from, to);
 		return;
+	}
 	shard_credit(shard, to);
 	shard_debit(shard, from);
 	record_cache_moved(shard->cache, hash, record->key, from, to);

@@ -708,7 +708,7 @@ enum btree_result replay_put(struct shard *shard, const struct record *record, u
 		return result;
 	result = apply_put(shard, hash, record, location, miss);
 	if (result == BTREE_OK && (record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
-		blob_credit(shard, record->value);
+		blob_replay_credit(shard, record->value);
 	return result;
 }
 

@@ -43,6 +43,27 @@ void space_hold(struct space *space, uint32_t segment)
 	space->refs[segment]++;
 }
 
+/* Those before it that were never used are free now. */
+static void touch(struct space *space, uint32_t segment)
+{
+	while (space->touched <= segment)
+		space->free[space->free_count++] = space->touched++;
+}
+
+void space_adopt(struct space *space, uint32_t segment)
+{
+	uint32_t i = 0;
+
+	assert(segment < space->segment_count);
+	touch(space, segment);
+	if (space->refs[segment]++ > 0)
+		return;
+	while (i < space->free_count && space->free[i] != segment)
+		i++;
+	assert(i < space->free_count); /* else: neither held nor free */
+	space->free[i] = space->free[--space->free_count];
+}
+
 void space_drop(struct space *space, uint32_t segment)
 {
 	assert(segment < space->segment_count);

@@ -84,7 +84,9 @@ void space_close(struct space *space);
 
 /* At recovery, before any call: one more shard refers to the segment. */
 void space_hold(struct space *space, uint32_t segment);
-/* After space_start(), before any worker runs: one shard less does. */
+/* After space_start(), at recovery still: one shard more does, which may be the only one; */
+void space_adopt(struct space *space, uint32_t segment);
+/* one shard less does. */
 void space_drop(struct space *space, uint32_t segment);
 /* After the last space_hold(): what is held by nobody below `touched` is free. */
 void space_start(struct space *space, uint32_t touched, uint64_t generation_next);

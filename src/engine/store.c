@@ -68,6 +68,8 @@ static enum status shard_parts(struct shard *shard)
 	if (status == STATUS_OK)
 		status = expiry_open(shard);
 	if (status == STATUS_OK)
+		status = cleaner_blob_open(shard);
+	if (status == STATUS_OK)
 		status = cleaner_open(shard);
 	return status;
 }
@@ -79,6 +81,8 @@ static void shard_free(struct shard *shard)
 	timer_cancel(&shard->worker->timers, &shard->tick);
 	if (shard->cleaner != NULL)
 		cleaner_close(shard);
+	if (shard->cleaner_blob != NULL)
+		cleaner_blob_close(shard);
 	if (shard->expiry != NULL)
 		expiry_close(shard);
 	if (shard->blobs != NULL)
@@ -242,6 +246,7 @@ void store_worker_stats(const struct store *store, unsigned worker_index,
 		.corrupt = shard->stats.corrupt,
 		.index_bytes = shard->stats.index_bytes,
 		.blob_bytes = shard->stats.blob_bytes,
+		.blob_moved_bytes = shard->stats.blob_moved_bytes,
 		.filled_bytes = shard->stats.filled_bytes,
 		.index_pages = pages.pages,
 		.index_pages_max = pages.pages_max,

@@ -124,9 +124,10 @@ struct store_worker_stats {
 	uint64_t commands[KV_OP_COUNT];
 	uint64_t cache_hits, record_loads, page_loads, conflicts, expired;
 	uint64_t checkpoints, cleaned_segments, moved_bytes, corrupt;
-	uint64_t index_bytes;  /* written by checkpoints */
-	uint64_t blob_bytes;   /* written to extents */
-	uint64_t filled_bytes; /* zeroes and headers of segments that were taken into use */
+	uint64_t index_bytes;      /* written by checkpoints */
+	uint64_t blob_bytes;       /* written to extents */
+	uint64_t blob_moved_bytes; /* of those, and of moved_bytes, by the cleaner */
+	uint64_t filled_bytes;     /* zeroes and headers of segments that were taken into use */
 	uint64_t index_pages, index_pages_max, index_pages_dirty;
 	uint64_t segments_used, segments_left, live_bytes;
 	bool failed; /* writes are refused until a restart */

@@ -195,7 +195,7 @@ static void hand_over(struct supply_line *line)
 		checkpoint_segment_ready(shard, segment, generation);
 		break;
 	case SEGMENT_BLOB:
-		blob_segment_ready(shard, segment, generation);
+		blob_segment_ready(shard, segment, line->call.need);
 		break;
 	default:
 		unreachable();
