@@ -89,6 +89,7 @@ static void tell_store(struct host_worker *w, struct resp_facts *facts)
 	facts->records_durable = stats.records_durable;
 	facts->records_acknowledged = facts->relaxed ? stats.records : stats.records_durable;
 	facts->commits = stats.frames;
+	facts->expired = stats.expired;
 	facts->commit_bytes = stats.bytes;
 	facts->store_used = stats.segments_used * segment_size;
 	facts->store_live = stats.live_bytes;

@@ -13,6 +13,7 @@ struct resp_facts {
 	uint64_t records_acknowledged;  /* changes answered with OK */
 	uint64_t records_durable;       /* changes on disk */
 	uint64_t commits, commit_bytes; /* groups of changes made durable together */
+	uint64_t expired;               /* keys removed because their time had passed */
 	/* Of the process or the store: the largest is told. */
 	uint64_t last_commit_ms;                             /* wall clock */
 	uint64_t memory_resident, memory_peak, memory_total; /* bytes */

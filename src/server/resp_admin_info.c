@@ -137,7 +137,7 @@ static void put_stats(struct info *info)
 	    "expired_keys:%llu\r\nexpired_stale_perc:0.00\r\n"
 	    "expired_time_cap_reached_count:0\r\nevicted_keys:0\r\nevicted_clients:0\r\n"
 	    "keyspace_hits:%llu\r\nkeyspace_misses:%llu\r\n",
-	    (ull)stats->expired, (ull)stats->hits, (ull)stats->misses);
+	    (ull)sum->facts.expired, (ull)stats->hits, (ull)stats->misses);
 	PUT(info,
 	    "pubsub_channels:%llu\r\npubsub_patterns:%llu\r\npubsubshard_channels:%llu\r\n"
 	    "latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\n"

@@ -78,6 +78,8 @@ static void run_begin(struct resp_txn *txn)
 	txn->started = false;
 	txn->queued = txn->call->in_exec ? txn->call->connection->multi->first : NULL;
 	txn_events_reset(txn);
+	txn->call->hits = 0;
+	txn->call->misses = 0;
 	txn->writing = NULL;
 	txn->step = STEP_WATCH;
 	watch_entries(txn);
