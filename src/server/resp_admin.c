@@ -405,6 +405,18 @@ static void admin_free(struct resp_admin *admin)
 	free(admin);
 }
 
+uint64_t resp_admin_memory(void)
+{
+	return sizeof(struct resp_admin) + ADMIN_SLOW_MAX * sizeof(struct admin_slow) +
+	       ACL_COMMANDS_MAX * sizeof(struct admin_command_sum) + acl_memory(USERS_MAX_DEFAULT) +
+	       admin_settings_memory();
+}
+
+uint64_t admin_pools_memory(const struct resp_admin *admin)
+{
+	return admin->server_count * (resp_server_memory() + resp_admin_memory());
+}
+
 enum status resp_admin_open(struct resp_server *server, const struct resp_admin_options *options,
                             char *error)
 {

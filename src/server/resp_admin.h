@@ -73,6 +73,7 @@ struct resp_admin_options {
  * opened. NO_SPACE: no memory. INVALID: the users' lines are wrong; `error`, of at least 256 bytes,
  * says where and why.
  */
+uint64_t resp_admin_memory(void); /* bytes of one, with as many users as there may be */
 enum status resp_admin_open(struct resp_server *server, const struct resp_admin_options *options,
                             char *error) __attribute__((warn_unused_result));
 void resp_admin_close(struct resp_server *server); /* before the server is closed */

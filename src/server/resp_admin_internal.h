@@ -165,6 +165,8 @@ size_t admin_describe_client(const struct resp_connection *connection, char *out
 bool admin_set_name(struct resp_call *call, struct bytes name); /* false: replied */
 
 /* resp_admin_settings.c: by name; -1: none. */
+uint64_t admin_pools_memory(const struct resp_admin *admin); /* bytes, of all servers */
+size_t admin_settings_memory(void);                          /* bytes that it takes */
 bool admin_settings_open(struct resp_admin *admin);
 int64_t admin_number(const struct resp_admin *admin, const char *name);
 void admin_tell_setting(struct resp_admin *admin, const char *name, const char *text);

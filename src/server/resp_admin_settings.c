@@ -312,6 +312,11 @@ static void take_effect(struct resp_admin *admin)
 		admin->acl.log_count = admin->acl.log_max;
 }
 
+size_t admin_settings_memory(void)
+{
+	return array_count(settings) * (ADMIN_VALUE_MAX + sizeof(int64_t));
+}
+
 bool admin_settings_open(struct resp_admin *admin)
 {
 	const struct resp_settings *now = &admin->server->settings;

@@ -182,6 +182,11 @@ bool resp_expired_is_idle(const struct resp_server *server)
 	return !server->expired->busy;
 }
 
+size_t resp_expired_memory(void)
+{
+	return sizeof(struct resp_expired);
+}
+
 enum status resp_expired_open(struct resp_server *server)
 {
 	struct resp_expired *expired = calloc(1, sizeof(*expired));

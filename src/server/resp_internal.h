@@ -243,6 +243,15 @@ void resp_expired_close(struct resp_server *server);
 void resp_expired_wake(struct resp_server *server); /* somebody may want it from now on */
 bool resp_expired_is_idle(const struct resp_server *server);
 
+/* Bytes of the pools that those open, all of them used. */
+size_t resp_uploads_memory(void);
+size_t resp_large_memory(void); /* without what it lends */
+size_t resp_txns_memory(void);  /* the same */
+size_t resp_scans_memory(void);
+size_t resp_pubsub_memory(void); /* without subscriptions */
+size_t resp_subscription_memory(void);
+size_t resp_expired_memory(void);
+
 /* resp_table.c */
 void resp_table_open(void); /* may be called again */
 

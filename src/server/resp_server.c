@@ -54,6 +54,20 @@ static void memory_free(struct resp_server *server)
 	free(server->scratch);
 }
 
+uint64_t resp_server_memory(void)
+{
+	resp_table_open();
+	return (resp_command_count() + 1) *
+	               (sizeof(struct resp_command_stats) + sizeof(struct histogram)) +
+	       RESP_LINE_MAX + resp_uploads_memory() + resp_large_memory() + resp_txns_memory() +
+	       resp_scans_memory() + resp_pubsub_memory() + resp_expired_memory();
+}
+
+uint64_t resp_connection_memory(void)
+{
+	return sizeof(struct resp_connection) + resp_subscription_memory();
+}
+
 enum status resp_server_open(struct resp_server *server, const struct resp_server_options *options)
 {
 	enum status status;

@@ -456,6 +456,10 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
         __attribute__((warn_unused_result));
 void resp_server_close(struct resp_server *server); /* it is drained */
 
+/* Bytes of a server's pools, whatever its options; and of one connection with a subscription. */
+uint64_t resp_server_memory(void);
+uint64_t resp_connection_memory(void);
+
 /* resp_metrics.c: by operation, with face="resp". Once, before anybody reads the metrics. */
 enum status resp_server_metrics(const struct resp_server *server, struct metrics *metrics)
         __attribute__((warn_unused_result));

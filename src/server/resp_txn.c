@@ -374,6 +374,11 @@ static void txn_init(struct resp_server *server, struct resp_txn *txn)
 	}
 }
 
+size_t resp_txns_memory(void)
+{
+	return sizeof(struct resp_txns) + TXNS_MAX * sizeof(struct resp_txn);
+}
+
 enum status resp_txns_open(struct resp_server *server)
 {
 	struct resp_txns *txns = calloc(1, sizeof(*txns));
