@@ -157,6 +157,24 @@ class Users(Server):
         self.start()
         self.assertEqual(self.client().ask("ACL", "LIST"), told)
 
+    def test_keys_of_s3_need_a_password(self):
+        client = self.client()
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)  # the one of the start
+        client.ask("ACL", "SETUSER", "boss", "on", ">pw", "+@all")
+        client.ask("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@admin")
+        for words in (["WEIR.KEYNEXT", ""], ["WEIR.KEYSET", "abc", "x"], ["WEIR.KEYDEL", "abc"]):
+            self.assertRaisesRegex(Error, "NOPERM keys of S3", client.ask, *words)
+        client.ask("AUTH", "app", "pw")
+        self.assertRaisesRegex(Error, "NOPERM", client.ask, "WEIR.KEYNEXT", "")
+        client.ask("AUTH", "boss", "pw")
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)
+        self.assertEqual(client.ask("WEIR.KEYDEL", "abc"), 0)
+        client.ask("ACL", "DELUSER", "app")
+        client.ask("ACL", "SETUSER", "default", "resetpass", ">pw2")
+        client = self.client()
+        client.ask("AUTH", "pw2")
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)
+
     def test_a_password_of_the_configuration_wins(self):
         self.client().ask("ACL", "SETUSER", "default", "off", ">other")
         self.stop()

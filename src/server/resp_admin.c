@@ -158,6 +158,19 @@ bool admin_is_authenticated(struct resp_connection *connection)
 	return true;
 }
 
+bool admin_is_proven(const struct resp_connection *connection)
+{
+	const struct stream *stream = connection->stream;
+
+	assert(connection->server->admin != NULL && connection->user != NULL);
+	if (!connection->user->nopass)
+		return true;
+	if (stream == NULL || !stream->local)
+		return false;
+	return strncmp(stream->peer, "unix:", 5) == 0 ||
+	       connection->server->admin->acl.user_count == 1;
+}
+
 static void reply_denied(struct resp_call *call, enum acl_reason reason, uint32_t word)
 {
 	struct bytes name = admin_text_of(call->command->name), object = call->argv[word];
