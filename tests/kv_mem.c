@@ -131,6 +131,7 @@ static enum status do_get(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_t
 	if (cmd->visit != NULL) {
 		struct kv_entry entry = record_entry(record, cmd->key, cmd->flags & KV_LOAD);
 
+		entry.expired = record == NULL && record_expired(&mem->table, cmd->key) != NULL;
 		cmd->visit(cmd->visitor, &entry, NULL);
 	}
 	*result = record == NULL ? 0 : record->version;
@@ -186,6 +187,7 @@ static enum status do_update(struct kv_mem *mem, const struct kv_cmd *cmd, uint6
 	const struct record *old = record_find(&mem->table, cmd->key);
 	struct kv_entry entry = record_entry(old, cmd->key, cmd->flags & KV_LOAD);
 	struct kv_edit edit = { .action = KV_KEEP, .status = STATUS_OK };
+	struct record *expired = old == NULL ? record_expired(&mem->table, cmd->key) : NULL;
 
 	if (is_locked(mem, cmd->key))
 		return STATUS_BUSY;
@@ -193,13 +195,15 @@ static enum status do_update(struct kv_mem *mem, const struct kv_cmd *cmd, uint6
 	if ((cmd->flags & KV_LOAD) && entry.size * 2 > edit.scratch_max)
 		edit.scratch_max = entry.size * 2;
 	edit.scratch = scratch_of(mem, edit.scratch_max);
+	entry.expired = expired != NULL;
 	cmd->visit(cmd->visitor, &entry, &edit);
 	*result = entry.version;
 	if (edit.status != STATUS_OK || edit.action == KV_KEEP)
 		return edit.status;
 	if (edit.action == KV_REMOVE) {
-		if (old != NULL)
-			record_remove(&mem->table, (size_t)(old - mem->table.records));
+		if (old != NULL || expired != NULL)
+			record_remove(&mem->table,
+			              (size_t)((old != NULL ? old : expired) - mem->table.records));
 		*result = 0;
 		return STATUS_OK;
 	}
@@ -456,6 +460,30 @@ static enum status do_blob_read(struct kv_mem *mem, const struct kv_cmd *cmd, ui
 	return STATUS_OK;
 }
 
+/* There is no sweep: what has expired is removed when it is told. */
+static uint64_t do_expired(struct kv_mem *mem, const struct kv_cmd *cmd)
+{
+	uint64_t size = 0;
+	size_t index = 0;
+
+	while (index < mem->table.count) {
+		const struct record *record = &mem->table.records[index];
+
+		if (!record_is_expired(&mem->table, record)) {
+			index++;
+			continue;
+		}
+		if (cmd->out_size - size < 2 + record->key.size)
+			break;
+		cmd->out[size++] = (uint8_t)record->key.size;
+		cmd->out[size++] = (uint8_t)(record->key.size >> 8);
+		memcpy(cmd->out + size, record->key.data, record->key.size);
+		size += record->key.size;
+		record_remove(&mem->table, index);
+	}
+	return size;
+}
+
 static bool is_read(enum kv_op op)
 {
 	return op == KV_GET || op == KV_SCAN || op == KV_COUNT || op == KV_BLOB_OPEN ||
@@ -517,6 +545,9 @@ static enum status execute(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_
 		return do_resolve(mem, cmd, result);
 	case KV_SYNC:
 		*result = 0;
+		return STATUS_OK;
+	case KV_EXPIRED:
+		*result = do_expired(mem, cmd);
 		return STATUS_OK;
 	case KV_OP_COUNT:
 		break;
@@ -622,7 +653,12 @@ struct kv *kv_mem_attach(struct kv_mem *mem, struct worker *worker)
 	port->kv = (struct kv){
 		.ops = &port_ops,
 		.worker = worker,
-		.traits = { .partitions = mem->partitions, .sorted = true, .transactional = true },
+		.traits = {
+			.partitions = mem->partitions,
+			.engines = 1,
+			.sorted = true,
+			.transactional = true,
+		},
 		.frames_size =
 		        mem->delay_ns_max == 0 ? 0 : (uint32_t)align_up(sizeof(struct op), 16),
 	};

@@ -72,21 +72,25 @@ struct record *record_find(struct table *table, struct bytes key)
 
 	if (index == table->count || !bytes_equal(table->records[index].key, key))
 		return NULL;
-	if (record_is_expired(table, &table->records[index])) {
-		record_remove(table, index);
+	return record_is_expired(table, &table->records[index]) ? NULL : &table->records[index];
+}
+
+struct record *record_expired(struct table *table, struct bytes key)
+{
+	size_t index = table_lower_bound(table, key);
+
+	if (index == table->count || !bytes_equal(table->records[index].key, key))
 		return NULL;
-	}
-	return &table->records[index];
+	return record_is_expired(table, &table->records[index]) ? &table->records[index] : NULL;
 }
 
 struct record *record_store(struct table *table, struct bytes key, struct value *value,
                             uint64_t expires_ms, uint8_t kind)
 {
-	struct record *record = record_find(table, key);
+	size_t index = table_lower_bound(table, key);
+	struct record *record = index < table->count ? &table->records[index] : NULL;
 
-	if (record == NULL) {
-		size_t index = table_lower_bound(table, key);
-
+	if (record == NULL || !bytes_equal(record->key, key)) {
 		if (table->count == table->room) {
 			table->room = table->room == 0 ? 64 : table->room * 2;
 			table->records = realloc(table->records, table->room * sizeof(*record));

@@ -38,6 +38,8 @@ bool record_is_expired(const struct table *table, const struct record *record);
 void record_remove(struct table *table, size_t index);
 
 /* The live record of `key`, or NULL; one that has expired is removed. */
+/* The same of one whose time has passed. */
+struct record *record_expired(struct table *table, struct bytes key);
 struct record *record_find(struct table *table, struct bytes key);
 
 /* Makes `value`, whose ref it takes over, the value of `key`. */

@@ -36,7 +36,7 @@ static void test_never_more_than_the_number(void **state)
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
 		for (unsigned engines = 1; engines <= workers; engines += 1 + engines / 4) {
-			const struct memory_shape shape = { workers, engines, 0 };
+			const struct memory_shape shape = { workers, engines, 0, 0 };
 			struct memory_parts p;
 			uint64_t minimum;
 
@@ -51,7 +51,7 @@ static void test_never_more_than_the_number(void **state)
 
 static void test_too_small_says_what_is_needed(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0 };
+	const struct memory_shape shape = { 2, 1, 0, 0 };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -60,11 +60,15 @@ static void test_too_small_says_what_is_needed(void **state)
 	assert_int_equal(minimum, 37 * mib);
 	assert_int_equal(memory_split(minimum - 1, shape, &p, &minimum), STATUS_TOO_LARGE);
 	assert_int_equal(memory_split(minimum, shape, &p, &minimum), STATUS_OK);
+	/* What faces take of each worker comes on top. */
+	assert_int_equal(memory_split(mib, (struct memory_shape){ 2, 1, 0, 5 * mib }, &p, &minimum),
+	                 STATUS_TOO_LARGE);
+	assert_int_equal(minimum, 47 * mib);
 }
 
 static void test_the_default_on_two_workers(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0 };
+	const struct memory_shape shape = { 2, 1, 0, 0 };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -84,7 +88,7 @@ static void test_the_default_is_enough_for_any_shape(void **state)
 
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
-		const struct memory_shape shape = { workers, workers, 0 };
+		const struct memory_shape shape = { workers, workers, 0, 5 * mib };
 
 		assert_int_equal(memory_split(memory_default(workers), shape, &p, &minimum),
 		                 STATUS_OK);

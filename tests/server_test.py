@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A real server with several workers: what only shows between workers, and over restarts."""
+import collections
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 WEIR = os.environ.get("WEIR") or shutil.which("weir")
@@ -154,6 +156,24 @@ class Users(Server):
         self.stop(signal.SIGKILL)
         self.start()
         self.assertEqual(self.client().ask("ACL", "LIST"), told)
+
+    def test_keys_of_s3_need_a_password(self):
+        client = self.client()
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)  # the one of the start
+        client.ask("ACL", "SETUSER", "boss", "on", ">pw", "+@all")
+        client.ask("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-@admin")
+        for words in (["WEIR.KEYNEXT", ""], ["WEIR.KEYSET", "abc", "x"], ["WEIR.KEYDEL", "abc"]):
+            self.assertRaisesRegex(Error, "NOPERM keys of S3", client.ask, *words)
+        client.ask("AUTH", "app", "pw")
+        self.assertRaisesRegex(Error, "NOPERM", client.ask, "WEIR.KEYNEXT", "")
+        client.ask("AUTH", "boss", "pw")
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)
+        self.assertEqual(client.ask("WEIR.KEYDEL", "abc"), 0)
+        client.ask("ACL", "DELUSER", "app")
+        client.ask("ACL", "SETUSER", "default", "resetpass", ">pw2")
+        client = self.client()
+        client.ask("AUTH", "pw2")
+        self.assertEqual(len(client.ask("WEIR.KEYNEXT", "")), 5)
 
     def test_a_password_of_the_configuration_wins(self):
         self.client().ask("ACL", "SETUSER", "default", "off", ">other")
@@ -366,6 +386,60 @@ class Events(Server):
         ask("SET", "k", "1")
         ask("DEL", "k")
         self.assertEqual(self.listener.read()[2:], ["__keyspace@9__:k", "del"])
+
+    def count(self, events):
+        """In whatever order: the store tells what it has removed a little later."""
+        told = collections.Counter()
+        while sum(told.values()) < 2 * sum(events.values()):
+            _, _, channel, data = self.listener.read()
+            name = channel.split(":", 1)[1]
+            told[f"{data} {name}" if channel.startswith("__keyspace") else f"{name} {data}"] += 1
+        self.assertEqual(told, events + events)
+
+    def test_what_expires(self):
+        ask = self.other.ask
+        ask("CONFIG", "SET", "notify-keyspace-events", "KEA")
+        names = [f"k{i}" for i in range(400)]  # of all partitions: of the engines of both workers
+        for name in names:
+            ask("SET", name, "v", "PX", "50")
+        ask("SET", "deleted", "v", "PX", "60000")
+        ask("DEL", "deleted")
+        events = collections.Counter(["set deleted", "expire deleted", "del deleted"])
+        for event in ("set", "expire", "expired"):
+            events.update(f"{event} {name}" for name in names)
+        self.count(events)
+        # One that is written again after its time, whoever comes first: it is told once.
+        for i in range(20):
+            ask("SET", "k", "v", "PX", "1")
+            time.sleep(0.002)
+            ask("SET", "k", "w")
+        self.count(collections.Counter({"set k": 40, "expire k": 20, "expired k": 20}))
+        ask("SET", "k", "v", "PX", "20")
+        time.sleep(0.021)
+        for words in (["MULTI"], ["APPEND", "k", "w"], ["INCR", "n"], ["EXEC"]):
+            ask(*words)
+        self.count(collections.Counter(["set k", "expire k", "expired k", "append k", "incrby n"]))
+
+    def test_misses(self):
+        ask = self.other.ask
+        ask("CONFIG", "SET", "notify-keyspace-events", "Emn$")
+        ask("CONFIG", "RESETSTAT")
+        ask("SET", "is", "1")
+        for words in (["GET"], ["MGET", "is"], ["EXISTS"], ["EXISTS", "is"], ["TOUCH"], ["TYPE"],
+                      ["TTL"], ["PEXPIRETIME"], ["STRLEN"], ["GETRANGE", 0, 1], ["GETBIT", 1],
+                      ["BITCOUNT"], ["BITPOS", 1], ["BITFIELD_RO", "GET", "u8", 0], ["DUMP"],
+                      ["LCS", "is"], ["BITOP", "NOT", "is"], ["COPY", "to"], ["GETEX"], ["GETDEL"],
+                      ["OBJECT", "ENCODING"], ["RENAME", "x"], ["EXPIRE", "1"], ["DEL"]):
+            at = {"BITOP": 3, "OBJECT": 2}.get(words[0], 1)
+            self.other.send(*words[:at], "no", *words[at:])
+            self.other.read()
+        ask("SET", "new", "1", "GET")
+        for name in ["new is", "set is"] + ["keymiss no"] * 20 + ["keymiss new", "new new", "set new"]:
+            event, key = name.split(" ")
+            self.assertEqual(self.listener.read()[2:], [f"__keyevent@0__:{event}", key])
+        stats = ask("INFO", "stats")
+        self.assertIn("keyspace_misses:21\r", stats)
+        self.assertIn("keyspace_hits:3\r", stats)
 
     def test_transactions_tell_when_they_are_committed(self):
         ask = self.other.ask

@@ -378,6 +378,46 @@ static void test_clear_in_slices(void **state)
 	store_fixture_fini(&f);
 }
 
+/* What the store has removed is told once, from the first question on; not what was deleted. */
+static void test_expired(void **state)
+{
+	uint8_t out[2 * (2 + KV_KEY_MAX)];
+	struct kv_cmd ask = { .op = KV_EXPIRED, .out = out, .out_size = sizeof(out) };
+	struct store_fixture f;
+	uint64_t size, told = 0;
+	char key[40];
+
+	(void)state;
+	store_fixture_init(&f, 16 << 20);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	for (uint32_t i = 0; i < 500; i++) {
+		struct kv_cmd put = {
+			.op = KV_PUT,
+			.key = make_key(i, key),
+			.value = BYTES("v"),
+			.expires_ms = f.wall_ms + 1000 + i % 100,
+		};
+		struct kv_cmd delete = { .op = KV_DELETE, .key = put.key };
+
+		assert_int_equal(store_run(&f, &put, NULL), STATUS_OK);
+		if (i % 5 == 0)
+			assert_int_equal(store_run(&f, &delete, NULL), STATUS_OK);
+	}
+	assert_int_equal(store_run(&f, &ask, &size), STATUS_OK);
+	assert_int_equal(size, 0);
+	f.wall_ms += 2000;
+	for (unsigned turn = 0; turn < 600; turn++) {
+		f.now_ns += 50000000;
+		assert_int_equal(store_run(&f, &ask, &size), STATUS_OK);
+		assert_true(size <= sizeof(out));
+		for (uint32_t at = 0; at < size; at += 2 + (out[at] | (uint32_t)out[at + 1] << 8))
+			told++;
+	}
+	assert_int_equal(told, 400);
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 enum { LARGE = 3000000 }; /* takes many segments, and so many turns */
 
 struct enlarge {
@@ -445,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_relaxed),
 		cmocka_unit_test(test_clear_in_slices),
 		cmocka_unit_test(test_clear_after_large_update),
+		cmocka_unit_test(test_expired),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,8 +43,8 @@ static enum cli_exit check_together(const struct conf *conf)
 		cli_error("note: %s", plan.notice);
 	if (cli_check_stacks(conf) != CLI_DONE)
 		return CLI_USAGE;
-	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count, 0 }, &total,
-	                  &parts);
+	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count, 0, 0 },
+	                  &total, &parts);
 }
 
 enum cli_exit check_config_main(int argc, char **argv)

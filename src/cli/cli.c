@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
+#include "cli/server.h"
 #include "host/host.h"
 
 #include <errno.h>
@@ -129,7 +130,7 @@ void cli_conf_help(void)
 	}
 }
 
-/* What layers of stacks are to have comes from the configuration, whatever `shape` says. */
+/* What stacks and faces are to have comes from the configuration, whatever `shape` says. */
 enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uint64_t *total,
                          struct memory_parts *parts)
 {
@@ -139,6 +140,7 @@ enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uin
 	*total = conf_is_set(conf, CONF_MEMORY) ? conf_number(conf, CONF_MEMORY)
 	                                        : memory_default(shape.workers);
 	shape.stacks = host_stacks_memory(conf, *total);
+	shape.faces = faces_memory(server_faces, SERVER_FACES, conf);
 	if (memory_split(*total, shape, parts, &minimum) == STATUS_OK)
 		return CLI_DONE;
 	cli_error("memory = %s is too small for %u workers: at least %s",

@@ -51,7 +51,7 @@ struct resp_task {
 static uint32_t limit_connections(const struct host *host)
 {
 	uint64_t memory = server_memory(host, CONF_RESP_LISTEN);
-	uint64_t room = memory / CONNECTION_SHARE / sizeof(struct resp_connection);
+	uint64_t room = memory / CONNECTION_SHARE / resp_connection_memory();
 	uint64_t asked = conf_number(host->conf, CONF_RESP_CLIENTS_MAX);
 
 	return (uint32_t)(asked < room ? asked : room);
@@ -89,6 +89,7 @@ static void tell_store(struct host_worker *w, struct resp_facts *facts)
 	facts->records_durable = stats.records_durable;
 	facts->records_acknowledged = facts->relaxed ? stats.records : stats.records_durable;
 	facts->commits = stats.frames;
+	facts->expired = stats.expired;
 	facts->commit_bytes = stats.bytes;
 	facts->store_used = stats.segments_used * segment_size;
 	facts->store_live = stats.live_bytes;
@@ -379,6 +380,14 @@ static void resp_close(void *state)
 	free(face);
 }
 
+static uint64_t resp_memory(const struct conf *conf)
+{
+	struct conf_address address;
+
+	conf_address(conf, CONF_RESP_LISTEN, &address);
+	return address.kind == CONF_OFF ? 0 : resp_server_memory() + resp_admin_memory();
+}
+
 const struct face face_resp = {
 	.name = "resp",
 	.open = resp_open,
@@ -386,4 +395,5 @@ const struct face face_resp = {
 	.kill = resp_kill,
 	.is_drained = resp_is_drained,
 	.close = resp_close,
+	.memory = resp_memory,
 };

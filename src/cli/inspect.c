@@ -169,6 +169,7 @@ static enum cli_exit print_memory(const struct conf *conf, struct memory_shape s
 		print_part("stacks", p.stacks);
 	printf("  and each of %u workers\n", shape.workers);
 	print_part("itself", p.fixed);
+	print_part("faces", p.faces);
 	print_part("buffers", p.buffers);
 	print_part("receives", p.receives);
 	print_part("connections", p.connections);
@@ -224,7 +225,7 @@ enum cli_exit inspect_main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	print_plan(&plan, &machine);
-	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count, 0 });
+	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count, 0, 0 });
 	/* Of a machine that is only described nobody knows. */
 	if (exit == CLI_DONE && inspect.synthetic == NULL && inspect.xml == NULL)
 		print_transports();

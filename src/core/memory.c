@@ -31,7 +31,8 @@ static uint64_t part_of(uint64_t surplus, struct limits limits, unsigned share)
 uint64_t memory_sum(const struct memory_parts *p, struct memory_shape shape)
 {
 	return p->shared + p->stacks +
-	       shape.workers * (p->fixed + p->buffers + p->receives + p->connections + p->values) +
+	       shape.workers * (p->faces + p->fixed + p->buffers + p->receives + p->connections +
+	                        p->values) +
 	       shape.engines * (p->log + p->index + p->cache);
 }
 
@@ -46,6 +47,7 @@ enum status memory_split(uint64_t total, struct memory_shape shape, struct memor
 	struct memory_parts p = {
 		.shared = shared_size,
 		.stacks = shape.stacks,
+		.faces = shape.faces,
 		.fixed = fixed_size,
 		.buffers = buffers.min,
 		.receives = receives.min,

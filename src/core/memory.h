@@ -13,6 +13,7 @@ struct memory_shape {
 	unsigned workers; /* 1..64 */
 	unsigned engines; /* 1..workers */
 	uint64_t stacks;  /* bytes for layers of stacks, which are not split any further */
+	uint64_t faces; /* bytes that the faces of a worker take, however few connections it has */
 };
 
 /*
@@ -23,6 +24,7 @@ struct memory_shape {
  *   program      8 MiB     -                          code, metrics, configuration
  *   stacks       as asked                              layers of block stacks: caches and such
  *   each worker
+ *    faces       as asked                              counters of commands, users, cursors
  *    itself      2 MiB     -                          stack, rings, recorders
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
  *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
@@ -40,6 +42,7 @@ struct memory_parts {
 	uint64_t shared; /* the program; once */
 	uint64_t stacks; /* layers of all stacks; once */
 	/* Of each worker, in bytes. */
+	uint64_t faces;
 	uint64_t fixed;
 	uint64_t buffers; /* a multiple of 1 MiB */
 	uint64_t receives;

@@ -51,11 +51,22 @@ struct expiry_lane {
 	uint32_t partition; /* looked at now */
 	uint16_t entry_size;
 	bool busy, found;
+	bool expired;                 /* the key was there until now */
 	uint8_t entry[BTREE_KEY_MAX]; /* key of the index entry that came due */
+};
+
+/* What is kept for EXPIRED: as it is told. */
+enum {
+	TOLD_HEADER = 2,
+	TOLD_SIZE = 64 << 10,
+	TOLD_RESERVE = LANES * (TOLD_HEADER + KV_KEY_MAX), /* for lanes that are under way */
 };
 
 struct expiry {
 	struct expiry_lane lanes[LANES];
+	uint64_t asked_ns; /* when somebody wanted to know; 0: nobody does */
+	uint32_t told_size;
+	uint8_t told[TOLD_SIZE];
 };
 
 struct lane_frame {
@@ -81,15 +92,68 @@ static void lane_submit(struct expiry_lane *lane, const struct kv_cmd *cmd, req_
 	kv_submit(&lane->shard->kv, &lane->req, cmd);
 }
 
-/* An expired key is shown as absent: removing it is right in both cases. */
-static void remove_if_absent(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+/* It may have been deleted, or have got another value or time. */
+static void remove_if_expired(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	struct expiry_lane *lane = visitor;
 
-	if (entry->version == 0) {
+	lane->expired = entry->expired;
+	if (entry->expired)
 		edit->action = KV_REMOVE;
-		lane->shard->stats.expired++;
+}
+
+static bool is_listened_to(struct shard *shard)
+{
+	struct expiry *expiry = shard->expiry;
+	uint64_t idle_ns = (uint64_t)KV_EXPIRED_IDLE_S * 1000000000;
+
+	if (expiry->asked_ns != 0 && shard->worker->now_ns - expiry->asked_ns < idle_ns)
+		return true;
+	expiry->asked_ns = 0;
+	expiry->told_size = 0;
+	return false;
+}
+
+static void expired_add(struct shard *shard, struct bytes key)
+{
+	struct expiry *expiry = shard->expiry;
+	uint8_t *at = expiry->told + expiry->told_size;
+
+	shard->stats.expired++;
+	if (!is_listened_to(shard))
+		return;
+	assert(TOLD_HEADER + key.size <= TOLD_SIZE - expiry->told_size); /* expiry_tick() */
+	put16(at, (uint16_t)key.size);
+	memcpy(at + TOLD_HEADER, key.data, key.size);
+	expiry->told_size += TOLD_HEADER + (uint32_t)key.size;
+}
+
+static bool has_room(struct shard *shard)
+{
+	return !is_listened_to(shard) ||
+	       shard->expiry->told_size <= TOLD_SIZE - (uint32_t)TOLD_RESERVE;
+}
+
+enum op_result op_expired(struct req *req)
+{
+	struct op *op = op_of(req);
+	struct expiry *expiry = op->shard->expiry;
+	uint32_t size = 0;
+
+	(void)is_listened_to(op->shard); /* else: what is old is forgotten */
+	expiry->asked_ns = op->shard->worker->now_ns;
+	while (size < expiry->told_size) {
+		uint32_t next = size + TOLD_HEADER + get16(expiry->told + size);
+
+		assert(next <= expiry->told_size);
+		if (next > op->cmd.out_size)
+			break;
+		size = next;
 	}
+	memcpy(op->cmd.out, expiry->told, size);
+	memmove(expiry->told, expiry->told + size, expiry->told_size - size);
+	expiry->told_size -= size;
+	return op_finish(req, STATUS_OK, size);
 }
 
 static void key_removed(struct req *req)
@@ -104,6 +168,9 @@ static void key_removed(struct req *req)
 	lane->busy = false;
 	if (req->status != STATUS_OK)
 		return; /* tried again with a later tick */
+	if (lane->expired)
+		expired_add(lane->shard, bytes_of(lane->entry + EXPIRY_PREFIX,
+		                                  lane->entry_size - (size_t)EXPIRY_PREFIX));
 	/* A page that is not in memory: the entry is met again, and then its key is absent. */
 	if (btree_remove(&partition->tree, bytes_of(lane->entry, lane->entry_size), &old, &miss) ==
 	    BTREE_OK)
@@ -116,7 +183,7 @@ static void lane_remove(struct expiry_lane *lane)
 		.op = KV_UPDATE,
 		.key = bytes_of(lane->entry + EXPIRY_PREFIX,
 		                lane->entry_size - (size_t)EXPIRY_PREFIX),
-		.visit = remove_if_absent,
+		.visit = remove_if_expired,
 		.visitor = lane,
 	};
 
@@ -174,7 +241,8 @@ static void lane_next(struct expiry_lane *lane)
 	struct shard *shard = lane->shard;
 	static const uint8_t first[] = { KV_SPACE_ENGINE };
 
-	for (; lane->partition < shard->partition_count; lane->partition += LANES) {
+	for (; has_room(shard) && lane->partition < shard->partition_count;
+	     lane->partition += LANES) {
 		struct btree_cursor cursor;
 		struct btree_miss miss;
 

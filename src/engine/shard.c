@@ -399,7 +399,7 @@ static void found_expire(struct shard *shard, struct found *found)
 	uint64_t expires_ms = found->entry.expires_ms;
 
 	if (expires_ms != 0 && expires_ms <= shard->worker->wall_ms)
-		found->entry = (struct kv_entry){ .key = found->entry.key };
+		found->entry = (struct kv_entry){ .key = found->entry.key, .expired = true };
 }
 
 static bool find_in_cache(struct shard *shard, struct bytes key, uint64_t hash, struct found *found)
@@ -570,6 +570,8 @@ static enum op_result op_run(struct req *req)
 		return op_count(req);
 	case KV_SYNC:
 		return op_sync(req);
+	case KV_EXPIRED:
+		return op_expired(req);
 	case KV_BLOB_WRITE:
 	case KV_BLOB_OPEN:
 	case KV_BLOB_READ:

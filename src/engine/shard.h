@@ -468,6 +468,7 @@ enum status expiry_open(struct shard *shard) __attribute__((warn_unused_result))
 void expiry_close(struct shard *shard);
 void expiry_tick(struct shard *shard);
 bool expiry_is_running(const struct shard *shard);
+enum op_result op_expired(struct req *req);
 
 /* checkpoint.c */
 enum status checkpoint_open(struct shard *shard) __attribute__((warn_unused_result));

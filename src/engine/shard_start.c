@@ -76,6 +76,7 @@ void shard_init(struct shard *shard)
 		.worker = shard->worker,
 		.traits = {
 			.partitions = shard->partition_count,
+			.engines = 1,
 			.sorted = true,
 			.durable = true,
 			.transactional = true,

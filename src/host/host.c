@@ -421,9 +421,22 @@ enum status host_start_worker(struct host_worker *w)
 	return STATUS_OK;
 }
 
+uint64_t faces_memory(const struct face *const *faces, unsigned count, const struct conf *conf)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		sum += faces[i]->memory != NULL ? faces[i]->memory(conf) : 0;
+	return sum;
+}
+
 static enum status split_memory(struct host *host)
 {
-	struct memory_shape shape = { host->plan.count, host->plan.engine_count, 0 };
+	struct memory_shape shape = {
+		.workers = host->plan.count,
+		.engines = host->plan.engine_count,
+		.faces = faces_memory(host->options.faces, host->options.face_count, host->conf),
+	};
 	uint64_t minimum;
 
 	host->memory = conf_is_set(host->conf, CONF_MEMORY) ? conf_number(host->conf, CONF_MEMORY)

@@ -116,7 +116,12 @@ struct face {
 	void (*kill)(void *face);             /* its worker's thread: drop what is left */
 	bool (*is_drained)(const void *face); /* its worker's thread */
 	void (*close)(void *face);            /* main thread, after the worker's has ended */
+	/* Bytes of each worker beside those for its connections; NULL: none. 0: it is off. */
+	uint64_t (*memory)(const struct conf *conf);
 };
+
+/* What all of them take of each worker. */
+uint64_t faces_memory(const struct face *const *faces, unsigned count, const struct conf *conf);
 
 struct host_options {
 	const struct conf *conf;

@@ -320,6 +320,9 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 	case KV_SYNC:
 		send_to_all(shard, req, cmd);
 		break;
+	case KV_EXPIRED:
+		send_to(shard, req, cmd, cmd->partition);
+		break;
 	case KV_PREPARE:
 	case KV_RESOLVE:
 	case KV_OP_COUNT:
@@ -345,6 +348,7 @@ enum status kv_shard_open(struct kv_shard **out, struct worker *worker, struct k
 	};
 	_Static_assert(sizeof(struct txn_frame) <= sizeof(struct hop_frame), "frames_size");
 	shard->engine_count = engine_count;
+	shard->kv.traits.engines = engine_count;
 	for (unsigned i = 0; i < engine_count; i++) {
 		assert(engines[i]->traits.partitions == engines[0]->traits.partitions);
 		assert(engines[i]->frames_size <= engines[0]->frames_size);

@@ -15,6 +15,7 @@ static bool takes_key(enum kv_op op)
 	case KV_PREPARE:
 	case KV_RESOLVE:
 	case KV_SYNC:
+	case KV_EXPIRED:
 		return false;
 	default:
 		return true;
@@ -35,6 +36,8 @@ static void check_command(const struct kv *kv, const struct kv_cmd *cmd)
 		assert(cmd->limit > 0);
 	if (cmd->flags & KV_SCAN_PARTITION)
 		assert(cmd->partition < kv->traits.partitions);
+	if (cmd->op == KV_EXPIRED)
+		assert(cmd->partition < kv->traits.engines && cmd->out_size >= 2 + KV_KEY_MAX);
 	if (cmd->op == KV_COMMIT || cmd->op == KV_PREPARE)
 		assert(cmd->commit->count > 0 && cmd->commit->count <= KV_COMMIT_WRITES_MAX);
 }

@@ -15,6 +15,7 @@ enum {
 	KV_COMMIT_SIZE_MAX = 256 << 20, /* bytes of keys and inline values, of one engine */
 	KV_SPACES = 256,
 	KV_BLOB_IDLE_S = 600,
+	KV_EXPIRED_IDLE_S = 5,
 	KV_SCAN_MOMENT = 256, /* entries; fewer if their keys have more than 96 KiB */
 };
 #define KV_VALUE_MAX (512ull << 20) /* bytes, as a blob */
@@ -49,6 +50,7 @@ enum kv_space {
  * PREPARE     commit, version, handle    transaction id              CONFLICT, NO_SPACE (6)
  * RESOLVE     version, limit             0                           IO (7)
  * SYNC                                   0                           IO (10)
+EXPIRED     partition, out             bytes                       (12)
  *
  * GET and UPDATE see the newest value; the request completes when all that it saw, and all that it
  * wrote, is durable (in a relaxed space: at once). An expired key is absent.
@@ -81,6 +83,10 @@ enum kv_space {
  *     spaces, too.
  * (11) Of a handle of BLOB_WRITE, too: what its completed writes have put there. One command on a
  *      handle at a time.
+ * (12) What the engine number `partition` (below traits.engines) has removed because its time had
+ *      passed, in `out`: each key's size in two bytes, little endian, and the key; each is told
+ *      once, to whoever asks first. It is kept from the first time that somebody asks until nobody
+ *      has for KV_EXPIRED_IDLE_S, and what expires waits while there is no room for it.
  */
 enum kv_resolve {
 	KV_RESOLVE_ABORT,  /* the keys are as before */
@@ -105,6 +111,7 @@ enum kv_op {
 	KV_PREPARE,
 	KV_RESOLVE,
 	KV_SYNC,
+	KV_EXPIRED,
 	KV_OP_COUNT
 };
 
@@ -127,6 +134,7 @@ struct kv_entry {
 	uint64_t expires_ms; /* wall clock since 1970; 0: never */
 	uint8_t kind;        /* 0..15, what the writer said */
 	bool blob;           /* the value is not in memory: ask with KV_LOAD, or BLOB_OPEN */
+	bool expired; /* version 0: it is there, but its time has passed; to be removed soon */
 };
 
 /* TOUCH: the value stays, whatever its size, and gets another expiry and version. */
@@ -189,7 +197,7 @@ struct kv_cmd {
 	kv_visit_fn *visit;  /* may be NULL for GET */
 	union {
 		void *visitor;
-		uint8_t *out;                   /* BLOB_READ */
+		uint8_t *out;                   /* BLOB_READ, EXPIRED */
 		const struct kv_commit *commit; /* COMMIT, PREPARE */
 	};
 };
@@ -203,6 +211,7 @@ enum kv_durability {
 
 struct kv_traits {
 	unsigned partitions;
+	unsigned engines; /* to ask with EXPIRED */
 	bool sorted, durable, transactional;
 };
 

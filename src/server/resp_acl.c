@@ -90,6 +90,13 @@ const struct resp_command *acl_command_find(const struct resp_acl *acl, struct b
 	return NULL;
 }
 
+size_t acl_memory(uint32_t user_max)
+{
+	return (user_max + 1) * sizeof(struct resp_user) + user_max * sizeof(struct resp_user *) +
+	       ACL_LOG_MAX * sizeof(struct acl_log_entry) +
+	       2 * (size_t)ACL_SELECTORS_MAX * sizeof(struct acl_selector);
+}
+
 enum status acl_open(struct resp_acl *acl, uint32_t user_max)
 {
 	const struct bytes all[] = { BYTES("+@all"), BYTES("~*"), BYTES("&*"), BYTES("on"),

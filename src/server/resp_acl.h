@@ -94,6 +94,7 @@ struct resp_acl {
 
 /* With one user, default, who may do all without a password. After the commands are known. */
 enum status acl_open(struct resp_acl *acl, uint32_t user_max) __attribute__((warn_unused_result));
+size_t acl_memory(uint32_t user_max); /* bytes that it takes */
 void acl_close(struct resp_acl *acl);
 
 struct resp_user *acl_user_find(const struct resp_acl *acl, struct bytes name); /* NULL: none */

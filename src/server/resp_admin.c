@@ -158,6 +158,19 @@ bool admin_is_authenticated(struct resp_connection *connection)
 	return true;
 }
 
+bool admin_is_proven(const struct resp_connection *connection)
+{
+	const struct stream *stream = connection->stream;
+
+	assert(connection->server->admin != NULL && connection->user != NULL);
+	if (!connection->user->nopass)
+		return true;
+	if (stream == NULL || !stream->local)
+		return false;
+	return strncmp(stream->peer, "unix:", 5) == 0 ||
+	       connection->server->admin->acl.user_count == 1;
+}
+
 static void reply_denied(struct resp_call *call, enum acl_reason reason, uint32_t word)
 {
 	struct bytes name = admin_text_of(call->command->name), object = call->argv[word];
@@ -403,6 +416,18 @@ static void admin_free(struct resp_admin *admin)
 	free(admin->texts);
 	free(admin->numbers);
 	free(admin);
+}
+
+uint64_t resp_admin_memory(void)
+{
+	return sizeof(struct resp_admin) + ADMIN_SLOW_MAX * sizeof(struct admin_slow) +
+	       ACL_COMMANDS_MAX * sizeof(struct admin_command_sum) + acl_memory(USERS_MAX_DEFAULT) +
+	       admin_settings_memory();
+}
+
+uint64_t admin_pools_memory(const struct resp_admin *admin)
+{
+	return admin->server_count * (resp_server_memory() + resp_admin_memory());
 }
 
 enum status resp_admin_open(struct resp_server *server, const struct resp_admin_options *options,

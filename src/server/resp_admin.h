@@ -13,6 +13,7 @@ struct resp_facts {
 	uint64_t records_acknowledged;  /* changes answered with OK */
 	uint64_t records_durable;       /* changes on disk */
 	uint64_t commits, commit_bytes; /* groups of changes made durable together */
+	uint64_t expired;               /* keys removed because their time had passed */
 	/* Of the process or the store: the largest is told. */
 	uint64_t last_commit_ms;                             /* wall clock */
 	uint64_t memory_resident, memory_peak, memory_total; /* bytes */
@@ -72,6 +73,7 @@ struct resp_admin_options {
  * opened. NO_SPACE: no memory. INVALID: the users' lines are wrong; `error`, of at least 256 bytes,
  * says where and why.
  */
+uint64_t resp_admin_memory(void); /* bytes of one, with as many users as there may be */
 enum status resp_admin_open(struct resp_server *server, const struct resp_admin_options *options,
                             char *error) __attribute__((warn_unused_result));
 void resp_admin_close(struct resp_server *server); /* before the server is closed */

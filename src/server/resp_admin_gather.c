@@ -32,6 +32,7 @@ static void add_facts(struct resp_facts *sum, const struct resp_facts *more)
 	sum->records_acknowledged += more->records_acknowledged;
 	sum->records_durable += more->records_durable;
 	sum->commits += more->commits;
+	sum->expired += more->expired;
 	sum->commit_bytes += more->commit_bytes;
 	sum->written_bytes += more->written_bytes;
 	sum->moved_bytes += more->moved_bytes;

@@ -75,7 +75,8 @@ static void put_memory(struct info *info)
 	put_size(info, "used_memory_peak", facts->memory_peak > used ? facts->memory_peak : used);
 	put_size(info, "total_system_memory", facts->memory_total);
 	put_size(info, "maxmemory", max);
-	PUT(info, "used_memory_overhead:0\r\nused_memory_startup:0\r\nused_memory_dataset:0\r\n"
+	put_size(info, "used_memory_startup", admin_pools_memory(info->admin));
+	PUT(info, "used_memory_overhead:0\r\nused_memory_dataset:0\r\n"
 	          "used_memory_lua:0\r\nnumber_of_cached_scripts:0\r\nnumber_of_functions:0\r\n"
 	          "maxmemory_policy:noeviction\r\nmem_fragmentation_ratio:1.00\r\n"
 	          "mem_allocator:libc\r\nactive_defrag_running:0\r\n"
@@ -137,7 +138,7 @@ static void put_stats(struct info *info)
 	    "expired_keys:%llu\r\nexpired_stale_perc:0.00\r\n"
 	    "expired_time_cap_reached_count:0\r\nevicted_keys:0\r\nevicted_clients:0\r\n"
 	    "keyspace_hits:%llu\r\nkeyspace_misses:%llu\r\n",
-	    (ull)stats->expired, (ull)stats->hits, (ull)stats->misses);
+	    (ull)sum->facts.expired, (ull)stats->hits, (ull)stats->misses);
 	PUT(info,
 	    "pubsub_channels:%llu\r\npubsub_patterns:%llu\r\npubsubshard_channels:%llu\r\n"
 	    "latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\n"

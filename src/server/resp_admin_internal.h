@@ -157,6 +157,12 @@ void admin_reply_help(struct resp_call *call, const char *name, const char *cons
                       uint32_t count);
 bool admin_authenticate(struct resp_call *call, struct bytes name, struct bytes password);
 bool admin_is_authenticated(struct resp_connection *connection);
+/*
+ * Whether it has shown who it is, for what gives rights beyond this protocol: by a password; by a
+ * unix socket, which the file system guards; or it is of this machine, and no user but `default`
+ * exists, so that nobody is kept out of anything yet.
+ */
+bool admin_is_proven(const struct resp_connection *connection);
 /* The server's settings follow the default user's. */
 void admin_acl_changed(struct resp_admin *admin);
 
@@ -165,6 +171,8 @@ size_t admin_describe_client(const struct resp_connection *connection, char *out
 bool admin_set_name(struct resp_call *call, struct bytes name); /* false: replied */
 
 /* resp_admin_settings.c: by name; -1: none. */
+uint64_t admin_pools_memory(const struct resp_admin *admin); /* bytes, of all servers */
+size_t admin_settings_memory(void);                          /* bytes that it takes */
 bool admin_settings_open(struct resp_admin *admin);
 int64_t admin_number(const struct resp_admin *admin, const char *name);
 void admin_tell_setting(struct resp_admin *admin, const char *name, const char *text);

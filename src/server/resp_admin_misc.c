@@ -201,7 +201,9 @@ static void memory_stats_run(struct resp_call *call)
 {
 	struct resp_facts facts = admin_facts(admin_of(call));
 
-	resp_reply_map(call, 4);
+	resp_reply_map(call, 5);
+	resp_reply_text(call, "startup.allocated");
+	resp_reply_i64(call, (int64_t)admin_pools_memory(admin_of(call)));
 	resp_reply_text(call, "peak.allocated");
 	resp_reply_i64(call, (int64_t)facts.memory_peak);
 	resp_reply_text(call, "total.allocated");

@@ -12,6 +12,7 @@
 #include "server/glob.h"
 #include "server/number.h"
 #include "server/resp_admin_internal.h"
+#include "server/resp_internal.h"
 
 enum { PERCENTILES_MAX = 8 }; /* so that INFO has room for them */
 
@@ -300,6 +301,7 @@ static void take_effect(struct resp_admin *admin)
 	now->memory_max = (uint64_t)admin_number(admin, "maxmemory");
 	now->bulk_max = at_most(admin_number(admin, "proto-max-bulk-len"), KV_VALUE_MAX);
 	now->notify = events_of(admin_text_setting(admin, "notify-keyspace-events"));
+	resp_expired_wake(server);
 	take_limits(admin_text_setting(admin, "client-output-buffer-limit"), now);
 	admin->slow_after_us = admin_number(admin, "slowlog-log-slower-than");
 	admin->slow_max = (uint32_t)at_most(admin_number(admin, "slowlog-max-len"), ADMIN_SLOW_MAX);
@@ -308,6 +310,11 @@ static void take_effect(struct resp_admin *admin)
 	admin->acl.log_max = (uint32_t)at_most(admin_number(admin, "acllog-max-len"), ACL_LOG_MAX);
 	if (admin->acl.log_count > admin->acl.log_max)
 		admin->acl.log_count = admin->acl.log_max;
+}
+
+size_t admin_settings_memory(void)
+{
+	return array_count(settings) * (ADMIN_VALUE_MAX + sizeof(int64_t));
 }
 
 bool admin_settings_open(struct resp_admin *admin)

@@ -32,6 +32,7 @@ static bool setbit_prepare(struct resp_call *call)
 static void getbit_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	if (resp_check_bytes(call, entry))
 		resp_reply_i64(call,
 		               bits_get(entry->value, RESP_STATE(call, struct bit_state)->offset));
@@ -115,6 +116,7 @@ static void bitcount_visit(struct resp_call *call, const struct kv_entry *entry,
 	struct bits_range range;
 
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	if (!resp_check_bytes(call, entry))
 		return;
 	if (entry->version == 0)
@@ -155,6 +157,7 @@ static void bitpos_visit(struct resp_call *call, const struct kv_entry *entry, s
 	struct bits_range range;
 
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	if (!resp_check_bytes(call, entry))
 		return;
 	if (entry->version == 0) {
@@ -196,6 +199,7 @@ static void bitop_apply(struct resp_call *call)
 		if (!resp_call_key(call, i + 3, &key))
 			unreachable(); /* the transaction has loaded it */
 		source = resp_txn_get(call->txn, key);
+		resp_count_lookup(call, key, source->exists);
 		if (source->exists && source->kind != RESP_STRING) {
 			resp_reply_wrong_type(call);
 			return;
@@ -254,6 +258,8 @@ static void bitfield_visit(struct resp_call *call, const struct kv_entry *entry,
 	uint64_t size = 0;
 	int64_t value;
 
+	if (field->size_min == 0)
+		resp_count_lookup(call, entry->key, entry->version != 0);
 	if (!resp_check_bytes(call, entry))
 		return;
 	if (field->size_min > 0) {

@@ -58,8 +58,8 @@ struct resp_call *resp_call_get(struct resp_connection *connection)
 	call->argv = call->arguments;
 	call->memory_used = 0;
 	call->failed = false;
-	call->hit = false;
-	call->miss = false;
+	call->hits = 0;
+	call->misses = 0;
 	call->again = false;
 	call->blob = false;
 	call->in_exec = false;
@@ -365,8 +365,8 @@ static void count_call(struct resp_call *call)
 	uint64_t duration_ns = server->worker->now_ns - call->started_ns;
 
 	metric_add(&server->stats.commands, 1);
-	server->stats.hits += call->hit;
-	server->stats.misses += call->miss;
+	server->stats.hits += call->hits;
+	server->stats.misses += call->misses;
 	server->stats.changes += call->changed;
 	if (call->failed)
 		metric_add(&server->stats.errors, 1);
@@ -520,6 +520,8 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 	struct resp_call *call = visitor;
 
 	call->event_count = 0;
+	call->hits = 0;
+	call->misses = 0;
 	call->visited_ns = call->req.worker->now_ns;
 	call->command->visit(call, entry, edit);
 	if (call->out->full || call->again || call->blob) {
@@ -529,9 +531,8 @@ void resp_call_visit(void *visitor, const struct kv_entry *entry, struct kv_edit
 		call->event_count = 0;
 	}
 	call->changed = edit != NULL && edit->action != KV_KEEP;
-	if (call->changed && (call->notify & RESP_EVENT_NEW) && edit->action == KV_STORE &&
-	    entry->version == 0)
-		resp_event_first(call, "new");
+	if (call->changed && call->notify != 0 && entry->version == 0)
+		resp_events_made(call, entry->expired, edit->action == KV_STORE);
 }
 
 static void visit_submit(struct resp_call *call, struct bytes key)
@@ -591,8 +592,6 @@ static void notify_visited(struct resp_call *call)
 		resp_notify_put(call, call->argv[call->command->key_first]);
 	else if (call->kv_op == KV_DELETE && call->changed)
 		resp_notify(call, RESP_EVENT_GENERIC, "del", call->argv[1]);
-	if (call->miss)
-		resp_notify(call, RESP_EVENT_MISS, "keymiss", call->argv[1]);
 }
 
 static void call_visited(struct req *req)

@@ -561,6 +561,7 @@ static void server_sweep(struct timer *timer)
 		connection_sweep(connection);
 	}
 	resp_uploads_wake(server);
+	resp_expired_wake(server);
 	timer_arm(&server->worker->timers, timer, server->worker->now_ns + SWEEP_NS, server_sweep);
 }
 

@@ -15,6 +15,7 @@ static void dump_apply(struct resp_call *call)
 	if (!resp_call_key(call, 1, &key))
 		unreachable(); /* the transaction has loaded it */
 	value = resp_txn_get(call->txn, key);
+	resp_count_lookup(call, key, value->exists);
 	if (!value->exists) {
 		resp_reply_null(call);
 		return;

@@ -57,6 +57,8 @@ void resp_publish(struct resp_call *call, struct resp_publish *publish, resp_nex
 
 /* Events. */
 
+static const char event_keymiss[] = "keymiss";
+
 void resp_notify(struct resp_call *call, uint16_t event_class, const char *event, struct bytes key)
 {
 	assert(__builtin_popcount(event_class) == 1);
@@ -68,12 +70,33 @@ void resp_notify(struct resp_call *call, uint16_t event_class, const char *event
 		call->events[call->event_count++] = event;
 }
 
-void resp_event_first(struct resp_call *call, const char *event)
+void resp_count_lookup(struct resp_call *call, struct bytes key, bool exists)
 {
+	call->hits += exists;
+	call->misses += !exists;
+	if (!exists)
+		resp_notify(call, RESP_EVENT_MISS, event_keymiss, key);
+}
+
+static void event_insert(struct resp_call *call, uint32_t at, const char *event)
+{
+	assert(at <= call->event_count);
 	assert(call->event_count < RESP_CALL_EVENTS); /* else: a visit tells too much */
-	memmove(call->events + 1, call->events, call->event_count * sizeof(call->events[0]));
-	call->events[0] = event;
+	memmove(call->events + at + 1, call->events + at,
+	        (call->event_count - at) * sizeof(call->events[0]));
+	call->events[at] = event;
 	call->event_count++;
+}
+
+void resp_events_made(struct resp_call *call, bool expired, bool stored)
+{
+	bool missed = call->event_count > 0 && call->events[0] == event_keymiss;
+
+	assert(call->txn == NULL);
+	if (stored && (call->notify & RESP_EVENT_NEW))
+		event_insert(call, missed, "new");
+	if (expired && (call->notify & RESP_EVENT_EXPIRED))
+		event_insert(call, 0, "expired");
 }
 
 void resp_notify_put(struct resp_call *call, struct bytes key)

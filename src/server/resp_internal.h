@@ -216,8 +216,8 @@ struct resp_publish {
 void resp_publish(struct resp_call *call, struct resp_publish *publish, resp_next_fn *next);
 /* What the call, not of a transaction, has to tell is published; then resp_call_done() again. */
 void resp_events_publish(struct resp_call *call);
-/* What happened before what a visit has told. */
-void resp_event_first(struct resp_call *call, const char *event);
+/* A visit has changed a key that was not there: what happened before what it has told. */
+void resp_events_made(struct resp_call *call, bool expired, bool stored);
 /* What a SET that was a KV_PUT has to tell. */
 void resp_notify_put(struct resp_call *call, struct bytes key);
 /*
@@ -233,6 +233,24 @@ struct resp_event_room {
 };
 uint32_t resp_event_messages(uint16_t notify, const char *event, struct bytes key,
                              struct resp_event_room *room);
+
+/*
+ * resp_expired.c: tells those who listen what the store has removed, one server for all. Memory:
+ * taken when opened. Idle as long as nobody wants it.
+ */
+enum status resp_expired_open(struct resp_server *server) __attribute__((warn_unused_result));
+void resp_expired_close(struct resp_server *server);
+void resp_expired_wake(struct resp_server *server); /* somebody may want it from now on */
+bool resp_expired_is_idle(const struct resp_server *server);
+
+/* Bytes of the pools that those open, all of them used. */
+size_t resp_uploads_memory(void);
+size_t resp_large_memory(void); /* without what it lends */
+size_t resp_txns_memory(void);  /* the same */
+size_t resp_scans_memory(void);
+size_t resp_pubsub_memory(void); /* without subscriptions */
+size_t resp_subscription_memory(void);
+size_t resp_expired_memory(void);
 
 /* resp_table.c */
 void resp_table_open(void); /* may be called again */

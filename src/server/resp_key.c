@@ -208,6 +208,7 @@ static void ttl_visit(struct resp_call *call, const struct kv_entry *entry, stru
 	uint64_t left_ms;
 
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	if (entry->version == 0 || entry->expires_ms == 0) {
 		resp_reply_i64(call, entry->version == 0 ? -2 : -1);
 		return;
@@ -234,6 +235,7 @@ static const char *kind_name(uint8_t kind)
 static void type_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	resp_reply_simple(call, entry->version == 0 ? "none" : kind_name(entry->kind));
 }
 
@@ -320,20 +322,25 @@ static void object_help_run(struct resp_call *call)
 static void exists_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	(void)edit;
+	resp_count_lookup(call, entry->key, entry->version != 0);
 	resp_reply_i64(call, entry->version != 0);
 }
 
 static bool del_prepare(struct resp_call *call)
 {
-	call->kv_op = KV_DELETE; /* of one key; several are deleted by del_apply() */
+	/* Of one key; several are deleted by del_apply(). What has expired is the store's to tell.
+	 */
+	if (!(call->notify & RESP_EVENT_EXPIRED))
+		call->kv_op = KV_DELETE;
 	return true;
 }
 
 static void del_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
 	resp_reply_i64(call, entry->version != 0);
-	if (entry->version != 0)
-		resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
+	if (entry->version == 0)
+		return;
+	resp_notify(call, RESP_EVENT_GENERIC, "del", entry->key);
 	edit->action = KV_REMOVE;
 }
 
@@ -341,11 +348,14 @@ static void exists_apply(struct resp_call *call)
 {
 	int64_t count = 0;
 	struct bytes key;
+	bool exists;
 
 	for (uint32_t i = 1; i < call->argc; i++) {
 		if (!resp_call_key(call, i, &key))
 			unreachable(); /* the transaction has loaded it */
-		count += resp_txn_get(call->txn, key)->exists;
+		exists = resp_txn_get(call->txn, key)->exists;
+		resp_count_lookup(call, key, exists);
+		count += exists;
 	}
 	resp_reply_i64(call, count);
 }
@@ -464,10 +474,12 @@ static void copy_apply(struct resp_call *call)
 	struct bytes from, to;
 	struct resp_value value;
 
+	bool exists = source_of(call, &from, &value);
+
 	if (!resp_call_key_in(call, 2, state->db, &to))
 		unreachable(); /* the transaction has loaded it */
-	if (!source_of(call, &from, &value) ||
-	    (!state->replace && resp_txn_get(call->txn, to)->exists)) {
+	resp_count_lookup(call, from, exists);
+	if (!exists || (!state->replace && resp_txn_get(call->txn, to)->exists)) {
 		resp_reply_i64(call, 0);
 		return;
 	}

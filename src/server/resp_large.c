@@ -21,6 +21,11 @@ struct resp_large {
 	} slots[SLOTS];
 };
 
+size_t resp_large_memory(void)
+{
+	return sizeof(struct resp_large);
+}
+
 enum status resp_large_open(struct resp_server *server)
 {
 	struct resp_large *large = calloc(1, sizeof(*large));

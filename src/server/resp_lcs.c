@@ -170,6 +170,7 @@ static void lcs_apply(struct resp_call *call)
 		if (!resp_call_key(call, i + 1, &key))
 			unreachable(); /* the transaction has loaded it */
 		value = resp_txn_get(call->txn, key);
+		resp_count_lookup(call, key, value->exists);
 		if (value->exists && value->kind != RESP_STRING) {
 			resp_reply_error(call, "ERR The specified keys must contain string values");
 			return;

@@ -112,9 +112,10 @@ bool resp_txn_put(struct resp_txn *txn, struct bytes key, const struct resp_valu
 		return false;
 	assert(value->size == (value->blob != NULL ? value->blob->size : value->value.size));
 	if (!entry->value.exists)
-		resp_notify(txn->call, RESP_EVENT_NEW, "new", key);
+		txn_notify_made(txn, entry->value.expired, /* stored= */ true, key);
 	entry->value = *value;
 	entry->value.exists = true;
+	entry->value.expired = false;
 	entry->value.version = UINT64_MAX; /* some version, not known yet */
 	entry->state = ENTRY_LOADED;
 	entry->changed = true;
@@ -126,6 +127,8 @@ void resp_txn_delete(struct resp_txn *txn, struct bytes key)
 	struct txn_entry *entry = txn_find(txn, key);
 
 	assert(entry != NULL);
+	if (entry->value.expired)
+		txn_notify_made(txn, true, /* stored= */ false, key);
 	entry->value = (struct resp_value){ .exists = false };
 	entry->state = ENTRY_LOADED;
 	entry->changed = true;
@@ -136,8 +139,8 @@ void resp_txn_delete(struct resp_txn *txn, struct bytes key)
 /* Whether the command writes without a look at what is there. */
 static bool is_blind(const struct resp_call *call)
 {
-	/* Unless somebody wants to know whether it makes keys. */
-	if (call->notify & RESP_EVENT_NEW)
+	/* Unless somebody wants to know whether it makes keys, or that one had expired. */
+	if (call->notify & (RESP_EVENT_NEW | RESP_EVENT_EXPIRED))
 		return false;
 	if (call->in_exec && (call->connection->multi->flags & RESP_WALKS))
 		return false;
@@ -226,13 +229,15 @@ static bool visit_once(struct resp_txn *txn, const struct kv_entry *entry, struc
 	struct resp_call *call = txn->call;
 
 	struct txn_event **events_end = txn->events_end;
-	uint32_t event_count = txn->event_count;
+	uint32_t event_count = txn->event_count, hits = call->hits, misses = call->misses;
 
 	edit->scratch = txn->server->scratch;
 	edit->scratch_max = RESP_LINE_MAX;
 	for (;;) {
 		call->blob = false;
 		call->scratch_needed = 0;
+		call->hits = hits;
+		call->misses = misses;
 		txn_events_cut(txn, events_end, event_count);
 		call->command->visit(call, entry, edit);
 		if (!call->blob)
@@ -251,7 +256,7 @@ static bool visit_once(struct resp_txn *txn, const struct kv_entry *entry, struc
 	}
 }
 
-static void overlay_visit(struct resp_txn *txn)
+static void visit_key(struct resp_txn *txn)
 {
 	struct resp_call *call = txn->call;
 	struct kv_edit edit = { .action = KV_KEEP };
@@ -273,6 +278,7 @@ static void overlay_visit(struct resp_txn *txn)
 		entry.expires_ms = found->value.expires_ms;
 		entry.kind = found->value.kind;
 	}
+	entry.expired = found->value.expired;
 	if (!visit_once(txn, &entry, &edit))
 		return;
 	if (edit.action == KV_KEEP)
@@ -304,6 +310,13 @@ static void overlay_visit(struct resp_txn *txn)
 		value.value.data = copy;
 	}
 	resp_txn_put(txn, key, &value);
+}
+
+static void overlay_visit(struct resp_txn *txn)
+{
+	txn->visit_events = txn->events_end;
+	visit_key(txn);
+	txn->visit_events = NULL;
 }
 
 static bool is_expired(const struct resp_txn *txn, const struct resp_value *value)

@@ -383,6 +383,16 @@ bool resp_topic_find(const struct resp_server *server, enum resp_topic_kind kind
 	return topic != NULL;
 }
 
+size_t resp_subscription_memory(void)
+{
+	return sizeof(struct topic) + sizeof(struct resp_subscription);
+}
+
+size_t resp_pubsub_memory(void)
+{
+	return sizeof(struct resp_pubsub) + SUBSCRIPTIONS_MIN * resp_subscription_memory();
+}
+
 enum status resp_pubsub_open(struct resp_server *server)
 {
 	struct resp_pubsub *pubsub = calloc(1, sizeof(*pubsub));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands for `weir key`: the access keys of the S3 face. Secrets go in, and never out. */
 #include "base/macros.h"
+#include "server/resp_admin_internal.h"
 #include "server/resp_internal.h"
 #include "server/s3_server.h"
 
@@ -17,6 +18,13 @@ static bool read_access(struct resp_call *call, size_t least)
 	struct key_state *state = RESP_STATE(call, struct key_state);
 	struct bytes access = call->argv[1];
 
+	/* Whoever makes a key of a user is that user for S3, whatever he may do here. */
+	if (!admin_is_proven(call->connection)) {
+		resp_reply_error(call, "NOPERM keys of S3 are for users with a password, AUTH "
+		                       "first; or for a unix socket");
+		resp_call_done(call);
+		return false;
+	}
 	if (access.size < least || access.size > ACCESS_MAX) {
 		resp_reply_error(call, "ERR an access key has 3 to 64 bytes");
 		resp_call_done(call);
@@ -150,13 +158,15 @@ static void next_start(struct resp_call *call)
 	resp_call_submit(call, &cmd, next_done);
 }
 
+enum { KEYS_FLAGS = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI | RESP_NEEDS_ADMIN };
+
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "weir.keyset", .arity = 3, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.keyset", .arity = 3, .flags = KEYS_FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = set_start },
-	{ .name = "weir.keydel", .arity = 2, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.keydel", .arity = 2, .flags = KEYS_FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = delete_start },
-	{ .name = "weir.keynext", .arity = 2, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.keynext", .arity = 2, .flags = KEYS_FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = next_start },
 };
 // clang-format on

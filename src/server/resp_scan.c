@@ -223,6 +223,11 @@ static void scan_start(struct resp_call *call)
 	walk_next(call);
 }
 
+size_t resp_scans_memory(void)
+{
+	return sizeof(struct resp_scans) + CURSORS_MAX * sizeof(struct resp_place);
+}
+
 enum status resp_scans_open(struct resp_server *server)
 {
 	struct resp_scans *scans = calloc(1, sizeof(*scans));

@@ -54,6 +54,20 @@ static void memory_free(struct resp_server *server)
 	free(server->scratch);
 }
 
+uint64_t resp_server_memory(void)
+{
+	resp_table_open();
+	return (resp_command_count() + 1) *
+	               (sizeof(struct resp_command_stats) + sizeof(struct histogram)) +
+	       RESP_LINE_MAX + resp_uploads_memory() + resp_large_memory() + resp_txns_memory() +
+	       resp_scans_memory() + resp_pubsub_memory() + resp_expired_memory();
+}
+
+uint64_t resp_connection_memory(void)
+{
+	return sizeof(struct resp_connection) + resp_subscription_memory();
+}
+
 enum status resp_server_open(struct resp_server *server, const struct resp_server_options *options)
 {
 	enum status status;
@@ -96,7 +110,11 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		status = resp_scans_open(server);
 	if (status == STATUS_OK)
 		status = resp_pubsub_open(server);
+	if (status == STATUS_OK)
+		status = resp_expired_open(server);
 	if (status != STATUS_OK) {
+		if (server->pubsub != NULL)
+			resp_pubsub_close(server);
 		if (server->scans != NULL)
 			resp_scans_close(server);
 		if (server->txns != NULL)
@@ -118,6 +136,7 @@ void resp_server_close(struct resp_server *server)
 	assert(server->connection_count == 0);
 	assert(server->calls_used == 0);
 	timer_cancel(&server->worker->timers, &server->sweep);
+	resp_expired_close(server);
 	resp_pubsub_close(server);
 	resp_scans_close(server);
 	resp_txns_close(server);
@@ -134,6 +153,12 @@ void resp_server_drain(struct resp_server *server)
 	TAILQ_FOREACH (connection, &server->connections, link) {
 		resp_connection_shut(connection);
 	}
+}
+
+bool resp_server_is_drained(const struct resp_server *server)
+{
+	return server->connection_count == 0 && server->calls_used == 0 &&
+	       server->uploads_used == 0 && resp_expired_is_idle(server);
 }
 
 /* xorshift64*: for RANDOMKEY, where the quality does not matter. */

@@ -134,7 +134,7 @@ enum {
 	RESP_EVENT_MISS = 1 << 12,    /* m: not in A */
 	RESP_EVENT_NEW = 1 << 13,     /* n: not in A */
 };
-enum { RESP_CALL_EVENTS = 3 };
+enum { RESP_CALL_EVENTS = 5 }; /* SET with GET and EX: expired, keymiss, new, set, expire */
 
 /* As Redis' ACL categories, in its order. */
 enum {
@@ -241,15 +241,15 @@ struct resp_call {
 	uint8_t phase;          /* enum resp_call_phase */
 	uint8_t db;             /* where its keys are */
 	uint8_t target_db;      /* RESP_DB_ARGUMENT: of the second key */
-	uint8_t kv_op;       /* what a visit command submits: prepare may say KV_PUT, KV_DELETE */
-	uint8_t kind;        /* KV_PUT */
-	bool failed;         /* an error was replied */
-	char error_code[16]; /* its first word, cut, terminated: "ERR", "WRONGTYPE" */
-	bool hit, miss;      /* for keyspace_hits and _misses: set by visits */
-	bool again;          /* visit: more room or another way is needed; nothing was replied */
-	bool blob;           /* the value is a blob, or gets too large: nothing was done */
-	bool in_exec;        /* runs a transaction's commands, one after another */
-	bool discarded;      /* its arguments were dropped: error_text says why */
+	uint8_t kv_op;         /* what a visit command submits: prepare may say KV_PUT, KV_DELETE */
+	uint8_t kind;          /* KV_PUT */
+	bool failed;           /* an error was replied */
+	char error_code[16];   /* its first word, cut, terminated: "ERR", "WRONGTYPE" */
+	uint32_t hits, misses; /* for keyspace_hits and _misses: resp_count_lookup() */
+	bool again;            /* visit: more room or another way is needed; nothing was replied */
+	bool blob;             /* the value is a blob, or gets too large: nothing was done */
+	bool in_exec;          /* runs a transaction's commands, one after another */
+	bool discarded;        /* its arguments were dropped: error_text says why */
 	uint8_t event_count;
 	uint16_t notify;         /* which events are wanted, when it started; 0: none */
 	uint32_t kv_flags;       /* KV_PUT */
@@ -382,7 +382,6 @@ struct resp_command_stats {
 struct resp_stats {
 	uint64_t connections_received, connections_refused, commands, errors, hits, misses;
 	uint64_t bytes_in, bytes_out, protocol_errors, conflicts, output_closed, idle_closed;
-	uint64_t expired;
 	uint64_t changes;                             /* keys written or deleted by commands */
 	uint64_t connections;                         /* now */
 	uint64_t published, delivered, pubsub_closed; /* messages; listeners that were too slow */
@@ -442,6 +441,7 @@ struct resp_server {
 	struct resp_scans *scans;            /* open cursors; resp_scan.c */
 	struct resp_txns *txns;              /* pool of transactions; resp_txn.c */
 	struct resp_pubsub *pubsub;          /* who listens to what; resp_pubsub.c */
+	struct resp_expired *expired;        /* tells what expires; resp_expired.c */
 	uint64_t connection_id_next, random_state;
 	uint8_t *scratch; /* RESP_LINE_MAX bytes for one function at a time */
 	struct timer sweep;
@@ -456,6 +456,10 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
         __attribute__((warn_unused_result));
 void resp_server_close(struct resp_server *server); /* it is drained */
 
+/* Bytes of a server's pools, whatever its options; and of one connection with a subscription. */
+uint64_t resp_server_memory(void);
+uint64_t resp_connection_memory(void);
+
 /* resp_metrics.c: by operation, with face="resp". Once, before anybody reads the metrics. */
 enum status resp_server_metrics(const struct resp_server *server, struct metrics *metrics)
         __attribute__((warn_unused_result));
@@ -463,11 +467,7 @@ enum status resp_server_metrics(const struct resp_server *server, struct metrics
 /* Asks all to end after their replies; resp_server_is_drained() says when they have. */
 void resp_server_drain(struct resp_server *server);
 
-static inline bool resp_server_is_drained(const struct resp_server *server)
-{
-	return server->connection_count == 0 && server->calls_used == 0 &&
-	       server->uploads_used == 0;
-}
+bool resp_server_is_drained(const struct resp_server *server);
 
 /* Takes no more commands; what is replied so far, and what runs, is sent. Any handler may call it.
  */
@@ -510,9 +510,12 @@ uint64_t resp_random(struct resp_server *server);
  * words, `event_class` one RESP_EVENT_; `key` is the engine's. From a visit (of its own key only)
  * or an apply, before or after it writes; it is published when that is durable, or never. Cheap
  * when nobody wants it. What a visit stores where nothing was is told as "new" without a word of
- * it.
+ * it; and where something has expired, that.
  */
 void resp_notify(struct resp_call *call, uint16_t event_class, const char *event, struct bytes key);
+/* A key was looked up to be read, as Redis counts and tells it: by a visit or an apply, once each.
+ */
+void resp_count_lookup(struct resp_call *call, struct bytes key, bool exists);
 
 /* Replies, in the connection's protocol version. `text` of errors begins with its code. */
 void resp_reply_simple(struct resp_call *call, const char *text);
@@ -552,6 +555,7 @@ struct resp_value {
 	uint64_t version; /* of what is stored; 0: absent, or not known in a RESP_BLIND row */
 	uint8_t kind;
 	bool exists;
+	bool expired; /* is there no more, and nobody has told it yet */
 };
 
 /* The key is one of the command's, by its row: those have been looked up. Until the next put. */

@@ -39,8 +39,7 @@ static void reply_entry(struct resp_call *call, const struct kv_entry *entry)
 
 static void count_lookup(struct resp_call *call, const struct kv_entry *entry)
 {
-	call->hit = !is_absent(entry);
-	call->miss = is_absent(entry);
+	resp_count_lookup(call, entry->key, !is_absent(entry));
 }
 
 static void store(struct kv_edit *edit, struct bytes value, uint64_t expires_ms)
@@ -201,8 +200,8 @@ static void set_decide(struct resp_call *call)
 
 	if (state->flags & (SET_NX | SET_XX | SET_GET | SET_REPLY_NUMBER))
 		return;
-	if (call->notify & RESP_EVENT_NEW)
-		return; /* it must look whether there is a key */
+	if (call->notify & (RESP_EVENT_NEW | RESP_EVENT_EXPIRED))
+		return; /* it must look whether there is a key, or was one */
 	call->kv_op = KV_PUT;
 	call->kind = RESP_STRING;
 	call->value = call->argv[state->value];
@@ -312,8 +311,7 @@ static void set_stream(struct resp_call *call)
 		return;
 	}
 	if (flags & SET_GET) {
-		call->hit = old.exists;
-		call->miss = !old.exists;
+		resp_count_lookup(call, key, old.exists);
 		resp_reply_value(call, &old);
 	} else if (flags & SET_REPLY_NUMBER) {
 		resp_reply_i64(call, wanted);
@@ -368,9 +366,9 @@ static bool getset_prepare(struct resp_call *call)
 
 static void getdel_visit(struct resp_call *call, const struct kv_entry *entry, struct kv_edit *edit)
 {
+	count_lookup(call, entry);
 	if (!resp_check_bytes(call, entry))
 		return;
-	count_lookup(call, entry);
 	reply_entry(call, entry);
 	if (is_absent(entry))
 		return;
@@ -399,9 +397,9 @@ static void getex_visit(struct resp_call *call, const struct kv_entry *entry, st
 {
 	const struct set_state *state = RESP_STATE(call, struct set_state);
 
+	count_lookup(call, entry);
 	if (!resp_check_bytes(call, entry))
 		return;
-	count_lookup(call, entry);
 	/* As in Redis, the time is not looked at when there is no key. */
 	if (!is_absent(entry) && !parse_set_expiry(call))
 		return;
@@ -608,6 +606,7 @@ static void mget_apply(struct resp_call *call)
 		if (!resp_call_key(call, i, &key))
 			unreachable(); /* the transaction has loaded it */
 		value = resp_txn_get(call->txn, key);
+		resp_count_lookup(call, key, value->exists);
 		if (value->exists && value->kind == RESP_STRING)
 			resp_reply_value(call, value);
 		else

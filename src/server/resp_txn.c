@@ -78,6 +78,8 @@ static void run_begin(struct resp_txn *txn)
 	txn->started = false;
 	txn->queued = txn->call->in_exec ? txn->call->connection->multi->first : NULL;
 	txn_events_reset(txn);
+	txn->call->hits = 0;
+	txn->call->misses = 0;
 	txn->writing = NULL;
 	txn->step = STEP_WATCH;
 	watch_entries(txn);
@@ -370,6 +372,11 @@ static void txn_init(struct resp_server *server, struct resp_txn *txn)
 		txn->fetches[i].txn = txn;
 		req_init(&txn->fetches[i].req, server->worker);
 	}
+}
+
+size_t resp_txns_memory(void)
+{
+	return sizeof(struct resp_txns) + TXNS_MAX * sizeof(struct resp_txn);
 }
 
 enum status resp_txns_open(struct resp_server *server)

@@ -90,6 +90,7 @@ struct resp_txn {
 	const struct resp_command *command; /* the call's own */
 	uint32_t command_index;
 	struct txn_event *events, **events_end;
+	struct txn_event **visit_events; /* where those of the visit that runs begin, or NULL */
 	uint32_t event_count;
 	void *walk; /* of a start command that looks at all keys: used again by the next one */
 	unsigned loading;
@@ -145,6 +146,8 @@ void txn_load_some(struct resp_txn *txn, bool meta);
 /* resp_txn_events.c: what is told after the commit, in order. */
 void txn_events_reset(struct resp_txn *txn);
 void txn_notify(struct resp_txn *txn, const char *name, struct bytes key);
+/* A key that was not there is written: in front of what the visit that does it has told. */
+void txn_notify_made(struct resp_txn *txn, bool expired, bool stored, struct bytes key);
 void txn_message(struct resp_txn *txn, const struct resp_message *message);
 /* Forgets those after `end`, where there were `count`. */
 void txn_events_cut(struct resp_txn *txn, struct txn_event **end, uint32_t count);

@@ -27,6 +27,42 @@ void txn_notify(struct resp_txn *txn, const char *name, struct bytes key)
 	add(txn, &(struct txn_event){ .name = name, .key = bytes_of(copy, key.size) });
 }
 
+/* Where the event has been put, the next one goes behind it. */
+static struct txn_event **event_insert(struct resp_txn *txn, struct txn_event **at,
+                                       const char *name, struct bytes key)
+{
+	uint8_t *memory = resp_txn_memory(txn, sizeof(struct txn_event) + key.size);
+	struct txn_event *event = (void *)memory;
+
+	if (memory == NULL)
+		return at; /* the run ends and is made again, or fails */
+	memcpy(memory + sizeof(*event), key.data, key.size);
+	*event = (struct txn_event){
+		.next = *at,
+		.name = name,
+		.key = bytes_of(memory + sizeof(*event), key.size),
+	};
+	*at = event;
+	if (txn->events_end == at)
+		txn->events_end = &event->next;
+	txn->event_count++;
+	return &event->next;
+}
+
+void txn_notify_made(struct resp_txn *txn, bool expired, bool stored, struct bytes key)
+{
+	struct txn_event **at = txn->visit_events != NULL ? txn->visit_events : txn->events_end;
+	uint16_t notify = txn->call->notify;
+
+	if (expired && (notify & RESP_EVENT_EXPIRED))
+		at = event_insert(txn, at, "expired", key);
+	if (!stored || !(notify & RESP_EVENT_NEW))
+		return;
+	if (*at != NULL && (*at)->name != NULL && strcmp((*at)->name, "keymiss") == 0)
+		at = &(*at)->next;
+	(void)event_insert(txn, at, "new", key);
+}
+
 void txn_message(struct resp_txn *txn, const struct resp_message *message)
 {
 	add(txn, &(struct txn_event){ .message = *message });
@@ -37,6 +73,7 @@ void txn_events_reset(struct resp_txn *txn)
 	txn->events = NULL;
 	txn->events_end = &txn->events;
 	txn->event_count = 0;
+	txn->visit_events = NULL;
 }
 
 void txn_events_cut(struct resp_txn *txn, struct txn_event **end, uint32_t count)

@@ -20,6 +20,7 @@ static void fetch_visit(void *visitor, const struct kv_entry *entry, struct kv_e
 		.version = entry->version,
 		.kind = entry->kind,
 		.exists = entry->version != 0,
+		.expired = entry->expired,
 	};
 	fetch->blob = entry->blob;
 	if (fetch->meta || entry->blob || entry->value.size == 0)

@@ -52,6 +52,11 @@ struct upload_frame {
 	struct frame frame;
 };
 
+size_t resp_uploads_memory(void)
+{
+	return sizeof(struct resp_uploads);
+}
+
 enum status resp_uploads_open(struct resp_server *server)
 {
 	struct resp_uploads *all = calloc(1, sizeof(*all));
