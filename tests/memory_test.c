@@ -36,7 +36,7 @@ static void test_never_more_than_the_number(void **state)
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
 		for (unsigned engines = 1; engines <= workers; engines += 1 + engines / 4) {
-			const struct memory_shape shape = { workers, engines, 0 };
+			const struct memory_shape shape = { workers, engines, 0, false };
 			struct memory_parts p;
 			uint64_t minimum;
 
@@ -51,7 +51,7 @@ static void test_never_more_than_the_number(void **state)
 
 static void test_too_small_says_what_is_needed(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0 };
+	const struct memory_shape shape = { 2, 1, 0, false };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -64,7 +64,7 @@ static void test_too_small_says_what_is_needed(void **state)
 
 static void test_the_default_on_two_workers(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0 };
+	const struct memory_shape shape = { 2, 1, 0, false };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -84,7 +84,7 @@ static void test_the_default_is_enough_for_any_shape(void **state)
 
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
-		const struct memory_shape shape = { workers, workers, 0 };
+		const struct memory_shape shape = { workers, workers, 0, false };
 
 		assert_int_equal(memory_split(memory_default(workers), shape, &p, &minimum),
 		                 STATUS_OK);

@@ -104,6 +104,8 @@ enum status stream_tls_context_open(struct stream_tls *tls,
                                     char error[static STREAM_TLS_ERROR_SIZE])
         __attribute__((warn_unused_result));
 void stream_tls_context_close(struct stream_tls_context *context); /* connections live on */
+/* When our certificate ends, in seconds since 1970; INT64_MAX: there is none. */
+int64_t stream_tls_context_expiry_s(const struct stream_tls_context *context);
 
 /* Servers' new connections have it from now on; takes it, and closes what was used before. */
 void stream_tls_use(struct stream_tls *tls, struct stream_tls_context *context);

@@ -426,3 +426,13 @@ void stream_tls_context_close(struct stream_tls_context *context)
 	SSL_CTX_free(context->ctx);
 	free(context);
 }
+
+int64_t stream_tls_context_expiry_s(const struct stream_tls_context *context)
+{
+	const X509 *certificate = SSL_CTX_get0_certificate(context->ctx);
+	struct tm when;
+
+	if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
+		return INT64_MAX;
+	return (int64_t)timegm(&when);
+}
