@@ -77,6 +77,22 @@ static void test_the_default_on_two_workers(void **state)
 	assert_int_equal(p.cache / mib, 42);
 }
 
+static void test_tls_takes_a_part_when_it_is_wanted(void **state)
+{
+	const struct memory_shape plain = { 2, 1, 0, false }, shape = { 2, 1, 0, true };
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	assert_int_equal(memory_split(256 * mib, plain, &p, &minimum), STATUS_OK);
+	assert_int_equal(p.tls, 0);
+	assert_int_equal(memory_split(256 * mib, shape, &p, &minimum), STATUS_OK);
+	assert_int_equal(minimum, 41 * mib);
+	assert_int_equal(p.tls / mib, 23);
+	for (uint64_t t = minimum; t < 300ull << 30; t += t / 3 + 777777)
+		check(t, shape);
+}
+
 static void test_the_default_is_enough_for_any_shape(void **state)
 {
 	struct memory_parts p;
@@ -98,6 +114,7 @@ int main(void)
 		cmocka_unit_test(test_never_more_than_the_number),
 		cmocka_unit_test(test_too_small_says_what_is_needed),
 		cmocka_unit_test(test_the_default_on_two_workers),
+		cmocka_unit_test(test_tls_takes_a_part_when_it_is_wanted),
 		cmocka_unit_test(test_the_default_is_enough_for_any_shape),
 	};
 

@@ -6,7 +6,7 @@
 #define KIB 1024ull
 #define MIB (1024 * KIB)
 
-enum { SHARE = 16, CONNECTIONS_SHARE = 8, TLS_SHARE = 8, VALUES_SHARE = 8, CACHE_SHARE = 3 };
+enum { SHARE = 16, CONNECTIONS_SHARE = 8, TLS_SHARE = 5, VALUES_SHARE = 8, CACHE_SHARE = 3 };
 
 static const uint64_t shared_size = 8 * MIB; /* code, libraries, metrics, configuration */
 static const uint64_t fixed_size = 2 * MIB;  /* touched stack, ring, 63 inboxes, recorder, log */

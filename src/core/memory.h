@@ -29,7 +29,7 @@ struct memory_shape {
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
  *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
  *    connections 512 KiB   1/8 of S / W     128 MiB   connections, calls, replies not sent yet
- *    tls         2 MiB     1/8 of S / W     512 MiB   connections' TLS, when it is wanted
+ *    tls         2 MiB     1/5 of S / W     512 MiB   connections' TLS, when it is wanted
  *    values      -         1/8 of S / W     1.1 GiB   large values that a command has in memory
  *   each engine
  *    log         12 MiB    1/16 of S / E    128 MiB   buffers: frames, checkpoints, the cleaner

@@ -28,7 +28,8 @@ enum {
 	STREAM_TLS_ALPN_MAX = 64, /* bytes of a list of protocols, terminator included */
 
 	/* What a connection has; tests/stream_tls_memory_test.c measures that it is so. */
-	STREAM_TLS_SIZE = 16 << 10,
+	STREAM_TLS_IDLE_SIZE = 16 << 10, /* of it, while no part of a record has come */
+	STREAM_TLS_SIZE = 34 << 10,
 	STREAM_TLS_PEER_SIZE = 8 << 10,       /* besides, when peers show certificates */
 	STREAM_TLS_HANDSHAKE_SIZE = 64 << 10, /* besides, while it shakes hands */
 	STREAM_TLS_CONNECTIONS_MIN = 8,

@@ -78,6 +78,9 @@ static bool fill(X509 *certificate, EVP_PKEY *key, const struct stream_tls_make 
 	X509_NAME *subject = X509_get_subject_name(certificate);
 	const char *use = make->client ? "clientAuth" : "serverAuth";
 
+	if (make->issuer == NULL)
+		use = "serverAuth,clientAuth"; /* else nobody whom it vouches for could be more */
+
 	return X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
 	       ASN1_TIME_set(X509_getm_notBefore(certificate), (time_t)make->from_s) != NULL &&
 	       ASN1_TIME_set(X509_getm_notAfter(certificate), (time_t)make->to_s) != NULL &&
