@@ -326,7 +326,7 @@ class Bucket(Case):
 class Idle(Case):
     """A thousand that say nothing."""
 
-    settings = ["memory=256M"]
+    settings = ["memory=320M"]
 
     def resident(self):
         text = pathlib.Path(f"/proc/{self.server.pid}/status").read_text()
@@ -341,7 +341,7 @@ class Idle(Case):
         context = self.context()
         self.ask(self.connect(context=context), b"PING\r\n", b"+PONG\r\n")
         before = self.resident()
-        made = [self.connect(context=context) for _ in range(800)]
+        made = [self.connect(context=context) for _ in range(1000)]
         after = self.resident()
         print(f"{(after - before) / len(made):.0f} bytes each, {after >> 20} MiB resident",
               file=sys.stderr)
