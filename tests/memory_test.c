@@ -36,7 +36,8 @@ static void test_never_more_than_the_number(void **state)
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
 		for (unsigned engines = 1; engines <= workers; engines += 1 + engines / 4) {
-			const struct memory_shape shape = { workers, engines, 0, 0 };
+			const struct memory_shape shape = { .workers = workers,
+				                            .engines = engines };
 			struct memory_parts p;
 			uint64_t minimum;
 
@@ -51,7 +52,7 @@ static void test_never_more_than_the_number(void **state)
 
 static void test_too_small_says_what_is_needed(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0, 0 };
+	const struct memory_shape shape = { .workers = 2, .engines = 1 };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -61,14 +62,17 @@ static void test_too_small_says_what_is_needed(void **state)
 	assert_int_equal(memory_split(minimum - 1, shape, &p, &minimum), STATUS_TOO_LARGE);
 	assert_int_equal(memory_split(minimum, shape, &p, &minimum), STATUS_OK);
 	/* What faces take of each worker comes on top. */
-	assert_int_equal(memory_split(mib, (struct memory_shape){ 2, 1, 0, 5 * mib }, &p, &minimum),
-	                 STATUS_TOO_LARGE);
+	assert_int_equal(
+	        memory_split(mib,
+	                     (struct memory_shape){ .workers = 2, .engines = 1, .faces = 5 * mib },
+	                     &p, &minimum),
+	        STATUS_TOO_LARGE);
 	assert_int_equal(minimum, 47 * mib);
 }
 
 static void test_the_default_on_two_workers(void **state)
 {
-	const struct memory_shape shape = { 2, 1, 0, 0 };
+	const struct memory_shape shape = { .workers = 2, .engines = 1 };
 	struct memory_parts p;
 	uint64_t minimum;
 
@@ -81,6 +85,23 @@ static void test_the_default_on_two_workers(void **state)
 	assert_int_equal(p.cache / mib, 42);
 }
 
+static void test_tls_takes_a_part_when_it_is_wanted(void **state)
+{
+	const struct memory_shape plain = { .workers = 2, .engines = 1 };
+	const struct memory_shape shape = { .workers = 2, .engines = 1, .tls = true };
+	struct memory_parts p;
+	uint64_t minimum;
+
+	(void)state;
+	assert_int_equal(memory_split(256 * mib, plain, &p, &minimum), STATUS_OK);
+	assert_int_equal(p.tls, 0);
+	assert_int_equal(memory_split(256 * mib, shape, &p, &minimum), STATUS_OK);
+	assert_int_equal(minimum, 41 * mib);
+	assert_int_equal(p.tls / mib, 23);
+	for (uint64_t t = minimum; t < 300ull << 30; t += t / 3 + 777777)
+		check(t, shape);
+}
+
 static void test_the_default_is_enough_for_any_shape(void **state)
 {
 	struct memory_parts p;
@@ -88,7 +109,9 @@ static void test_the_default_is_enough_for_any_shape(void **state)
 
 	(void)state;
 	for (unsigned workers = 1; workers <= 64; workers++) {
-		const struct memory_shape shape = { workers, workers, 0, 5 * mib };
+		const struct memory_shape shape = { .workers = workers,
+			                            .engines = workers,
+			                            .faces = 5 * mib };
 
 		assert_int_equal(memory_split(memory_default(workers), shape, &p, &minimum),
 		                 STATUS_OK);
@@ -102,6 +125,7 @@ int main(void)
 		cmocka_unit_test(test_never_more_than_the_number),
 		cmocka_unit_test(test_too_small_says_what_is_needed),
 		cmocka_unit_test(test_the_default_on_two_workers),
+		cmocka_unit_test(test_tls_takes_a_part_when_it_is_wanted),
 		cmocka_unit_test(test_the_default_is_enough_for_any_shape),
 	};
 

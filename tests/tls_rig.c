@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/pem.h>
+
 #include <cmocka.h>
 
 #include "base/macros.h"
@@ -308,11 +310,15 @@ void tls_side_close(struct tls_side *side)
 
 /* OpenSSL itself. */
 
+int tls_rig_who;
+
 static void raw_received(struct stream *stream, struct bytes data)
 {
 	struct raw_peer *raw = stream->owner;
 
+	tls_rig_who = 1;
 	assert_int_equal(BIO_write(raw->in, data.data, (int)data.size), (int)data.size);
+	tls_rig_who = 0;
 }
 
 static void raw_ended(struct stream *stream, enum status status)
@@ -328,11 +334,27 @@ static const struct stream_handler raw_handler = {
 	.ended = raw_ended,
 };
 
+void tls_rig_show(SSL_CTX *ctx, const struct stream_tls_pair *pair)
+{
+	BIO *certificate = BIO_new_mem_buf(pair->certificate, -1);
+	BIO *key = BIO_new_mem_buf(pair->key, -1);
+	X509 *x = PEM_read_bio_X509(certificate, NULL, NULL, NULL);
+	EVP_PKEY *k = PEM_read_bio_PrivateKey(key, NULL, NULL, NULL);
+
+	assert_int_equal(SSL_CTX_use_certificate(ctx, x), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey(ctx, k), 1);
+	X509_free(x);
+	EVP_PKEY_free(k);
+	BIO_free(key);
+	BIO_free(certificate);
+}
+
 void raw_open(struct raw_peer *raw, struct tls_rig *rig, struct stream_pair *pair, SSL_CTX *ctx)
 {
 	*raw = (struct raw_peer){ .rig = rig, .stream = stream_pair_open(pair, 1), .ctx = ctx };
 	raw->stream->handler = &raw_handler;
 	raw->stream->owner = raw;
+	tls_rig_who = 1;
 	raw->ssl = SSL_new(ctx);
 	raw->in = BIO_new(BIO_s_mem());
 	raw->out = BIO_new(BIO_s_mem());
@@ -340,6 +362,7 @@ void raw_open(struct raw_peer *raw, struct tls_rig *rig, struct stream_pair *pai
 	BIO_set_mem_eof_return(raw->in, -1);
 	SSL_set_bio(raw->ssl, raw->in, raw->out);
 	SSL_set_connect_state(raw->ssl);
+	tls_rig_who = 0;
 }
 
 static void raw_sent(struct req *req)
@@ -370,8 +393,12 @@ void raw_flush(struct raw_peer *raw)
 int raw_shake(struct raw_peer *raw)
 {
 	for (unsigned i = 0; i < 1000; i++) {
-		int result = SSL_do_handshake(raw->ssl), error = SSL_get_error(raw->ssl, result);
+		int result, error;
 
+		tls_rig_who = 1;
+		result = SSL_do_handshake(raw->ssl);
+		error = SSL_get_error(raw->ssl, result);
+		tls_rig_who = 0;
 		raw_flush(raw);
 		tls_rig_turns(raw->rig, 8);
 		if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
@@ -384,6 +411,8 @@ int raw_shake(struct raw_peer *raw)
 
 void raw_close(struct raw_peer *raw)
 {
+	/* Else OpenSSL takes its session for one that failed. */
+	SSL_set_shutdown(raw->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(raw->ssl);
 	stream_close(raw->stream);
 }

@@ -85,6 +85,8 @@ struct raw_peer {
 	enum status end_status;
 };
 
+void tls_rig_show(SSL_CTX *ctx, const struct stream_tls_pair *pair); /* a client's certificate */
+extern int tls_rig_who; /* 1 while such a client is OpenSSL's caller; else 0 */
 void raw_open(struct raw_peer *raw, struct tls_rig *rig, struct stream_pair *pair, SSL_CTX *ctx);
 int raw_shake(
         struct raw_peer *raw); /* SSL_get_error() of the handshake, with turns until it ends */

@@ -5,7 +5,7 @@
 # What a build needs, and what the tests need besides: packages of Debian 12.
 build_packages='gcc libc6-dev meson ninja-build pkg-config liburing-dev libisal-dev libxxhash-dev
 	libhwloc-dev libssl-dev libnghttp2-dev'
-test_packages='libcmocka-dev python3 binutils curl'
+test_packages='libcmocka-dev python3 binutils curl openssl'
 judge_packages='redis-tools tcl prometheus s3cmd rclone restic awscli python3-boto3'
 
 say() {

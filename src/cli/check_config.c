@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "core/plan.h"
+#include "host/host.h"
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -29,6 +30,7 @@ static enum cli_exit check_together(const struct conf *conf)
 	static struct topology machine;
 	static struct plan plan;
 	struct memory_parts parts;
+	char error[HOST_ERROR_SIZE];
 	uint64_t total;
 
 	if (topology_detect(&machine) != STATUS_OK) {
@@ -43,8 +45,13 @@ static enum cli_exit check_together(const struct conf *conf)
 		cli_error("note: %s", plan.notice);
 	if (cli_check_stacks(conf) != CLI_DONE)
 		return CLI_USAGE;
-	return cli_memory(conf, (struct memory_shape){ plan.count, plan.engine_count, 0, 0 },
-	                  &total, &parts);
+	if (host_tls_check(conf, error) != STATUS_OK) {
+		cli_error("%s", error);
+		return CLI_USAGE;
+	}
+	return cli_memory(
+	        conf, (struct memory_shape){ .workers = plan.count, .engines = plan.engine_count },
+	        &total, &parts);
 }
 
 enum cli_exit check_config_main(int argc, char **argv)

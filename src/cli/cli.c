@@ -141,6 +141,7 @@ enum cli_exit cli_memory(const struct conf *conf, struct memory_shape shape, uin
 	                                        : memory_default(shape.workers);
 	shape.stacks = host_stacks_memory(conf, *total);
 	shape.faces = faces_memory(server_faces, SERVER_FACES, conf);
+	shape.tls = conf_wants_tls(conf);
 	if (memory_split(*total, shape, parts, &minimum) == STATUS_OK)
 		return CLI_DONE;
 	cli_error("memory = %s is too small for %u workers: at least %s",

@@ -73,9 +73,10 @@ static enum status open_face(struct host_worker *w, struct http_face *face)
 	const struct host *host = w->host;
 	const char *hosts = conf_text(host->conf, CONF_HTTP_HOSTS);
 	struct http_face_options options;
-	struct conf_address address;
+	struct conf_address address, tls_address;
 
 	conf_address(host->conf, CONF_HTTP_LISTEN, &address);
+	conf_address(host->conf, CONF_HTTP_TLS_LISTEN, &tls_address);
 	options = (struct http_face_options){
 		.worker = &w->worker,
 		.kv = w->kv,
@@ -87,7 +88,8 @@ static enum status open_face(struct host_worker *w, struct http_face *face)
 		.metrics = &host->metrics,
 		.version = WEIR_VERSION,
 		.hosts = hosts,
-		.any_host = hosts[0] == '\0' && !conf_address_is_local(&address),
+		.any_host = hosts[0] == '\0' && !(conf_address_is_local(&address) &&
+		                                  conf_address_is_local(&tls_address)),
 		.facts = tell_facts,
 		.recent = tell_recent,
 		.owner = w,
@@ -132,27 +134,29 @@ static enum status open_here(struct host_worker *w, void *arg)
 
 static enum status http_open(struct host *host, unsigned index)
 {
-	const struct host_listen listen = {
+	struct host_listen listen = {
 		.setting = CONF_HTTP_LISTEN,
 		.face = "http",
 		.index = index,
 		.handler = &listener_handler,
 		.remedy = "let a proxy that asks for one connect to a loopback address",
 	};
-	struct conf_address address;
 	enum status status;
 
-	conf_address(host->conf, CONF_HTTP_LISTEN, &address);
-	if (address.kind == CONF_OFF)
+	if (!host_listens(host, CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN))
 		return STATUS_OK;
 	status = host_objects_open(host);
 	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++) {
 		if (host->workers[i].worker.roles & ROLE_NETWORK)
 			status = host_call(&host->workers[i], open_here, &index);
 	}
-	if (status == STATUS_OK)
-		host_listen(host, &listen);
-	return status;
+	if (status != STATUS_OK)
+		return status;
+	host_listen(host, &listen);
+	listen.setting = CONF_HTTP_TLS_LISTEN;
+	listen.tls = HTTP_ALPN;
+	host_listen(host, &listen);
+	return STATUS_OK;
 }
 
 static void http_drain(void *state)

@@ -325,7 +325,7 @@ static enum status resp_open(struct host *host, unsigned index)
 	ssize_t size;
 
 	conf_address(host->conf, CONF_RESP_LISTEN, &address);
-	if (address.kind == CONF_OFF)
+	if (!host_listens(host, CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN))
 		return STATUS_OK;
 	task.port = address.port;
 	size = readlink("/proc/self/exe", task.executable, sizeof(task.executable) - 1);
@@ -339,6 +339,9 @@ static enum status resp_open(struct host *host, unsigned index)
 	if (status != STATUS_OK)
 		return status;
 	listen.authenticated = !resp_admin_is_open(task.servers[0]);
+	host_listen(host, &listen);
+	listen.setting = CONF_RESP_TLS_LISTEN;
+	listen.tls = "";
 	host_listen(host, &listen);
 	return STATUS_OK;
 }

@@ -64,7 +64,7 @@ static enum status open_s3(struct host_worker *w, const struct s3_task *task,
                            struct s3_server **out)
 {
 	const struct host *host = w->host;
-	struct conf_address address;
+	struct conf_address address, tls_address;
 	struct s3_server_options options = {
 		.worker = &w->worker,
 		.obj = w->obj,
@@ -83,7 +83,9 @@ static enum status open_s3(struct host_worker *w, const struct s3_task *task,
 	memcpy(options.masters, task->keys.masters, sizeof(options.masters));
 	options.master_count = task->keys.master_count;
 	conf_address(host->conf, CONF_S3_LISTEN, &address);
-	options.make_first_key = task->first && conf_address_is_local(&address);
+	conf_address(host->conf, CONF_S3_TLS_LISTEN, &tls_address);
+	options.make_first_key = task->first && conf_address_is_local(&address) &&
+	                         conf_address_is_local(&tls_address);
 	if (getrandom(options.secret, sizeof(options.secret), 0) != sizeof(options.secret))
 		return host_fail(w->host, STATUS_UNAVAILABLE, "this machine gives no random bytes");
 	status = s3_server_open(&options, out);
@@ -129,7 +131,7 @@ static enum status open_here(struct host_worker *w, void *arg)
 
 static enum status s3_open(struct host *host, unsigned index)
 {
-	const struct host_listen listen = {
+	struct host_listen listen = {
 		.setting = CONF_S3_LISTEN,
 		.face = "s3",
 		.index = index,
@@ -137,11 +139,9 @@ static enum status s3_open(struct host *host, unsigned index)
 		.authenticated = true,
 	};
 	struct s3_task task = { .index = index, .first = true };
-	struct conf_address address;
 	enum status status = STATUS_OK;
 
-	conf_address(host->conf, CONF_S3_LISTEN, &address);
-	if (address.kind == CONF_OFF)
+	if (!host_listens(host, CONF_S3_LISTEN, CONF_S3_TLS_LISTEN))
 		return STATUS_OK;
 	status = s3_masters_read(host, &task.keys);
 	if (status == STATUS_OK)
@@ -151,9 +151,13 @@ static enum status s3_open(struct host *host, unsigned index)
 			status = host_call(&host->workers[i], open_here, &task);
 	}
 	explicit_bzero(&task.keys, sizeof(task.keys));
-	if (status == STATUS_OK)
-		host_listen(host, &listen);
-	return status;
+	if (status != STATUS_OK)
+		return status;
+	host_listen(host, &listen);
+	listen.setting = CONF_S3_TLS_LISTEN;
+	listen.tls = HTTP_ALPN;
+	host_listen(host, &listen);
+	return STATUS_OK;
 }
 
 static void s3_drain(void *state)

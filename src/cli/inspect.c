@@ -173,6 +173,8 @@ static enum cli_exit print_memory(const struct conf *conf, struct memory_shape s
 	print_part("buffers", p.buffers);
 	print_part("receives", p.receives);
 	print_part("connections", p.connections);
+	if (p.tls > 0)
+		print_part("tls", p.tls);
 	print_part("values", p.values);
 	printf("  and each of %u engines\n", shape.engines);
 	print_part("log", p.log);
@@ -225,7 +227,8 @@ enum cli_exit inspect_main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	print_plan(&plan, &machine);
-	exit = print_memory(&conf, (struct memory_shape){ plan.count, plan.engine_count, 0, 0 });
+	exit = print_memory(&conf, (struct memory_shape){ .workers = plan.count,
+	                                                  .engines = plan.engine_count });
 	/* Of a machine that is only described nobody knows. */
 	if (exit == CLI_DONE && inspect.synthetic == NULL && inspect.xml == NULL)
 		print_transports();

@@ -25,17 +25,16 @@ const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_res
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
 	static const struct {
-		enum conf_id listen;
+		enum conf_id listen, tls_listen;
 		unsigned weight;
-	} faces[] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 }, { CONF_S3_LISTEN, 2 } };
+	} faces[] = { { CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN, 3 },
+		      { CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN, 1 },
+		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 2 } };
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
 	for (unsigned i = 0; i < array_count(faces); i++) {
-		struct conf_address address;
-
-		conf_address(host->conf, faces[i].listen, &address);
-		if (address.kind == CONF_OFF)
+		if (!host_listens(host, faces[i].listen, faces[i].tls_listen))
 			continue;
 		all += faces[i].weight;
 		objects |= faces[i].listen != CONF_RESP_LISTEN;
@@ -158,7 +157,10 @@ static void wait_for_the_end(struct host *host)
 		case SIGUSR1:
 			signals_dump(host, UINT32_MAX);
 			break;
-		default: /* SIGHUP: a terminal that closes does not stop a server */
+		case SIGHUP: /* a terminal that closes does not stop a server */
+			host_tls_reload(host);
+			break;
+		default:
 			host_drain_logs(host);
 			break;
 		}
@@ -234,7 +236,7 @@ enum cli_exit serve_main(int argc, char **argv)
 		       "on stdout per address that it listens at; everything else to stderr.\v"
 		       "SIGTERM and SIGINT: end what runs, then exit with 0. SIGUSR1: the last "
 		       "events "
-		       "of every worker to stderr.",
+		       "of every worker to stderr. SIGHUP: reads the files of tls.* again.",
 	};
 	static struct topology machine;
 	static struct conf conf;

@@ -81,6 +81,8 @@ enum conf_type {
 	X(RESP_LISTEN, "resp.listen", ADDRESS, "127.0.0.1:6379", 0, 0, "", false, \
 	  "Where Redis clients connect. A default port that is taken gives way to the next free" \
 	  " one; a port set here that is taken is an error.") \
+	X(RESP_TLS_LISTEN, "resp.tls_listen", ADDRESS, "off", 0, 0, "", false, \
+	  "Where Redis clients connect with TLS.") \
 	X(RESP_PASSWORD, "resp.password", STRING, "", 0, 512, "", false, \
 	  "What clients must say with AUTH. Empty: nothing, and only loopback is served.") \
 	X(RESP_ACL_FILE, "resp.acl_file", STRING, "", 0, 4095, "", false, \
@@ -91,6 +93,8 @@ enum conf_type {
 	X(HTTP_LISTEN, "http.listen", ADDRESS, "127.0.0.1:8080", 0, 0, "", false, \
 	  "Where keys, health, metrics and facts are had by HTTP. A default port that is taken" \
 	  " gives way to the next free one; a port set here that is taken is an error.") \
+	X(HTTP_TLS_LISTEN, "http.tls_listen", ADDRESS, "off", 0, 0, "", false, \
+	  "Where clients connect by HTTPS.") \
 	X(HTTP_HOSTS, "http.hosts", STRING, "", 0, 4095, "", false, \
 	  "Names, such as weir.example.org, by which clients may call this server, beside" \
 	  " localhost and addresses. Others are refused, so that web pages of others cannot use" \
@@ -108,6 +112,8 @@ enum conf_type {
 	X(S3_LISTEN, "s3.listen", ADDRESS, "127.0.0.1:9000", 0, 0, "", false, \
 	  "Where S3 clients connect. Requests are signed with keys of weir key; strangers may do" \
 	  " what buckets' policies and access lists let them.") \
+	X(S3_TLS_LISTEN, "s3.tls_listen", ADDRESS, "off", 0, 0, "", false, \
+	  "Where S3 clients connect by HTTPS.") \
 	X(S3_REGION, "s3.region", STRING, "us-east-1", 1, 63, "", false, \
 	  "Where buckets say they are. Clients may sign for any region.") \
 	X(S3_DOMAIN, "s3.domain", STRING, "", 0, 255, "", false, \
@@ -122,6 +128,19 @@ enum conf_type {
 	X(STACKS_MEMORY, "stacks.memory", SIZE, "0", 0, 1ull << 46, "", false, \
 	  "What the layers of all stacks may take together, out of memory. 0: an eighth of that," \
 	  " when there are stacks.") \
+	X(TLS_CERTIFICATE, "tls.certificate", STRING, "", 0, 4095, "", false, \
+	  "A file with the server's certificate in PEM, and behind it those that vouch for it." \
+	  " Files of tls.* are read at the start, and again after SIGHUP.") \
+	X(TLS_KEY, "tls.key", STRING, "", 0, 4095, "", false, \
+	  "A file with the certificate's key in PEM, without a password.") \
+	X(TLS_CLIENT_CA, "tls.client_ca", STRING, "", 0, 4095, "", false, \
+	  "A file with the certificates of who may vouch for clients. Empty: clients show none.") \
+	X(TLS_CLIENT_AUTH, "tls.client_auth", CHOICE, "required", 0, 0, "required|optional", \
+	  false, "Whether clients must show a certificate, where tls.client_ca is set.") \
+	X(TLS_MIN_VERSION, "tls.min_version", CHOICE, "1.2", 0, 0, "1.2|1.3", false, \
+	  "The oldest TLS that is spoken.") \
+	X(TLS_HANDSHAKE_TIMEOUT, "tls.handshake_timeout", DURATION, "10s", 1000000, \
+	  3600000000000, "", false, "How long a handshake may take.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
 	X(LOG_FORMAT, "log.format", CHOICE, "text", 0, 0, "text|logfmt|json", false, \
@@ -207,6 +226,7 @@ struct conf_address {
 
 /* The value of a CONF_ADDRESS. */
 void conf_address(const struct conf *conf, enum conf_id id, struct conf_address *address);
+bool conf_wants_tls(const struct conf *conf); /* somebody may connect with it */
 bool conf_address_is_local(const struct conf_address *address); /* loopback, unix or off */
 
 struct conf_cores {

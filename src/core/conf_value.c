@@ -161,6 +161,20 @@ bool conf_address_parse(const char *text, struct conf_address *address)
 	return inet_pton(AF_INET, address->host, binary) == 1;
 }
 
+bool conf_wants_tls(const struct conf *conf)
+{
+	static const enum conf_id listens[] = { CONF_RESP_TLS_LISTEN, CONF_HTTP_TLS_LISTEN,
+		                                CONF_S3_TLS_LISTEN };
+	struct conf_address address;
+	bool wanted = false;
+
+	for (size_t i = 0; i < array_count(listens); i++) {
+		conf_address(conf, listens[i], &address);
+		wanted |= address.kind != CONF_OFF;
+	}
+	return wanted;
+}
+
 bool conf_address_is_local(const struct conf_address *address)
 {
 	switch (address->kind) {

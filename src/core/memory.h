@@ -3,6 +3,7 @@
 #ifndef CORE_MEMORY_H
 #define CORE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct memory_shape {
 	unsigned engines; /* 1..workers */
 	uint64_t stacks;  /* bytes for layers of stacks, which are not split any further */
 	uint64_t faces; /* bytes that the faces of a worker take, however few connections it has */
+	bool tls;       /* connections may have TLS */
 };
 
 /*
@@ -29,6 +31,7 @@ struct memory_shape {
  *    buffers     4 MiB     1/16 of S / W    128 MiB   large values on the way, device reads
  *    receives    512 KiB   1/16 of S / W    32 MiB    bytes from peers that are not parsed yet
  *    connections 512 KiB   1/8 of S / W     128 MiB   connections, calls, replies not sent yet
+ *    tls         2 MiB     1/5 of S / W     512 MiB   connections' TLS, when it is wanted
  *    values      -         1/8 of S / W     1.1 GiB   large values that a command has in memory
  *   each engine
  *    log         12 MiB    1/16 of S / E    128 MiB   buffers: frames, checkpoints, the cleaner
@@ -47,6 +50,7 @@ struct memory_parts {
 	uint64_t buffers; /* a multiple of 1 MiB */
 	uint64_t receives;
 	uint64_t connections;
+	uint64_t tls;
 	uint64_t values; /* beyond what buffers hold; a multiple of 64 KiB */
 	/* Of each engine. */
 	uint64_t log; /* a multiple of 1 MiB */

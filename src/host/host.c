@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
+#include "layer/stream_tls.h"
 #include "transport/clock.h"
 #include "transport/numa.h"
 
@@ -206,7 +207,7 @@ static unsigned control_run(struct actor *actor)
 	if (!w->killed && atomic_load_explicit(&w->host->killing, memory_order_relaxed))
 		kill_faces(w);
 	/* Pairs with the acquire in host_is_drained(). */
-	if (faces_are_drained(w))
+	if (faces_are_drained(w) && (w->killed || w->tls == NULL || stream_tls_is_drained(w->tls)))
 		atomic_store_explicit(&w->drained, true, memory_order_release);
 	return 0;
 }
@@ -442,6 +443,7 @@ static enum status split_memory(struct host *host)
 	host->memory = conf_is_set(host->conf, CONF_MEMORY) ? conf_number(host->conf, CONF_MEMORY)
 	                                                    : memory_default(shape.workers);
 	shape.stacks = host_stacks_memory(host->conf, host->memory);
+	shape.tls = conf_wants_tls(host->conf);
 	if (memory_split(host->memory, shape, &host->parts, &minimum) == STATUS_OK)
 		return STATUS_OK;
 	return host_fail(
@@ -489,6 +491,8 @@ enum status host_open(struct host *host, const struct host_options *options)
 	if (status == STATUS_OK)
 		status = host_store_recover(host);
 	if (status == STATUS_OK)
+		status = host_tls_open(host);
+	if (status == STATUS_OK)
 		status = host_stacks_open(host);
 	for (unsigned i = 0; i < host->options.face_count && status == STATUS_OK; i++)
 		status = options->faces[i]->open(host, i);
@@ -508,6 +512,7 @@ void host_close(struct host *host)
 			if (w->faces[j] != NULL)
 				host->options.faces[j]->close(w->faces[j]);
 		}
+		host_tls_close(w);
 	}
 	host_stacks_close(host);
 	host_store_close(host);

@@ -37,6 +37,7 @@ struct obj;
 struct obj_engine;
 struct host;
 struct host_worker;
+struct stream_tls;
 
 /* Something that the main thread wants done in a worker's turn. */
 typedef enum status host_task_fn(struct host_worker *w, void *arg);
@@ -69,6 +70,7 @@ struct host_worker {
 	struct export_set *exports; /* what block faces serve here; NULL: nothing */
 	struct listener *listeners[HOST_LISTENERS_MAX];
 	unsigned listener_count;
+	struct stream_tls *tls; /* NULL: nobody may connect with it */
 	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
 	uint16_t cpu;
 	int node; /* whose memory it prefers, as the system numbers nodes; -1: there is one only */
@@ -98,6 +100,9 @@ struct host_worker {
 struct host_listen {
 	enum conf_id setting;
 	const char *face;
+	/* NULL: bytes travel in the clear. Else what is offered with TLS, as "h2,http/1.1"; "":
+	 * the face has one protocol. */
+	const char *tls;
 	unsigned index;
 	const struct listener_handler *handler; /* its listeners' owner: faces[index] */
 	bool authenticated;                     /* strangers are asked who they are */
@@ -182,6 +187,7 @@ struct host {
 	struct host_store store;
 	struct host_listen listens[HOST_LISTENERS_MAX];
 	unsigned listen_count;
+	bool tls_certified; /* who connects with TLS has shown a certificate */
 	struct host_stack stacks[CONF_STACKS_MAX];
 	unsigned stack_count;
 	unsigned count;
@@ -234,6 +240,17 @@ enum status host_fail(struct host *host, enum status status, const char *format,
 /* For faces, in their open(): *listen is copied. Nobody comes in before all faces are open. */
 void host_listen(struct host *host, const struct host_listen *listen);
 enum status host_listen_open(struct host *host); /* main thread, then */
+bool host_listens(const struct host *host, enum conf_id setting, enum conf_id tls_setting);
+
+/*
+ * host_tls.c: TLS on every network worker, if some address wants it; opened before the faces are.
+ */
+enum status host_tls_open(struct host *host);
+void host_tls_close(struct host_worker *w); /* after its faces */
+/* Reads the files of tls.* again: all of it is used from now on, or nothing and a line says why. */
+void host_tls_reload(struct host *host);
+/* What host_tls_open() would refuse about the files. INVALID: `error` says why. */
+enum status host_tls_check(const struct conf *conf, char error[static HOST_ERROR_SIZE]);
 
 /*
  * host_store.c: the store below all faces. Opened before any thread runs; recovery starts them,

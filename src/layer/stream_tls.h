@@ -28,7 +28,8 @@ enum {
 	STREAM_TLS_ALPN_MAX = 64, /* bytes of a list of protocols, terminator included */
 
 	/* What a connection has; tests/stream_tls_memory_test.c measures that it is so. */
-	STREAM_TLS_SIZE = 16 << 10,
+	STREAM_TLS_IDLE_SIZE = 16 << 10, /* of it, while no part of a record has come */
+	STREAM_TLS_SIZE = 34 << 10,
 	STREAM_TLS_PEER_SIZE = 8 << 10,       /* besides, when peers show certificates */
 	STREAM_TLS_HANDSHAKE_SIZE = 64 << 10, /* besides, while it shakes hands */
 	STREAM_TLS_CONNECTIONS_MIN = 8,
@@ -104,6 +105,8 @@ enum status stream_tls_context_open(struct stream_tls *tls,
                                     char error[static STREAM_TLS_ERROR_SIZE])
         __attribute__((warn_unused_result));
 void stream_tls_context_close(struct stream_tls_context *context); /* connections live on */
+/* When our certificate ends, in seconds since 1970; INT64_MAX: there is none. */
+int64_t stream_tls_context_expiry_s(const struct stream_tls_context *context);
 
 /* Servers' new connections have it from now on; takes it, and closes what was used before. */
 void stream_tls_use(struct stream_tls *tls, struct stream_tls_context *context);

@@ -11,18 +11,32 @@
 
 enum { SERIAL_BITS = 127, NAME_MAX_SIZE = 253 };
 
-static bool add_extension(X509 *certificate, int kind, const char *value)
+static bool add_extension_of(X509 *certificate, X509 *issuer, int kind, const char *value)
 {
 	X509_EXTENSION *extension;
 	X509V3_CTX context;
 	bool added;
 
 	X509V3_set_ctx_nodb(&context);
-	X509V3_set_ctx(&context, certificate, certificate, NULL, NULL, 0);
+	X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
 	extension = X509V3_EXT_conf_nid(NULL, &context, kind, value);
 	added = extension != NULL && X509_add_ext(certificate, extension, -1) == 1;
 	X509_EXTENSION_free(extension);
 	return added;
+}
+
+static bool add_extension(X509 *certificate, int kind, const char *value)
+{
+	return add_extension_of(certificate, certificate, kind, value);
+}
+
+/* Which of several issuers of the same name it is: RFC 5280, 4.2.1.1. Then it is signed. */
+static bool sign(X509 *certificate, X509 *issuer, EVP_PKEY *key)
+{
+	return X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) == 1 &&
+	       add_extension_of(certificate, issuer, NID_authority_key_identifier,
+	                        "keyid:always") &&
+	       X509_sign(certificate, key, EVP_sha256()) > 0;
 }
 
 /* One that says something to the parser of extensions would be no name. */
@@ -78,6 +92,9 @@ static bool fill(X509 *certificate, EVP_PKEY *key, const struct stream_tls_make 
 	X509_NAME *subject = X509_get_subject_name(certificate);
 	const char *use = make->client ? "clientAuth" : "serverAuth";
 
+	if (make->issuer == NULL)
+		use = "serverAuth,clientAuth"; /* else nobody whom it vouches for could be more */
+
 	return X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
 	       ASN1_TIME_set(X509_getm_notBefore(certificate), (time_t)make->from_s) != NULL &&
 	       ASN1_TIME_set(X509_getm_notAfter(certificate), (time_t)make->to_s) != NULL &&
@@ -102,9 +119,7 @@ static bool sign_by_issuer(X509 *certificate, const struct stream_tls_pair *issu
 	key_bio = BIO_new_mem_buf(issuer->key, -1);
 	if (key_bio != NULL)
 		key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
-	signed_now = by != NULL && key != NULL &&
-	             X509_set_issuer_name(certificate, X509_get_subject_name(by)) == 1 &&
-	             X509_sign(certificate, key, EVP_sha256()) > 0;
+	signed_now = by != NULL && key != NULL && sign(certificate, by, key);
 	EVP_PKEY_free(key);
 	X509_free(by);
 	BIO_free(key_bio);
@@ -150,8 +165,7 @@ enum status stream_tls_make(const struct stream_tls_make *make, struct stream_tl
 	if (made && make->issuer != NULL)
 		made = sign_by_issuer(certificate, make->issuer);
 	else if (made)
-		made = X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) == 1 &&
-		       X509_sign(certificate, key, EVP_sha256()) > 0;
+		made = sign(certificate, certificate, key);
 	made = made && write_pair(certificate, key, out);
 	X509_free(certificate);
 	EVP_PKEY_free(key);

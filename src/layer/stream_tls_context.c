@@ -260,8 +260,13 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 		memcpy(name, tls->ticket_now.name, TLS_TICKET_NAME_SIZE);
 		return ticket_use(&tls->ticket_now, t, cipher, mac, iv, 1) ? 1 : -1;
 	}
-	if (memcmp(name, tls->ticket_now.name, TLS_TICKET_NAME_SIZE) == 0)
-		return ticket_use(&tls->ticket_now, t, cipher, mac, iv, 0) ? 1 : -1;
+	if (memcmp(name, tls->ticket_now.name, TLS_TICKET_NAME_SIZE) == 0) {
+		/* Clients of 1.3 use a ticket once, so that nobody can tell that they came again.
+		 */
+		int renewed = SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
+
+		return ticket_use(&tls->ticket_now, t, cipher, mac, iv, 0) ? renewed : -1;
+	}
 	if (memcmp(name, tls->ticket_before.name, TLS_TICKET_NAME_SIZE) == 0)
 		return ticket_use(&tls->ticket_before, t, cipher, mac, iv, 0) ? 2 : -1;
 	return 0;
@@ -425,4 +430,14 @@ void stream_tls_context_close(struct stream_tls_context *context)
 		return;
 	SSL_CTX_free(context->ctx);
 	free(context);
+}
+
+int64_t stream_tls_context_expiry_s(const struct stream_tls_context *context)
+{
+	const X509 *certificate = SSL_CTX_get0_certificate(context->ctx);
+	struct tm when;
+
+	if (certificate == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) != 1)
+		return INT64_MAX;
+	return (int64_t)timegm(&when);
 }

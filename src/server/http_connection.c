@@ -293,8 +293,7 @@ static unsigned take_input(struct http_connection *connection)
 /* Whether both ends agreed on HTTP/2 before a byte of it was sent, as TLS can (ALPN "h2"). */
 static bool chose_http2(const struct stream *stream)
 {
-	(void)stream;
-	return false;
+	return strcmp(stream_alpn(stream), "h2") == 0;
 }
 
 /*

@@ -385,6 +385,7 @@ bool http_exchange_begin(struct http_exchange *exchange, const struct http1_head
 	if (request->version == 0)
 		request->version = (uint8_t)(10 + head->minor_version);
 	request->local = exchange->connection->stream->local;
+	request->secure = exchange->connection->stream->security != NULL;
 	request->peer = exchange->connection->stream->peer;
 	exchange->status = 0;
 	memset(http_state(exchange), 0, exchange->server->handler->state_size);

@@ -7,6 +7,9 @@
 #include "proto/stream.h"
 #include "server/http.h"
 
+/* What is offered by TLS, the best first: RFC 7301. */
+#define HTTP_ALPN "h2,http/1.1"
+
 /* Zeros: the defaults, as the settings http.* have them. */
 struct http_limits {
 	uint64_t head_timeout_ns; /* from a request's first byte to the end of its head */
