@@ -591,6 +591,16 @@ bool http2_is_over(const struct http2_session *session)
 	        !nghttp2_session_want_write(session->nghttp2));
 }
 
+void *http2_keep(struct http2_session *session, size_t size)
+{
+	return http2_memory_get(&session->memory, size);
+}
+
+void http2_unkeep(struct http2_session *session, void *kept)
+{
+	http2_memory_free(&session->memory, kept);
+}
+
 void http2_drop(struct http2_session *session, size_t size)
 {
 	submitted(session, nghttp2_session_consume_connection(session->nghttp2, size));
@@ -622,7 +632,7 @@ static void greeting_correct(struct http2_session *session, uint8_t *frame, size
 		if (frame[i + 1] != NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
 			continue;
 		for (unsigned k = 0; k < 4; k++)
-			frame[i + 2 + k] = (uint8_t)(session->limits.streams_max >> (24 - 8 * k));
+			frame[i + 2 + k] = (uint8_t)(session->limits.streams_told >> (24 - 8 * k));
 	}
 	session->greeted = true;
 }

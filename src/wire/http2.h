@@ -109,6 +109,10 @@ enum { HTTP2_ANSWER_FIELDS_MAX = 250 };
 /* There is more of a body of which available() said 0. */
 void http2_resume(struct http2_stream *stream);
 
+/* The session's memory, for what the owner must keep of a stream; anywhere. NULL: none is left. */
+void *http2_keep(struct http2_session *session, size_t size);
+void http2_unkeep(struct http2_session *session, void *kept);
+
 /* Graceful: first a GOAWAY that forbids nothing yet; a round trip later one that does. */
 void http2_announce(struct http2_session *session);
 void http2_refuse(struct http2_session *session);
