@@ -150,14 +150,33 @@ static bool exchange_is_over(const struct http_exchange *exchange)
 	        (HTTP_EXCHANGE_ABORTED | HTTP_EXCHANGE_BROKEN | HTTP_EXCHANGE_END_SENT));
 }
 
+/*
+ * The answer is all, and some of the body is still to come (RFC 9113 section 8.1). A little of it
+ * is dropped; a client that would send much, or waits to be told to, is told that none is wanted.
+ */
+static void stream_leave_early(struct http_exchange *exchange)
+{
+	const struct http_request *request = &exchange->request;
+	uint32_t drop_max = exchange->server->limits.drop_max;
+	bool waits = (exchange->flags & HTTP_EXCHANGE_CONTINUE) && exchange->body_received == 0;
+
+	if (waits || (request->body_size != HTTP_SIZE_UNKNOWN &&
+	              request->body_size - exchange->body_received > drop_max)) {
+		http2_reset(exchange->stream, HTTP2_NO_ERROR);
+		return;
+	}
+	body_forget(exchange);
+	http2_stream_leave_open(exchange->stream, drop_max);
+	exchange->stream = NULL;
+}
+
 static void exchange_finish(struct http_exchange *exchange)
 {
 	struct http2_connection *http2 = exchange->connection->http2;
 	uint32_t flags = exchange->flags;
 
-	/* The answer is all: what of the body is still to come is not wanted (RFC 9113 8.1). */
 	if (exchange->stream != NULL && !(flags & HTTP_EXCHANGE_BODY_DONE))
-		http2_reset(exchange->stream, HTTP2_NO_ERROR);
+		stream_leave_early(exchange);
 	stream_part(exchange);
 	if (flags & HTTP_EXCHANGE_READY)
 		TAILQ_REMOVE(&http2->ready, exchange, ready_link);
