@@ -360,6 +360,6 @@ class Client:
     def alive(self):
         data = struct.pack(">Q", len(self.seen) + 0x1234)
         self.send(frame(PING, 0, 0, data))
-        got = self.wait(lambda f: f.kind == PING and f.flags & ACK or f.kind == GOAWAY)
-        if got.kind == GOAWAY or got.payload != data:
+        got = self.wait(lambda f: f.kind == PING and f.payload == data or f.kind == GOAWAY)
+        if got.kind == GOAWAY or not got.flags & ACK:
             raise Wrong(f"{got} for a PING")
