@@ -740,6 +740,7 @@ static bool body_is_slow(const struct http_exchange *exchange)
 static bool answer_is_stuck(const struct http_exchange *exchange)
 {
 	return exchange->moved_ns != 0 && !(exchange->flags & HTTP_EXCHANGE_SENDING) &&
+	       http2_is_blocked(exchange->stream) &&
 	       exchange->server->worker->now_ns >=
 	               exchange->moved_ns + exchange->server->limits.send_timeout_ns;
 }

@@ -455,6 +455,15 @@ static int on_frame_send(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	return 0;
 }
 
+/* Answers take turns; what a client says of priorities is ignored. */
+static void stream_share(struct http2_stream *stream)
+{
+	const nghttp2_extpri priority = { .urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1 };
+
+	submitted(stream->session, nghttp2_session_change_extpri_stream_priority(
+	                                   stream->session->nghttp2, stream->id, &priority, 1));
+}
+
 bool http2_answer(struct http2_stream *stream, unsigned status, const struct http_field *fields,
                   uint32_t field_count, bool has_body)
 {
@@ -480,6 +489,8 @@ bool http2_answer(struct http2_stream *stream, unsigned status, const struct htt
 	result = nghttp2_submit_response(stream->session->nghttp2, stream->id, nv, 1 + field_count,
 	                                 has_body ? &provider : NULL);
 	submitted(stream->session, result);
+	if (has_body)
+		stream_share(stream);
 	return result == 0;
 }
 
@@ -652,6 +663,14 @@ bool http2_is_over(const struct http2_session *session)
 	return session->broken ||
 	       (session->waiting.size == 0 && !nghttp2_session_want_read(session->nghttp2) &&
 	        !nghttp2_session_want_write(session->nghttp2));
+}
+
+bool http2_is_blocked(const struct http2_stream *stream)
+{
+	nghttp2_session *nghttp2 = stream->session->nghttp2;
+
+	return nghttp2_session_get_stream_remote_window_size(nghttp2, stream->id) <= 0 ||
+	       nghttp2_session_get_remote_window_size(nghttp2) <= 0;
 }
 
 void *http2_keep(struct http2_session *session, size_t size)

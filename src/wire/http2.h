@@ -118,6 +118,9 @@ void http2_resume(struct http2_stream *stream);
 void *http2_keep(struct http2_session *session, size_t size);
 void http2_unkeep(struct http2_session *session, void *kept);
 
+/* Whether the client leaves no room for DATA of this stream. */
+bool http2_is_blocked(const struct http2_stream *stream);
+
 /* Graceful: first a GOAWAY that forbids nothing yet; a round trip later one that does. */
 void http2_announce(struct http2_session *session);
 void http2_refuse(struct http2_session *session);
