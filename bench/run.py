@@ -3,8 +3,9 @@
 """The figures of docs/performance.md against real peers: run.py [options] [row...]
 
 Needs the programs of bench/ (make bench builds them) and, from Debian, redis-server, fio,
-rocksdb-tools, nginx-light and wrk; a row whose peer is missing is skipped. --server redis puts redis-server in weir's
-place, which shows that the harness itself is fair: its ratios must be near 1.
+rocksdb-tools, nginx-light, wrk and nghttp2-client; a row whose peer is missing is skipped. --server
+redis puts redis-server in weir's place, which shows that the harness itself is fair: its ratios must
+be near 1.
 """
 import argparse
 import os
@@ -17,10 +18,11 @@ import statistics
 import time
 
 from harness import BOTH_CPUS, Bench, get_command_size, read_json, set_command_size
-from servers import Nginx, free_port
+from servers import Nginx, Nginx2, free_port
 
 KEYS = 300000
 CONNECTIONS = 50
+HTTP2_REQUESTS = 100000
 
 
 def get_row(bench, pipeline, reach, cpu_at_most, value_size=64):
@@ -40,14 +42,23 @@ def get_row(bench, pipeline, reach, cpu_at_most, value_size=64):
 
 def http_row(bench, size=64):
     """GET of a key by HTTP/1.1, against nginx and a file of the same size; wrk is the client."""
-    for program, package in (("nginx", "nginx-light"), ("wrk", "wrk")):
+    against_nginx(bench, size, wrk, ("wrk", "wrk"), Nginx, 1)
+
+
+def http2_row(bench, size=64):
+    """The same by HTTP/2: 32 streams of one connection; h2load is the client."""
+    against_nginx(bench, size, h2load, ("h2load", "nghttp2-client"), Nginx2, 0.35)
+
+
+def against_nginx(bench, size, burst, client, nginx_class, cpu_at_most):
+    for program, package in (("nginx", "nginx-light"), client):
         if not shutil.which(program):
             return bench.skip(f"no {program} (package {package})")
     if bench.options.server != "weir":
         return bench.skip("only weir speaks HTTP")
     port = free_port()
     with bench.ours("relaxed", settings=[f"http.listen=127.0.0.1:{port}"]) as ours, \
-            Nginx(bench.directory()) as nginx:
+            nginx_class(bench.directory()) as nginx:
         ours.call("SET", "file", "v" * size)
         (nginx.directory / "www/file").write_text("v" * size)
         urls = {ours: f"http://127.0.0.1:{port}/kv/default/file",
@@ -58,13 +69,27 @@ def http_row(bench, size=64):
         for _ in range(bench.options.rounds):
             for server, url in urls.items():
                 server.resume()
-                results[server.name].append(wrk(bench, server, url))
+                results[server.name].append(burst(bench, server, url))
                 server.pause()
         for server in urls:
             server.resume()
         bench.record_rounds(results, ("rate", "cpu_ns", "waited"))
         bench.ratio("rate / nginx", results, "rate", ours.name, nginx.name, reach=1)
-        bench.ratio("CPU / nginx", results, "cpu_ns", ours.name, nginx.name, at_most=1)
+        bench.ratio("CPU / nginx", results, "cpu_ns", ours.name, nginx.name, at_most=cpu_at_most)
+
+
+def h2load(bench, server, url):
+    """One burst of h2load: as many requests as make about a second."""
+    before = server.schedule()
+    text = bench.run(["h2load", "-n", HTTP2_REQUESTS, "-c", 1, "-m", 32, url])
+    after = server.schedule()
+    seconds, scale = re.search(r"finished in ([\d.]+)(m?s)", text).groups()
+    done = int(re.search(r"(\d+) succeeded", text)[1])
+    if done != HTTP2_REQUESTS or f"{done} 2xx" not in text:
+        raise SystemExit(f"{server.name}: {text}")
+    seconds = float(seconds) / (1000 if scale == "ms" else 1)
+    return {"rate": done / seconds, "cpu_ns": (after[0] - before[0]) / done,
+            "waited": (after[1] - before[1]) / 1e9 / seconds}
 
 
 def wrk(bench, server, url):
@@ -385,6 +410,7 @@ ROWS = {
     "get16": ("GET 64 B, pipeline 16", lambda b: get_row(b, 16, 3.2, 1.4)),
     "get1": ("GET 64 B, no pipeline", lambda b: get_row(b, 1, 1.4, 1.2)),
     "http64": ("GET 64 B by HTTP/1.1, against nginx", http_row),
+    "http2": ("GET 64 B by HTTP/2, 32 streams of one connection, against nginx", http2_row),
     "set16": ("SET 1 KiB, pipeline 16, relaxed", set_relaxed_row),
     "durable16-64": ("durable SET 64 B, pipeline 16", lambda b: durable_row(b, 64, 16, 3.2, 2)),
     "durable16-1k": ("durable SET 1 KiB, pipeline 16", lambda b: durable_row(b, 1024, 16, 3.2, 2)),

@@ -173,6 +173,12 @@ http {{
         return ["nginx", "-e", str(path / "errors"), "-p", str(path), "-c", str(path / "config")]
 
 
+class Nginx2(Nginx):
+    """The same with HTTP/2, to who knows that it is spoken."""
+
+    config = Nginx.config.replace("listen 127.0.0.1:{1};", "listen 127.0.0.1:{1} http2;")
+
+
 class Redis(Server):
     """`durability`: none, everysec or always."""
 

@@ -6,16 +6,13 @@
  */
 #include "base/assert.h"
 #include "base/macros.h"
-#include "server/http_internal.h"
-#include "wire/http2.h"
+#include "server/http2_internal.h"
 
 enum {
 	MEMORY_SIZE = 64 << 10, /* of an idle connection, the session in it */
-	OUT_SIZE = 16 << 10,    /* bytes of frames in a send; payloads are lent */
-	STREAMS_MAX = 128,      /* of a connection; fewer where memory is short: */
-	STREAMS_MIN = 16,
+	STREAMS_MAX = 128,      /* of a connection; where memory is short, it is told fewer: */
+	STREAMS_TOLD_MIN = 16,
 	WINDOW_SIZE = 256 << 10,
-	LENT_MAX = STREAM_IOV_MAX / 2,
 	BODY_GRACE_S = 10,
 	ROUNDS_MAX = 64,
 };
@@ -24,27 +21,6 @@ enum {
 
 struct send_frame {
 	struct frame frame;
-};
-
-/* Memory: a buffer, from the client's preface to the end of the connection. */
-struct http2_connection {
-	struct http_connection *connection;
-	struct buf *buf; /* this lies in it */
-	struct http2_session *session;
-	struct http_exchange_list exchanges; /* by link */
-	struct http_exchange_list ready;     /* by ready_link: something is due */
-	uint32_t exchange_count;
-	uint32_t lent_count; /* exchanges with pieces in the send that runs */
-	struct http_exchange *lent[LENT_MAX];
-	bool sending;
-	bool drains;         /* the first GOAWAY waits or has been sent */
-	bool refuses;        /* and so has the second */
-	uint64_t sent_ns;    /* when the send that runs began */
-	uint64_t idle_ns;    /* since when there is no exchange */
-	uint64_t drained_ns; /* when it began to drain */
-	struct req req;
-	struct iovec iov[STREAM_IOV_MAX];
-	_Alignas(16) uint8_t out[OUT_SIZE];
 };
 
 static uint64_t now_ns(const struct http2_connection *http2)
@@ -174,14 +150,33 @@ static bool exchange_is_over(const struct http_exchange *exchange)
 	        (HTTP_EXCHANGE_ABORTED | HTTP_EXCHANGE_BROKEN | HTTP_EXCHANGE_END_SENT));
 }
 
+/*
+ * The answer is all, and some of the body is still to come (RFC 9113 section 8.1). A little of it
+ * is dropped; a client that would send much, or waits to be told to, is told that none is wanted.
+ */
+static void stream_leave_early(struct http_exchange *exchange)
+{
+	const struct http_request *request = &exchange->request;
+	uint32_t drop_max = exchange->server->limits.drop_max;
+	bool waits = (exchange->flags & HTTP_EXCHANGE_CONTINUE) && exchange->body_received == 0;
+
+	if (waits || (request->body_size != HTTP_SIZE_UNKNOWN &&
+	              request->body_size - exchange->body_received > drop_max)) {
+		http2_reset(exchange->stream, HTTP2_NO_ERROR);
+		return;
+	}
+	body_forget(exchange);
+	http2_stream_leave_open(exchange->stream, drop_max);
+	exchange->stream = NULL;
+}
+
 static void exchange_finish(struct http_exchange *exchange)
 {
 	struct http2_connection *http2 = exchange->connection->http2;
 	uint32_t flags = exchange->flags;
 
-	/* The answer is all: what of the body is still to come is not wanted (RFC 9113 8.1). */
 	if (exchange->stream != NULL && !(flags & HTTP_EXCHANGE_BODY_DONE))
-		http2_reset(exchange->stream, HTTP2_NO_ERROR);
+		stream_leave_early(exchange);
 	stream_part(exchange);
 	if (flags & HTTP_EXCHANGE_READY)
 		TAILQ_REMOVE(&http2->ready, exchange, ready_link);
@@ -230,19 +225,11 @@ static void begin(struct http_exchange *exchange, const struct http2_head *head)
 	server->handler->begin(exchange);
 }
 
-static void stream_head(void *owner, struct http2_stream *stream, const struct http2_head *head)
+static void stream_begin(struct http2_connection *http2, struct http_exchange *exchange,
+                         struct http2_stream *stream, const struct http2_head *head)
 {
-	struct http2_connection *http2 = owner;
 	struct http_connection *connection = http2->connection;
-	struct http_exchange *exchange = NULL;
 
-	/* Those of streams that the client has reset count as long as they last: rapid reset. */
-	if (http2->exchange_count < STREAMS_MAX)
-		exchange = http_exchange_get(connection);
-	if (exchange == NULL) {
-		http2_reset(stream, HTTP2_REFUSED_STREAM);
-		return;
-	}
 	http2->exchange_count++;
 	TAILQ_INSERT_TAIL(&http2->exchanges, exchange, link);
 	exchange->stream = stream;
@@ -251,6 +238,21 @@ static void stream_head(void *owner, struct http2_stream *stream, const struct h
 		exchange->flags |= HTTP_EXCHANGE_CLOSE;
 	begin(exchange, head);
 	http_exchange_ready(exchange);
+}
+
+static void stream_head(void *owner, struct http2_stream *stream, const struct http2_head *head)
+{
+	struct http2_connection *http2 = owner;
+	struct http_exchange *exchange = NULL;
+
+	/* Those of streams that the client has reset count as long as they last: rapid reset. */
+	if (http2->exchange_count + http2->parked_count >= STREAMS_MAX)
+		http2_reset(stream, HTTP2_REFUSED_STREAM);
+	else if (http2->parked_count == 0 &&
+	         (exchange = http_exchange_get(http2->connection)) != NULL)
+		stream_begin(http2, exchange, stream, head);
+	else if (!http2_park(http2, stream, head))
+		http2_reset(stream, HTTP2_REFUSED_STREAM);
 }
 
 static void stream_body(void *owner, void *arg, struct bytes piece)
@@ -292,7 +294,8 @@ static void stream_gone(void *owner, void *arg)
 {
 	struct http_exchange *exchange = arg;
 
-	(void)owner;
+	if (http2_parked_gone(owner, arg))
+		return;
 	exchange->stream = NULL;
 	body_forget(exchange);
 	if (!(exchange->flags & HTTP_EXCHANGE_END_SENT))
@@ -351,7 +354,7 @@ static const uint8_t *stream_take(void *owner, void *arg, size_t size, bool lent
 	exchange->piece_used += size;
 	exchange->moved_ns = now_ns(http2);
 	if (lent && !(exchange->flags & HTTP_EXCHANGE_SENDING)) {
-		assert(http2->lent_count < LENT_MAX);
+		assert(http2->lent_count < HTTP2_LENT_MAX);
 		http2->lent[http2->lent_count++] = exchange;
 		exchange->flags |= HTTP_EXCHANGE_SENDING;
 	}
@@ -403,12 +406,12 @@ static void memory_give_back(void *owner, const struct http2_chunk *chunk)
 }
 
 /* A share of the exchanges there can be, as if twice as many connections came. */
-static uint32_t streams_max(const struct http_server *server)
+static uint32_t streams_told(const struct http_server *server)
 {
 	uint32_t share = http_exchanges_max(server) / (2 * server->connection_count);
 
-	if (share < STREAMS_MIN)
-		return STREAMS_MIN;
+	if (share < STREAMS_TOLD_MIN)
+		return STREAMS_TOLD_MIN;
 	return share > STREAMS_MAX ? STREAMS_MAX : share;
 }
 
@@ -425,7 +428,8 @@ bool http2_connection_open(struct http_connection *connection)
 			.head_max = HTTP_HEAD_MAX,
 			.field_max = HTTP_FIELDS_MAX,
 			.target_max = HTTP_TARGET_MAX,
-			.streams_max = streams_max(server),
+			.streams_max = STREAMS_MAX,
+			.streams_told = streams_told(server),
 			.window_size = WINDOW_SIZE,
 		},
 		.events = &session_events,
@@ -441,6 +445,7 @@ bool http2_connection_open(struct http_connection *connection)
 	http2->buf = buf;
 	TAILQ_INIT(&http2->exchanges);
 	TAILQ_INIT(&http2->ready);
+	TAILQ_INIT(&http2->parked);
 	http2->idle_ns = server->worker->now_ns;
 	req_init(&http2->req, server->worker);
 	options.owner = http2;
@@ -464,6 +469,7 @@ static void exchanges_cut(struct http2_connection *http2)
 {
 	struct http_exchange *exchange;
 
+	http2_parked_drop(http2);
 	TAILQ_FOREACH (exchange, &http2->exchanges, link) {
 		stream_part(exchange);
 		if (!(exchange->flags & HTTP_EXCHANGE_END_SENT))
@@ -548,11 +554,32 @@ static void exchange_step(struct http_exchange *exchange)
 		answer_begin(exchange);
 }
 
+/* Those that found no exchange, while there are some. */
+static unsigned unpark(struct http2_connection *http2)
+{
+	struct http_exchange *exchange;
+	struct http2_parked *parked;
+	unsigned count = 0;
+
+	while ((parked = http2_parked_next(http2)) != NULL) {
+		exchange = http_exchange_get(http2->connection);
+		if (exchange == NULL) {
+			http_connection_starve(http2->connection);
+			break;
+		}
+		http2_stream_leave(parked->stream);
+		stream_begin(http2, exchange, parked->stream, &parked->head);
+		http2_parked_free(http2, parked);
+		count++;
+	}
+	return count;
+}
+
 unsigned http2_connection_run(struct http_connection *connection)
 {
 	struct http2_connection *http2 = connection->http2;
 	struct http_exchange *exchange;
-	unsigned count = 0;
+	unsigned count = unpark(http2);
 
 	/* Those that become ready meanwhile are for the next round. */
 	for (uint32_t left = http2->exchange_count; left > 0; left--) {
@@ -596,7 +623,7 @@ static bool connection_send(struct http2_connection *http2)
 {
 	struct http2_out out = {
 		.data = http2->out,
-		.size = OUT_SIZE,
+		.size = HTTP2_OUT_SIZE,
 		.iov = http2->iov,
 		.iov_max = STREAM_IOV_MAX,
 	};
@@ -631,7 +658,8 @@ static void connection_over(struct http2_connection *http2)
 	bool half_closed = connection->flags & HTTP_CONNECTION_ENDED;
 
 	if (http2->drains && !http2->refuses &&
-	    (http2->exchange_count == 0 || now_ns(http2) >= http2->drained_ns + DRAIN_NS)) {
+	    (http2->exchange_count + http2->parked_count == 0 ||
+	     now_ns(http2) >= http2->drained_ns + DRAIN_NS)) {
 		http2->refuses = true;
 		http2_refuse(http2->session);
 		connection_send(http2);
@@ -641,7 +669,8 @@ static void connection_over(struct http2_connection *http2)
 	if (http2_is_over(http2->session) && http2_has_failed(http2->session)) {
 		connection->server->stats.malformed++;
 		http_connection_linger(connection);
-	} else if (http2_is_over(http2->session) || (half_closed && http2->exchange_count == 0)) {
+	} else if (http2_is_over(http2->session) ||
+	           (half_closed && http2->exchange_count + http2->parked_count == 0)) {
 		http_connection_kill(connection);
 	}
 }
@@ -711,6 +740,7 @@ static bool body_is_slow(const struct http_exchange *exchange)
 static bool answer_is_stuck(const struct http_exchange *exchange)
 {
 	return exchange->moved_ns != 0 && !(exchange->flags & HTTP_EXCHANGE_SENDING) &&
+	       http2_is_blocked(exchange->stream) &&
 	       exchange->server->worker->now_ns >=
 	               exchange->moved_ns + exchange->server->limits.send_timeout_ns;
 }
@@ -743,7 +773,8 @@ void http2_connection_sweep(struct http_connection *connection)
 		http2_fail(http2->session, HTTP2_NO_ERROR);
 		exchanges_cut(http2);
 		due = true;
-	} else if (http2->exchange_count == 0 && now >= http2->idle_ns + limits->idle_timeout_ns) {
+	} else if (http2->exchange_count + http2->parked_count == 0 &&
+	           now >= http2->idle_ns + limits->idle_timeout_ns) {
 		http2_fail(http2->session, HTTP2_NO_ERROR);
 		due = true;
 	}

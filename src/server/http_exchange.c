@@ -120,10 +120,10 @@ bool http_memory_is_short(const struct http_server *server)
 	return bufs->used_size > (uint64_t)bufs->slab_count * BUF_SIZE_MAX / 4;
 }
 
-/* Half of the buffers at most is for this. */
+/* A quarter of the buffers at most is for this. */
 static uint64_t slabs_room(const struct http_server *server)
 {
-	return (uint64_t)server->bufs->slab_count * BUF_SIZE_MAX / 2;
+	return (uint64_t)server->bufs->slab_count * BUF_SIZE_MAX / 4;
 }
 
 uint32_t http_exchanges_max(const struct http_server *server)

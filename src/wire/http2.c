@@ -24,7 +24,10 @@ struct http2_stream {
 	struct http2_session *session;
 	void *exchange;     /* NULL: none, or none any more */
 	uint64_t body_left; /* of has_length */
+	uint32_t drop_left; /* bytes of the body that are dropped: http2_stream_leave_open() */
 	int32_t id;
+	int32_t window_size; /* that the client leaves us, before SETTINGS change it */
+	bool drops;
 	bool has_length;
 	bool malformed; /* has been reset, or will be: nothing more is told */
 };
@@ -42,11 +45,12 @@ struct http2_session {
 	struct bytes waiting;  /* a frame that did not fit: nghttp2's until it is asked again */
 	LIST_HEAD(, http2_stream) streams;
 	uint32_t stream_count;
-	bool broken;  /* no memory: nothing can be said any more */
-	bool failed;  /* it ends with a GOAWAY that says an error */
-	bool deaf;    /* a connection error: nothing is heard any more */
-	bool greeted; /* our SETTINGS have left */
-	bool refuses; /* the stream whose head comes is one too many */
+	uint32_t window_size; /* that the client gave streams, before SETTINGS change it */
+	bool broken;          /* no memory: nothing can be said any more */
+	bool failed;          /* it ends with a GOAWAY that says an error */
+	bool deaf;            /* a connection error: nothing is heard any more */
+	bool greeted;         /* our SETTINGS have left */
+	bool refuses;         /* the stream whose head comes is one too many */
 	uint32_t kept_count;
 	nghttp2_rcbuf *kept[2 * (HTTP2_FIELDS_MAX + HTTP2_PSEUDO_MAX)]; /* of `section` */
 	struct http2_section section;
@@ -105,6 +109,13 @@ void http2_stream_leave(struct http2_stream *stream)
 {
 	assert(stream->exchange != NULL);
 	stream->exchange = NULL;
+}
+
+void http2_stream_leave_open(struct http2_stream *stream, uint32_t size_max)
+{
+	http2_stream_leave(stream);
+	stream->drops = true;
+	stream->drop_left = size_max;
 }
 
 void http2_reset(struct http2_stream *stream, enum http2_error error)
@@ -244,6 +255,42 @@ static void data_received(struct http2_session *session, const nghttp2_frame *fr
 		session->events->ended(session->owner, stream->exchange, NULL, 0);
 }
 
+/*
+ * RFC 9113 section 6.9.2: SETTINGS that make a window too large are an error of the connection.
+ * nghttp2 resets the stream; so the windows are noted before it applies them.
+ */
+static int on_begin_frame(nghttp2_session *nghttp2, const nghttp2_frame_hd *header, void *user_data)
+{
+	struct http2_session *session = user_data;
+	struct http2_stream *stream;
+
+	if (header->type != NGHTTP2_SETTINGS || header->length == 0)
+		return 0;
+	session->window_size =
+	        nghttp2_session_get_remote_settings(nghttp2, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+	LIST_FOREACH(stream, &session->streams, link)
+	{
+		stream->window_size =
+		        nghttp2_session_get_stream_remote_window_size(nghttp2, stream->id);
+	}
+	return 0;
+}
+
+static void settings_received(struct http2_session *session)
+{
+	int64_t size = nghttp2_session_get_remote_settings(session->nghttp2,
+	                                                   NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+	const struct http2_stream *stream;
+
+	LIST_FOREACH(stream, &session->streams, link)
+	{
+		if (stream->window_size + size - session->window_size > INT32_MAX) {
+			http2_fail(session, HTTP2_FLOW_CONTROL_ERROR);
+			return;
+		}
+	}
+}
+
 static int on_frame_recv(nghttp2_session *nghttp2, const nghttp2_frame *frame, void *user_data)
 {
 	struct http2_session *session = user_data;
@@ -251,6 +298,8 @@ static int on_frame_recv(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	(void)nghttp2;
 	if (frame->hd.type == NGHTTP2_DATA)
 		data_received(session, frame);
+	if (frame->hd.type == NGHTTP2_SETTINGS && frame->settings.niv > 0)
+		settings_received(session);
 	if (frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
@@ -259,6 +308,16 @@ static int on_frame_recv(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 		trailers_received(session, frame);
 	section_drop(session);
 	return 0;
+}
+
+static void body_drop(struct http2_stream *stream, size_t size)
+{
+	if (size <= stream->drop_left) {
+		stream->drop_left -= (uint32_t)size;
+		return;
+	}
+	stream->drops = false;
+	http2_reset(stream, HTTP2_NO_ERROR);
 }
 
 static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t id,
@@ -270,11 +329,14 @@ static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t i
 	(void)flags;
 	if (stream != NULL && stream->has_length && !stream->malformed && size > stream->body_left)
 		stream_condemn(stream);
+	if (stream != NULL && stream->has_length && !stream->malformed)
+		stream->body_left -= size;
 	if (stream == NULL || stream->exchange == NULL) {
 		submitted(session, nghttp2_session_consume(nghttp2, id, size));
+		if (stream != NULL && stream->drops)
+			body_drop(stream, size);
 		return 0;
 	}
-	stream->body_left -= stream->has_length ? size : 0;
 	session->events->body(session->owner, stream->exchange, bytes_of(data, size));
 	return 0;
 }
@@ -393,6 +455,15 @@ static int on_frame_send(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	return 0;
 }
 
+/* Answers take turns; what a client says of priorities is ignored. */
+static void stream_share(struct http2_stream *stream)
+{
+	const nghttp2_extpri priority = { .urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1 };
+
+	submitted(stream->session, nghttp2_session_change_extpri_stream_priority(
+	                                   stream->session->nghttp2, stream->id, &priority, 1));
+}
+
 bool http2_answer(struct http2_stream *stream, unsigned status, const struct http_field *fields,
                   uint32_t field_count, bool has_body)
 {
@@ -418,6 +489,8 @@ bool http2_answer(struct http2_stream *stream, unsigned status, const struct htt
 	result = nghttp2_submit_response(stream->session->nghttp2, stream->id, nv, 1 + field_count,
 	                                 has_body ? &provider : NULL);
 	submitted(stream->session, result);
+	if (has_body)
+		stream_share(stream);
 	return result == 0;
 }
 
@@ -457,6 +530,7 @@ struct http2_library *http2_library_open(void)
 	callbacks = library->callbacks;
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
+	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk_recv);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -591,6 +665,24 @@ bool http2_is_over(const struct http2_session *session)
 	        !nghttp2_session_want_write(session->nghttp2));
 }
 
+bool http2_is_blocked(const struct http2_stream *stream)
+{
+	nghttp2_session *nghttp2 = stream->session->nghttp2;
+
+	return nghttp2_session_get_stream_remote_window_size(nghttp2, stream->id) <= 0 ||
+	       nghttp2_session_get_remote_window_size(nghttp2) <= 0;
+}
+
+void *http2_keep(struct http2_session *session, size_t size)
+{
+	return http2_memory_get(&session->memory, size);
+}
+
+void http2_unkeep(struct http2_session *session, void *kept)
+{
+	http2_memory_free(&session->memory, kept);
+}
+
 void http2_drop(struct http2_session *session, size_t size)
 {
 	submitted(session, nghttp2_session_consume_connection(session->nghttp2, size));
@@ -622,7 +714,7 @@ static void greeting_correct(struct http2_session *session, uint8_t *frame, size
 		if (frame[i + 1] != NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
 			continue;
 		for (unsigned k = 0; k < 4; k++)
-			frame[i + 2 + k] = (uint8_t)(session->limits.streams_max >> (24 - 8 * k));
+			frame[i + 2 + k] = (uint8_t)(session->limits.streams_told >> (24 - 8 * k));
 	}
 	session->greeted = true;
 }

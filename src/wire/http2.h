@@ -91,6 +91,11 @@ bool http2_is_deaf(const struct http2_session *session);
 /* Anywhere. A NULL exchange lets the stream go: nothing more is told of it. */
 void http2_stream_bind(struct http2_stream *stream, void *exchange);
 void http2_stream_leave(struct http2_stream *stream);
+/*
+ * The same, after an answer that did not wait for the body: as many bytes of it as `size_max` are
+ * dropped, then the stream is reset with NO_ERROR. A client that sends as it asked is not disturbed.
+ */
+void http2_stream_leave_open(struct http2_stream *stream, uint32_t size_max);
 /* Ends it. REFUSED_STREAM: it may be asked again; NO_ERROR: the answer was all. */
 void http2_reset(struct http2_stream *stream, enum http2_error error);
 /* Bytes of the body have been taken: the client may send as many more. */
@@ -108,6 +113,13 @@ bool http2_answer(struct http2_stream *stream, unsigned status, const struct htt
 enum { HTTP2_ANSWER_FIELDS_MAX = 250 };
 /* There is more of a body of which available() said 0. */
 void http2_resume(struct http2_stream *stream);
+
+/* The session's memory, for what the owner must keep of a stream; anywhere. NULL: none is left. */
+void *http2_keep(struct http2_session *session, size_t size);
+void http2_unkeep(struct http2_session *session, void *kept);
+
+/* Whether the client leaves no room for DATA of this stream. */
+bool http2_is_blocked(const struct http2_stream *stream);
 
 /* Graceful: first a GOAWAY that forbids nothing yet; a round trip later one that does. */
 void http2_announce(struct http2_session *session);

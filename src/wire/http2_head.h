@@ -9,11 +9,12 @@
 #include "wire/http.h"
 
 struct http2_limits {
-	uint32_t head_max;    /* bytes of a section, 32 more for each field: 431 */
-	uint32_t field_max;   /* 431; at most HTTP2_FIELDS_MAX */
-	uint32_t target_max;  /* 414 */
-	uint32_t streams_max; /* open at a time */
-	uint32_t window_size; /* bytes of a body that a peer may send before somebody takes them */
+	uint32_t head_max;     /* bytes of a section, 32 more for each field: 431 */
+	uint32_t field_max;    /* 431; at most HTTP2_FIELDS_MAX */
+	uint32_t target_max;   /* 414 */
+	uint32_t streams_max;  /* open at a time, past which they are refused */
+	uint32_t streams_told; /* what the client is told: fewer, to be kind to others */
+	uint32_t window_size;  /* bytes of a body that a peer may send before somebody takes them */
 };
 
 enum {
