@@ -217,6 +217,7 @@ typedef void obj_visit_fn(void *visitor, const struct obj_entry *entry);
 /* What the newest version must be like: all of what flags ask for. A marker counts as absent. */
 enum {
 	OBJ_IF_ABSENT = 1 << 0,
+	OBJ_IF_OTHER_ETAG = 1 << 6, /* than `etag`; or absent */
 	OBJ_IF_PRESENT = 1 << 1, /* else: NOT_FOUND; those below imply it */
 	OBJ_IF_ETAG = 1 << 2,
 	OBJ_IF_VERSION = 1 << 3,
