@@ -8,11 +8,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static bool fact(void *owner, struct bytes name, struct bytes *ret_value)
+static bool fact(void *owner, struct bytes name, uint32_t index, struct bytes *ret_value)
 {
 	(void)owner;
 	*ret_value = name.size % 2 == 0 ? BYTES("10.0.0.1") : BYTES("42");
-	return name.size % 3 != 0;
+	return index < name.size % 3;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -345,6 +345,11 @@ static void test_conditions(void **state)
 	assert_int_equal(result, OBJ_NO_NAME);
 	cmd.op = OBJ_PUT;
 	assert_int_equal(run(cmd, &result), STATUS_NOT_FOUND);
+	asks.condition.flags = OBJ_IF_OTHER_ETAG;
+	assert_int_equal(run(cmd, NULL), STATUS_OK); /* absent is other */
+	assert_int_equal(run(cmd, NULL), STATUS_CONFLICT);
+	asks.condition.etag = BYTES("one");
+	assert_int_equal(run(cmd, NULL), STATUS_OK);
 	obj_rig_close(&rig);
 }
 

@@ -160,11 +160,13 @@ struct facts {
 	const char *prefix, *ip, *secure;
 };
 
-static bool fact(void *owner, struct bytes name, struct bytes *ret_value)
+static bool fact(void *owner, struct bytes name, uint32_t index, struct bytes *ret_value)
 {
 	const struct facts *facts = owner;
 	const char *value = NULL;
 
+	if (index > 0)
+		return false;
 	if (text_is(name, "s3:prefix"))
 		value = facts->prefix;
 	else if (text_is(name, "aws:SourceIp"))

@@ -281,10 +281,12 @@ static void update_visit(void *visitor, const struct kv_entry *entry, struct kv_
 
 static void updated(struct obj_call *call)
 {
-	if (call->req.status == STATUS_NOT_FOUND)
+	if (call->req.status == STATUS_NOT_FOUND) {
 		obj_call_again(call); /* it has moved */
-	else if (!obj_call_failed(call))
+	} else if (!obj_call_failed(call)) {
+		obj_call_visit_version(call, obj_located(call), call->progress);
 		obj_call_finish(call, STATUS_OK, call->made.version);
+	}
 }
 
 /* call->progress: it is the newest version. */

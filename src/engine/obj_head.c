@@ -171,6 +171,8 @@ bool obj_call_condition(struct obj_call *call, const struct obj_condition *condi
 		return true;
 	if (condition->flags & OBJ_IF_ABSENT) {
 		holds = !present;
+	} else if (condition->flags & OBJ_IF_OTHER_ETAG) {
+		holds = !present || !bytes_equal(head->etag, condition->etag);
 	} else if (!present) {
 		obj_call_not_found(call, OBJ_NO_NAME);
 		return false;

@@ -54,7 +54,7 @@ enum {
  * RELEASE          handle                              0
  * HEAD             name, version, visit                version
  * DELETE           name, version, visit (8)            enum obj_deleted        CONFLICT, DENIED
- * UPDATE           name, version, put (9)              version                 CONFLICT, DENIED
+ * UPDATE           name, version, put, visit (9)       version                 CONFLICT, DENIED
  * PARTS            name, version, list, visit          1: there are more       (10)
  *
  * UPLOAD_CREATE    name, put                           upload                  NO_SPACE
@@ -92,7 +92,8 @@ enum {
  *     no error. visit is told of the marker that was put, or of what was removed. DENIED: locked.
  *     put may be NULL, or only have a condition.
  * (9) Changes attributes, and with OBJ_SET_RETENTION or OBJ_SET_HOLD the lock, of a version that is
- *     there. Attributes in put replace those of the same numbers; an empty one is removed.
+ *     there. Attributes in put replace those of the same numbers; an empty one is removed. visit
+ *     is told of the version as it was.
  * (10) list->after_id: the last part already seen. PARTS: of an object made by an upload.
  * (11) The condition decides as for COMMIT, etag replaces that of UPLOAD_CREATE and attributes are
  *     merged as by UPDATE. INVALID: the result says why, enum obj_invalid.
@@ -217,6 +218,7 @@ typedef void obj_visit_fn(void *visitor, const struct obj_entry *entry);
 /* What the newest version must be like: all of what flags ask for. A marker counts as absent. */
 enum {
 	OBJ_IF_ABSENT = 1 << 0,
+	OBJ_IF_OTHER_ETAG = 1 << 6, /* than `etag`; or absent */
 	OBJ_IF_PRESENT = 1 << 1, /* else: NOT_FOUND; those below imply it */
 	OBJ_IF_ETAG = 1 << 2,
 	OBJ_IF_VERSION = 1 << 3,

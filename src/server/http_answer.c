@@ -239,10 +239,11 @@ static bool body_forbids_reuse(const struct http_exchange *exchange)
 {
 	const struct http_request *request = &exchange->request;
 
-	if (exchange->flags & HTTP_EXCHANGE_BODY_DONE)
-		return false;
+	/* Of an empty body, too: clients are known that take such an answer for the next one's. */
 	if ((exchange->flags & HTTP_EXCHANGE_CONTINUE) && exchange->body_received == 0)
 		return true;
+	if (exchange->flags & HTTP_EXCHANGE_BODY_DONE)
+		return false;
 	return request->body_size != HTTP_SIZE_UNKNOWN &&
 	       request->body_size - exchange->body_received > exchange->server->limits.drop_max;
 }

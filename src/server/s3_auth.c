@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
-#include "server/s3_internal.h"
+#include "server/s3_operations.h"
 #include "wire/s3_tags.h"
 
 bool s3_sign_request(const struct s3_call *call, struct sigv4_request *request)
@@ -162,6 +162,20 @@ static struct bytes skip(struct bytes bytes, size_t size)
 	return bytes_of(bytes.data + size, bytes.size - size);
 }
 
+/* A key of a tag of the request: the one condition key that has several values. */
+static bool tag_key(struct s3_call *call, uint32_t index, struct bytes *ret_key)
+{
+	struct bytes tags = call->request_tags, value;
+
+	for (uint32_t i = 0; tags.size > 0; i++) {
+		if (!s3_tags_next(&tags, call->tag_memory, ret_key, &value))
+			return false;
+		if (i == index)
+			return true;
+	}
+	return false;
+}
+
 static bool s3_value(struct s3_call *call, struct bytes name, struct bytes *ret_value)
 {
 	static const char *const parameters[] = { "prefix", "delimiter", "max-keys" };
@@ -197,8 +211,12 @@ static bool s3_value(struct s3_call *call, struct bytes name, struct bytes *ret_
 	return false;
 }
 
-static bool condition_value(void *owner, struct bytes name, struct bytes *ret_value)
+static bool condition_value(void *owner, struct bytes name, uint32_t index, struct bytes *ret_value)
 {
+	if (bytes_equal_ignoring_case(name, BYTES("s3:RequestObjectTagKeys")))
+		return tag_key(owner, index, ret_value);
+	if (index > 0)
+		return false;
 	if (name.size > 4 && bytes_equal_ignoring_case(bytes_of(name.data, 4), BYTES("aws:")))
 		return aws_value(owner, skip(name, 4), ret_value);
 	if (name.size > 3 && bytes_equal_ignoring_case(bytes_of(name.data, 3), BYTES("s3:")))
@@ -269,12 +287,27 @@ static bool object_allows(struct s3_call *call)
 	return s3_acl_allows(&acl, call->user, call->permission);
 }
 
+/*
+ * The bucket's owner may everything; but where he has given the bucket a list that leaves himself
+ * out, reading and writing in it is not among that.
+ */
+static bool owner_may(struct s3_call *call, uint8_t permission)
+{
+	struct s3_acl acl;
+
+	if (!call->owner || call->enforced || call->bucket_acl.size == 0 ||
+	    !(permission & (S3_READ | S3_WRITE)))
+		return call->owner;
+	s3_acl_decode(&acl, call->bucket_acl, call->info.label);
+	return s3_acl_allows(&acl, call->user, permission);
+}
+
 static bool bucket_allows(struct s3_call *call, uint8_t permission)
 {
 	struct s3_acl acl;
 
 	if (call->owner)
-		return true;
+		return owner_may(call, permission);
 	if (call->enforced)
 		return false;
 	s3_acl_decode(&acl, call->bucket_acl, call->info.label);
@@ -318,16 +351,22 @@ static void decide_by_object(struct s3_call *call)
 	bool there = call->found.there;
 
 	call->found.there = false; /* the route looks by itself */
-	if (effect == S3_POLICY_DENIES && !(call->owner && call->owner_always)) {
+	/* Whoever owns the bucket can always take back a policy that shuts him out. */
+	if (call->owner && call->owner_always) {
+		grant(call);
+		return;
+	}
+	if (effect == S3_POLICY_DENIES) {
 		deny(call);
 		return;
 	}
-	if (effect == S3_POLICY_ALLOWS || call->owner_always) {
+	if (effect == S3_POLICY_ALLOWS ||
+	    owner_may(call, call->object_acl ? 0 : call->permission)) {
 		grant(call);
 		return;
 	}
 	if (call->owner) {
-		grant(call);
+		deny(call);
 		return;
 	}
 	if (call->object_acl && there ? object_allows(call)
@@ -398,6 +437,7 @@ static void know_document(struct s3_call *call)
 		call->acl_ignored = says(call->public_block, "<IgnorePublicAcls>true");
 		call->only_public = says(call->public_block, "<RestrictPublicBuckets>true");
 		call->enforced = says(call->ownership, "BucketOwnerEnforced");
+		call->preferred = says(call->ownership, "BucketOwnerPreferred");
 		decide(call);
 		return;
 	}
@@ -439,6 +479,9 @@ static void bucket_known(struct s3_call *call)
 	if (!call->owner)
 		call->documents_wanted |= 1u << S3_DOCUMENT_ACL | 1u << S3_DOCUMENT_PUBLIC_BLOCK |
 		                          1u << S3_DOCUMENT_OWNERSHIP;
+	else if ((call->permission & (S3_READ | S3_WRITE) && !call->object_acl) ||
+	         call->route->start == s3_policy_status)
+		call->documents_wanted |= 1u << S3_DOCUMENT_ACL | 1u << S3_DOCUMENT_OWNERSHIP;
 	if (call->route->target == S3_ON_OBJECT && call->permission != 0)
 		call->documents_wanted |= 1u << S3_DOCUMENT_LIFECYCLE | 1u << S3_DOCUMENT_LOCK |
 		                          1u << S3_DOCUMENT_OWNERSHIP |
@@ -453,6 +496,8 @@ void s3_authorize(struct s3_call *call, s3_next_fn *next)
 {
 	struct obj_cmd cmd = s3_command(call, OBJ_BUCKET_GET);
 
+	if (call->request_tags.size == 0)
+		s3_header(call, "x-amz-tagging", &call->request_tags);
 	call->granted = next;
 	call->object_acl = call->by_object || (call->route->flags & S3_ROUTE_OBJECT_ACL) != 0;
 	call->owner_always = call->route->document == S3_DOCUMENT_POLICY &&
@@ -487,7 +532,7 @@ bool s3_may(struct s3_call *call, const char *action, uint8_t permission)
 	effect = ask_policy(call);
 	if (effect != S3_POLICY_SILENT)
 		return effect == S3_POLICY_ALLOWS;
-	return call->owner || (permission != 0 && bucket_allows(call, permission));
+	return owner_may(call, permission) || (permission != 0 && bucket_allows(call, permission));
 }
 
 const char *s3_version_action(const char *action)

@@ -3,8 +3,12 @@
 #include "base/assert.h"
 #include "server/s3_operations.h"
 
+enum { BUCKETS_MAX = 10000 };
+
 struct buckets_state {
-	struct bytes last;
+	struct bytes prefix, last; /* visited, or told when that ends the page */
+	uint64_t limit, count;
+	bool truncated;
 	uint8_t last_memory[OBJ_BUCKET_NAME_MAX];
 };
 
@@ -13,14 +17,23 @@ static void visit_bucket(void *visitor, const struct obj_entry *entry)
 	struct s3_call *call = visitor;
 	struct buckets_state *state = call->state;
 
+	bool told = bytes_equal(entry->bucket.label, call->user);
+
+	if (state->truncated)
+		return;
+	state->truncated = told && (state->count == state->limit ||
+	                            call->out.size_max - call->out.size < S3_OUTPUT_MARGIN);
+	if (state->truncated)
+		return;
 	memcpy(state->last_memory, entry->name.data, entry->name.size);
 	state->last = bytes_of(state->last_memory, entry->name.size);
-	if (!bytes_equal(entry->bucket.label, call->user) ||
-	    call->out.size_max - call->out.size < S3_OUTPUT_MARGIN)
+	if (!told)
 		return;
+	state->count++;
 	xml_open(&call->out, "Bucket");
 	xml_bytes(&call->out, "Name", entry->name);
 	xml_time(&call->out, "CreationDate", entry->bucket.created_ms);
+	xml_string(&call->out, "BucketRegion", call->server->options.region);
 	xml_close(&call->out, "Bucket");
 }
 
@@ -31,7 +44,11 @@ static void list_page(struct s3_call *call)
 	struct buckets_state *state = call->state;
 	struct obj_cmd cmd = s3_command(call, OBJ_BUCKET_LIST);
 
-	call->list = (struct obj_list){ .limit = S3_LIST_MAX, .after = state->last };
+	call->list = (struct obj_list){
+		.limit = S3_LIST_MAX,
+		.after = state->last,
+		.prefix = state->prefix,
+	};
 	cmd.list = &call->list;
 	cmd.visit = visit_bucket;
 	cmd.visitor = call;
@@ -40,31 +57,67 @@ static void list_page(struct s3_call *call)
 
 static void buckets_listed(struct s3_call *call)
 {
+	const struct buckets_state *state = call->state;
+	struct s3_names names = s3_names(call->server);
+
 	if (call->req.status != STATUS_OK) {
 		s3_reply_status(call);
 		return;
 	}
-	if (call->req.result != 0) {
+	if (call->req.result != 0 && !state->truncated) {
 		list_page(call);
 		return;
 	}
 	xml_close(&call->out, "Buckets");
+	s3_owner_write_xml(call->anonymous ? BYTES("anonymous") : call->user, &names, "Owner",
+	                   &call->out);
+	if (state->truncated) {
+		xml_open(&call->out, "ContinuationToken");
+		text_base64(&call->out, state->last);
+		xml_close(&call->out, "ContinuationToken");
+	}
+	if (state->prefix.size > 0)
+		xml_bytes(&call->out, "Prefix", state->prefix);
 	xml_close(&call->out, "ListAllMyBucketsResult");
 	s3_reply(call, 200);
 	s3_end_xml(call);
 }
 
+/* ?max-buckets, ?continuation-token, ?prefix; false: one of them is not right. */
+static bool read_page(struct s3_call *call, struct buckets_state *state)
+{
+	struct bytes text;
+	size_t size;
+
+	s3_parameter(call, "prefix", &state->prefix);
+	if (state->prefix.size > OBJ_BUCKET_NAME_MAX)
+		return false;
+	if (s3_parameter(call, "max-buckets", &text) &&
+	    (!bytes_parse_u64(text, BUCKETS_MAX, &state->limit) || state->limit == 0))
+		return false;
+	if (!s3_parameter(call, "continuation-token", &text) || text.size == 0)
+		return true;
+	if (!base64_parse(text, state->last_memory, sizeof(state->last_memory), &size))
+		return false;
+	state->last = bytes_of(state->last_memory, size);
+	return true;
+}
+
 void s3_list_buckets(struct s3_call *call)
 {
-	struct s3_names names = s3_names(call->server);
+	struct buckets_state *state = s3_alloc(call, sizeof(*state));
 
-	call->state = s3_alloc(call, sizeof(struct buckets_state));
-	if (call->state == NULL || !s3_begin_xml(call, 256 << 10))
+	if (state == NULL)
 		return;
-	*(struct buckets_state *)call->state = (struct buckets_state){ 0 };
+	*state = (struct buckets_state){ .limit = BUCKETS_MAX };
+	call->state = state;
+	if (!read_page(call, state)) {
+		s3_reply_error(call, S3_INVALID_ARGUMENT);
+		return;
+	}
+	if (!s3_begin_xml(call, BUF_SIZE_MAX))
+		return;
 	xml_open_in(&call->out, "ListAllMyBucketsResult");
-	s3_owner_write_xml(call->anonymous ? BYTES("anonymous") : call->user, &names, "Owner",
-	                   &call->out);
 	xml_open(&call->out, "Buckets");
 	list_page(call);
 }
@@ -84,7 +137,10 @@ static bool is_bucket_name(struct bytes name)
 			return false;
 		if (!word && (i == 0 || i == name.size - 1))
 			return false;
-		if (c == '.' && name.data[i - 1] == '.')
+		/* Labels between dots, that begin and end with a letter or a digit. */
+		if (!word && name.data[i - 1] == '.')
+			return false;
+		if (c == '.' && name.data[i - 1] == '-')
 			return false;
 		digits &= (c >= '0' && c <= '9') || c == '.';
 	}
@@ -263,6 +319,11 @@ void s3_bucket_create(struct s3_call *call)
 		return;
 	if (said)
 		s3_acl_encode(&state->acl, call->user, &state->acl_text);
+	if (state->acl_text.size > 0 && state->ownership.size > 0 &&
+	    memmem(state->ownership.data, state->ownership.size, "Enforced", 8) != NULL) {
+		s3_reply_error(call, S3_INVALID_ACL_WITH_OWNERSHIP);
+		return;
+	}
 	if (s3_header(call, "x-amz-bucket-object-lock-enabled", &value) &&
 	    bytes_equal_ignoring_case(value, BYTES("true"))) {
 		state->settings.locks = true;

@@ -9,7 +9,7 @@
 struct copy_state {
 	struct bytes bucket, key, lock_rule, lifecycle, public_block;
 	struct obj_bucket info;
-	bool owner, enforced;
+	bool owner, enforced, preferred;
 	struct bytes source_bucket, source_key;
 	uint64_t source_version;
 	uint32_t source_flags;
@@ -76,6 +76,7 @@ static void turn_back(struct s3_call *call)
 	call->info = state->info;
 	call->owner = state->owner;
 	call->enforced = state->enforced;
+	call->preferred = state->preferred;
 	call->lock_rule = state->lock_rule;
 	call->lifecycle = state->lifecycle;
 	call->public_block = state->public_block;
@@ -227,7 +228,8 @@ static bool merge_attributes(struct s3_call *call)
 	for (unsigned number = 1; number <= S3_ATTRIBUTE_LOCK; number++) {
 		bool from_request =
 		        number == S3_ATTRIBUTE_ACL || number == S3_ATTRIBUTE_OWNER ||
-		        number == S3_ATTRIBUTE_SSE || number == S3_ATTRIBUTE_LOCK ||
+		        number == S3_ATTRIBUTE_REDIRECT || number == S3_ATTRIBUTE_SSE ||
+		        number == S3_ATTRIBUTE_LOCK ||
 		        (number == S3_ATTRIBUTE_TAGS ? state->replace_tags : state->replace);
 		struct bytes value = obj_attribute_get(from_request ? own : base, number);
 
@@ -304,7 +306,9 @@ static void object_opened(struct s3_call *call)
 	    !s3_lock_default(call))
 		return;
 	if (is_same(state) && !state->replace && call->sse.kind == state->source.brief.sse &&
-	    call->sse.kind != S3_SSE_CUSTOMER && !s3_header(call, "x-amz-storage-class", &text)) {
+	    call->sse.kind != S3_SSE_CUSTOMER && !s3_header(call, "x-amz-storage-class", &text) &&
+	    !s3_header(call, "x-amz-website-redirect-location", &text) &&
+	    !s3_header(call, "x-amz-server-side-encryption", &text)) {
 		s3_reply_error_text(
 		        call, S3_INVALID_REQUEST,
 		        "This copy request is illegal because it is trying to copy an "
@@ -397,6 +401,7 @@ static void ask_source(struct s3_call *call)
 	state->info = call->info;
 	state->owner = call->owner;
 	state->enforced = call->enforced;
+	state->preferred = call->preferred;
 	state->lock_rule = call->lock_rule;
 	state->lifecycle = call->lifecycle;
 	state->public_block = call->public_block;

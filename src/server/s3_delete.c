@@ -2,6 +2,85 @@
 /* DeleteObject and DeleteObjects. */
 #include "base/assert.h"
 #include "server/s3_operations.h"
+#include "wire/s3_time.h"
+
+/* What must be true of what is deleted. */
+struct asks {
+	struct bytes etag;
+	bool has_etag, has_size, has_time;
+	uint64_t size, time_s;
+};
+
+static bool asks_anything(const struct asks *asks)
+{
+	return asks->has_etag || asks->has_size || asks->has_time;
+}
+
+/* From text, empty where nothing was said. */
+static enum s3_error read_asks(struct asks *asks, struct bytes etag, struct bytes size,
+                               struct bytes time)
+{
+	*asks = (struct asks){ .has_etag = etag.size > 0, .has_size = size.size > 0 };
+	if (etag.size >= 2 && etag.data[0] == '"' && etag.data[etag.size - 1] == '"')
+		etag = bytes_of(etag.data + 1, etag.size - 2);
+	asks->etag = etag;
+	asks->has_time = time.size > 0;
+	if (asks->has_size && !bytes_parse_u64(size, UINT64_MAX, &asks->size))
+		return S3_INVALID_ARGUMENT;
+	if (asks->has_time && !s3_time_parse_http(time, &asks->time_s) &&
+	    !s3_time_parse_iso(time, &asks->time_s))
+		return S3_INVALID_ARGUMENT;
+	return S3_NONE;
+}
+
+static bool holds(const struct asks *asks, const struct s3_found *found)
+{
+	const struct obj_meta *meta = &found->meta;
+
+	if (asks->has_etag && !bytes_equal(asks->etag, BYTES("*")) &&
+	    !bytes_equal(asks->etag, meta->etag))
+		return false;
+	if (asks->has_size && asks->size != meta->size)
+		return false;
+	return !asks->has_time || asks->time_s == meta->created_ms / 1000;
+}
+
+/*
+ * What is there was looked at: a version does not change any more, and of a name it must still be
+ * the newest when it is deleted. False: it is not as asked, or not there at all.
+ */
+static bool may_delete(struct s3_call *call, const struct asks *asks, enum s3_error *ret_error)
+{
+	bool there = call->found.there &&
+	             (call->has_version || !(call->found.meta.flags & OBJ_IS_MARKER));
+
+	*ret_error = S3_NONE;
+	if (!there) {
+		if (call->req.status != STATUS_NOT_FOUND || call->req.result == OBJ_NO_BUCKET)
+			*ret_error = s3_error_of(call->req.status, call->req.result);
+		return false;
+	}
+	if (!holds(asks, &call->found)) {
+		*ret_error = S3_PRECONDITION_FAILED;
+		return false;
+	}
+	if (!call->has_version)
+		call->put.condition = (struct obj_condition){
+			.flags = OBJ_IF_VERSION,
+			.version = call->found.meta.version,
+		};
+	return true;
+}
+
+static void look(struct s3_call *call, s3_next_fn *next)
+{
+	struct obj_cmd cmd = s3_command(call, OBJ_HEAD);
+
+	call->found = (struct s3_found){ 0 };
+	cmd.visit = s3_visit_found;
+	cmd.visitor = call;
+	s3_submit(call, &cmd, next);
+}
 
 static void deleted(struct s3_call *call)
 {
@@ -32,6 +111,32 @@ static void submit_delete(struct s3_call *call)
 	s3_submit(call, &cmd, deleted);
 }
 
+static void looked(struct s3_call *call)
+{
+	enum s3_error error;
+
+	if (call->answered)
+		return;
+	if (may_delete(call, call->state, &error)) {
+		submit_delete(call);
+	} else if (error != S3_NONE) {
+		s3_reply_error(call, error);
+	} else { /* nothing is there: that is what was wanted */
+		s3_reply(call, 204);
+		s3_end(call);
+	}
+}
+
+static void start_delete(struct s3_call *call)
+{
+	const struct asks *asks = call->state;
+
+	if (asks_anything(asks))
+		look(call, looked);
+	else
+		submit_delete(call);
+}
+
 static bool asks_bypass(const struct s3_call *call)
 {
 	struct bytes text;
@@ -43,39 +148,33 @@ static bool asks_bypass(const struct s3_call *call)
 static void bypass_granted(struct s3_call *call)
 {
 	call->bypass = true;
-	submit_delete(call);
-}
-
-/* x-amz-if-match-size, and a time that HTTP tells in seconds only. */
-static bool read_conditions(struct s3_call *call)
-{
-	struct obj_condition *condition = &call->put.condition;
-	struct bytes text;
-
-	if (!s3_put_conditions(call))
-		return false;
-	if (s3_header(call, "x-amz-if-match-last-modified-time", &text)) {
-		s3_reply_error(call, S3_NOT_IMPLEMENTED);
-		return false;
-	}
-	if (!s3_header(call, "x-amz-if-match-size", &text))
-		return true;
-	if (!bytes_parse_u64(text, UINT64_MAX, &condition->size)) {
-		s3_reply_error(call, S3_INVALID_ARGUMENT);
-		return false;
-	}
-	condition->flags |= OBJ_IF_SIZE;
-	return true;
+	start_delete(call);
 }
 
 void s3_delete(struct s3_call *call)
 {
-	if (!read_conditions(call))
+	struct asks *asks = s3_alloc(call, sizeof(*asks));
+	struct bytes etag, size, time;
+	enum s3_error error;
+
+	if (asks == NULL)
 		return;
+	s3_header(call, "if-match", &etag);
+	s3_header(call, "x-amz-if-match-size", &size);
+	s3_header(call, "x-amz-if-match-last-modified-time", &time);
+	error = read_asks(asks, etag, size, time);
+	if (error != S3_NONE) {
+		s3_reply_error(call, error);
+		return;
+	}
+	call->state = asks;
+	call->condition_name = asks->has_etag   ? "If-Match"
+	                       : asks->has_size ? "x-amz-if-match-size"
+	                                        : "x-amz-if-match-last-modified-time";
 	if (asks_bypass(call) && call->info.locks)
 		s3_reauthorize(call, "s3:BypassGovernanceRetention", 0, bypass_granted);
 	else
-		submit_delete(call);
+		start_delete(call);
 }
 
 /* DeleteObjects: one after the other; the body stays where it was collected. */
@@ -85,6 +184,7 @@ struct many_state {
 	struct bytes key, version_text, etag, size, time;
 	bool has_key;
 	uint32_t count;
+	struct asks asks;    /* of the entry */
 	struct s3_mark mark; /* what a visit keeps is dropped after each */
 };
 
@@ -168,8 +268,6 @@ static bool read_one(struct many_state *state, enum xml_event event)
 static enum s3_error prepare_one(struct s3_call *call)
 {
 	struct many_state *state = call->state;
-	struct obj_condition *condition = &call->put.condition;
-	struct bytes etag = state->etag;
 
 	call->key = state->key;
 	call->version = 0;
@@ -184,32 +282,45 @@ static enum s3_error prepare_one(struct s3_call *call)
 		call->version_flags = OBJ_NULL_VERSION;
 	else if (call->has_version && !s3_id_parse(state->version_text, &call->version))
 		return S3_NO_SUCH_VERSION;
-	if (state->time.size > 0)
-		return S3_NOT_IMPLEMENTED;
-	if (state->size.size > 0) {
-		if (!bytes_parse_u64(state->size, UINT64_MAX, &condition->size))
-			return S3_INVALID_ARGUMENT;
-		condition->flags |= OBJ_IF_SIZE;
+	return read_asks(&state->asks, state->etag, state->size, state->time);
+}
+
+static void submit_one(struct s3_call *call)
+{
+	const struct many_state *state = call->state;
+	struct obj_cmd cmd = s3_command(call, OBJ_DELETE);
+
+	call->found = (struct s3_found){ 0 };
+	cmd.flags |= state->bypass ? OBJ_BYPASS_GOVERNANCE : 0;
+	cmd.put = &call->put;
+	cmd.visit = s3_visit_found;
+	cmd.visitor = call;
+	s3_submit(call, &cmd, one_deleted);
+}
+
+static void one_looked(struct s3_call *call)
+{
+	struct many_state *state = call->state;
+	enum s3_error error;
+
+	if (call->answered)
+		return;
+	if (may_delete(call, &state->asks, &error)) {
+		submit_one(call);
+		return;
 	}
-	if (etag.size > 0) {
-		if (etag.size >= 2 && etag.data[0] == '"')
-			etag = bytes_of(etag.data + 1, etag.size - 2);
-		if (etag.size > OBJ_ETAG_MAX)
-			return S3_PRECONDITION_FAILED;
-		if (bytes_equal(etag, BYTES("*"))) {
-			condition->flags |= OBJ_IF_PRESENT;
-		} else {
-			condition->flags |= OBJ_IF_ETAG;
-			condition->etag = etag;
-		}
-	}
-	return S3_NONE;
+	call->found = (struct s3_found){ 0 };
+	if (error != S3_NONE)
+		write_failure(call, error);
+	else
+		write_deleted(call);
+	s3_alloc_back(call, &state->mark);
+	delete_next(call);
 }
 
 static void delete_one(struct s3_call *call)
 {
 	struct many_state *state = call->state;
-	struct obj_cmd cmd;
 	enum s3_error error = prepare_one(call);
 
 	if (error == S3_NONE &&
@@ -223,13 +334,10 @@ static void delete_one(struct s3_call *call)
 		call->again = true;
 		return;
 	}
-	call->found = (struct s3_found){ 0 };
-	cmd = s3_command(call, OBJ_DELETE);
-	cmd.flags |= state->bypass ? OBJ_BYPASS_GOVERNANCE : 0;
-	cmd.put = &call->put;
-	cmd.visit = s3_visit_found;
-	cmd.visitor = call;
-	s3_submit(call, &cmd, one_deleted);
+	if (asks_anything(&state->asks))
+		look(call, one_looked);
+	else
+		submit_one(call);
 }
 
 static void end_many(struct s3_call *call)

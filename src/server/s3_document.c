@@ -263,6 +263,12 @@ static void put_ownership(struct s3_call *call)
 		s3_reply_error(call, S3_MALFORMED_XML);
 		return;
 	}
+	/* A list that is not the default one, which is not kept, would mean nothing any more. */
+	if (bytes_equal(value, BYTES("BucketOwnerEnforced")) &&
+	    call->info.documents >> S3_DOCUMENT_ACL & 1) {
+		s3_reply_error(call, S3_INVALID_ACL_WITH_OWNERSHIP);
+		return;
+	}
 	if (!s3_begin_xml(call, 0))
 		return;
 	xml_open_in(&call->out, "OwnershipControls");
@@ -382,16 +388,17 @@ static void status_told(struct s3_call *call)
 {
 	struct s3_server *server = call->server;
 	struct s3_policy policy;
-	bool public = false;
+	struct s3_acl acl;
+	bool public;
 
-	if (call->policy.size == 0) {
-		s3_reply_error(call, S3_NO_SUCH_BUCKET_POLICY);
-		return;
+	s3_acl_decode(&acl, call->bucket_acl, call->info.label);
+	public = !call->enforced && s3_acl_is_public(&acl);
+	if (call->policy.size > 0) {
+		memcpy(server->scratch, call->policy.data, call->policy.size);
+		if (s3_policy_parse(&policy, call->bucket, server->scratch, call->policy.size,
+		                    server->values))
+		public |= s3_policy_is_public(&policy);
 	}
-	memcpy(server->scratch, call->policy.data, call->policy.size);
-	if (s3_policy_parse(&policy, call->bucket, server->scratch, call->policy.size,
-	                    server->values))
-	public = s3_policy_is_public(&policy);
 	if (!s3_begin_xml(call, 0))
 		return;
 	xml_open_in(&call->out, "PolicyStatus");
@@ -519,6 +526,28 @@ void s3_no_replication(struct s3_call *call)
 void s3_no_logging(struct s3_call *call)
 {
 	reply_text(call, BYTES("<BucketLoggingStatus/>"));
+}
+
+/* Only what asks for none. */
+void s3_logging_put(struct s3_call *call)
+{
+	static const char *const names[] = { "LoggingEnabled" };
+	struct bytes value = { 0 };
+
+	if (!read_elements(call, "BucketLoggingStatus", names, &value, 1)) {
+		s3_reply_error(call, S3_MALFORMED_XML);
+	} else if (value.data != NULL) {
+		s3_reply_error(call, S3_NOT_IMPLEMENTED);
+	} else {
+		s3_reply(call, 200);
+		s3_end(call);
+	}
+}
+
+void s3_nothing_delete(struct s3_call *call)
+{
+	s3_reply(call, 204);
+	s3_end(call);
 }
 
 void s3_no_accelerate(struct s3_call *call)

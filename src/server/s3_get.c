@@ -181,12 +181,7 @@ static bool choose_range(struct s3_call *call)
 		return false;
 	result = http_range_parse(text, meta->size, &state->range, 1, &count);
 	if (result == HTTP_RANGE_UNSATISFIABLE) {
-		char memory[48];
-		struct text range;
-
-		text_init(&range, memory, sizeof(memory));
-		text_string(&range, "bytes */");
-		text_u64(&range, meta->size);
+		call->range = text;
 		s3_reply_error(call, S3_INVALID_RANGE);
 		return true;
 	}
@@ -263,6 +258,12 @@ void s3_get(struct s3_call *call)
 		if (!bytes_parse_u64(text, OBJ_PARTS_MAX, &state->part_number) ||
 		    state->part_number == 0) {
 			s3_reply_error(call, S3_INVALID_ARGUMENT);
+			return;
+		}
+		if (s3_header(call, "range", &text)) {
+			s3_reply_error_text(call, S3_INVALID_REQUEST,
+			                    "Cannot specify both Range header and partNumber "
+			                    "query parameter");
 			return;
 		}
 	}

@@ -249,6 +249,7 @@ struct s3_call {
 	bool owner;                    /* of the bucket */
 	bool acl_ignored, only_public; /* public access block */
 	bool enforced;                 /* ownership: the bucket's owner has all */
+	bool preferred;                /* or what is given to him is his */
 	bool object_acl, object_known, owner_always, decided, users_asked;
 	bool undecided; /* s3_authorize() only looks: who starts asks s3_may() */
 	bool by_object; /* the object's list decides, whatever the route says: a copy's source */
@@ -281,6 +282,7 @@ struct s3_call {
 	struct buf *out_buf;
 
 	const char *condition_name; /* what PreconditionFailed speaks of; NULL: nothing */
+	struct bytes range;         /* that InvalidRange speaks of */
 	bool any_etag;              /* If-Match: * */
 	bool marker_found;          /* what was asked for is a delete marker: errors say so */
 	void *state;                /* of the route, in memory */

@@ -258,6 +258,12 @@ static void start(struct s3_call *call, enum list_kind kind)
 	}
 	s3_parameter(call, "prefix", &call->list.prefix);
 	s3_parameter(call, "delimiter", &call->list.delimiter);
+	/* Lists are in order in any case; without it there would be no common prefixes. */
+	if (call->list.delimiter.size > 0 && s3_parameter(call, "allow-unordered", &text) &&
+	    bytes_equal_ignoring_case(text, BYTES("true"))) {
+		s3_reply_error(call, S3_INVALID_ARGUMENT);
+		return;
+	}
 	if (!s3_limit_read(call, "max-keys", &state->limit) || !read_start(call))
 		return;
 	if (call->list.prefix.size > OBJ_NAME_MAX || call->list.after.size > OBJ_NAME_MAX ||

@@ -119,8 +119,14 @@ static struct uploads_state *make_state(struct s3_call *call)
 	if (state == NULL)
 		return NULL;
 	*state = (struct uploads_state){ .names = s3_names(call->server) };
-	state->url = s3_parameter(call, "encoding-type", &text) &&
-	             bytes_equal_ignoring_case(text, BYTES("url"));
+	if (s3_parameter(call, "encoding-type", &text) && text.size > 0) {
+		state->url = bytes_equal_ignoring_case(text, BYTES("url"));
+		if (!state->url) {
+			s3_reply_error_text(call, S3_INVALID_ARGUMENT,
+			                    "Invalid Encoding Method specified in Request");
+			return NULL;
+		}
+	}
 	call->state = state;
 	call->list = (struct obj_list){ 0 };
 	return state;

@@ -127,6 +127,8 @@ static void strip_chunked(struct bytes *value, struct text *text)
 {
 	struct bytes rest = *value;
 
+	if (memmem(value->data, value->size, "aws-chunked", 11) == NULL)
+		return;
 	while (rest.size > 0) {
 		struct bytes word = bytes_trim(bytes_cut(&rest, ','));
 
@@ -280,18 +282,28 @@ bool s3_block_says(const struct s3_call *call, const char *what)
 
 static bool read_acl(struct s3_call *call)
 {
-	struct bytes owner = call->anonymous ? call->info.label : call->user;
+	struct bytes owner = call->anonymous ? call->info.label : call->user, canned;
 	char memory[S3_ACL_SIZE_MAX + 1];
 	struct s3_acl acl;
 	struct text text;
-	bool said;
+	bool said, given;
 
 	if (!s3_acl_read(call, &acl, &said))
 		return false;
+	given = s3_header(call, "x-amz-acl", &canned) &&
+	        bytes_equal(canned, BYTES("bucket-owner-full-control"));
+	if (call->enforced && said && !given) {
+		s3_reply_error(call, S3_ACCESS_CONTROL_LIST_NOT_SUPPORTED);
+		return false;
+	}
+	if (call->enforced || (call->preferred && given)) {
+		owner = call->info.label;
+		said = false;
+	}
 	call->brief.owner = owner;
 	if (!s3_attribute_set(call, S3_ATTRIBUTE_OWNER, owner))
 		return false;
-	if (!said || call->enforced)
+	if (!said)
 		return true;
 	if (s3_acl_is_public(&acl) && s3_block_says(call, "<BlockPublicAcls>true")) {
 		s3_reply_error(call, S3_ACCESS_DENIED);
@@ -518,11 +530,13 @@ bool s3_put_conditions(struct s3_call *call)
 	struct bytes value;
 
 	if (s3_header(call, "if-none-match", &value)) {
-		if (!bytes_equal(value, BYTES("*"))) {
-			s3_reply_error(call, S3_NOT_IMPLEMENTED);
-			return false;
+		value = without_quotes(value);
+		if (bytes_equal(value, BYTES("*"))) {
+			condition->flags |= OBJ_IF_ABSENT;
+		} else if (value.size <= OBJ_ETAG_MAX) { /* a longer one is no object's */
+			condition->flags |= OBJ_IF_OTHER_ETAG;
+			condition->etag = value;
 		}
-		condition->flags |= OBJ_IF_ABSENT;
 		call->condition_name = "If-None-Match";
 	}
 	if (s3_header(call, "if-match", &value)) {

@@ -76,6 +76,12 @@ static void set_tags(struct s3_call *call, struct bytes tags)
 	update(call, 0);
 }
 
+static void tagging_granted(struct s3_call *call)
+{
+	set_tags(call, call->request_tags);
+}
+
+/* Policies may ask for the tags: they are read first. */
 void s3_object_tags_put(struct s3_call *call)
 {
 	struct text text;
@@ -87,8 +93,8 @@ void s3_object_tags_put(struct s3_call *call)
 	                          S3_TAGS_OBJECT_MAX, &text, &count);
 	if (error != S3_NONE)
 		s3_reply_error(call, error);
-	else
-		set_tags(call, text_bytes(&text));
+	else if (s3_keep(call, text_bytes(&text), &call->request_tags))
+		s3_authorize(call, tagging_granted);
 }
 
 void s3_object_tags_delete(struct s3_call *call)

@@ -12,6 +12,7 @@ s3_next_fn s3_versioning_get, s3_versioning_put;
 /* s3_document.c */
 s3_next_fn s3_document_get, s3_document_put, s3_document_delete, s3_policy_status;
 s3_next_fn s3_lock_config_get, s3_lock_config_put;
+s3_next_fn s3_logging_put, s3_nothing_delete;
 s3_next_fn s3_no_website, s3_no_replication, s3_no_logging, s3_no_accelerate;
 
 /* s3_acl_face.c */

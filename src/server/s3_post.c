@@ -119,7 +119,7 @@ static bool read_tagging(struct s3_call *call)
 		s3_reply_error(call, error);
 		return false;
 	}
-	return s3_attribute_set(call, S3_ATTRIBUTE_TAGS, text_bytes(&text));
+	return s3_keep(call, text_bytes(&text), &call->request_tags);
 }
 
 static void post_granted(struct s3_call *call)
@@ -128,7 +128,10 @@ static void post_granted(struct s3_call *call)
 	enum s3_checksum_kind kind = S3_CHECKSUM_NONE;
 	struct bytes value = { 0 };
 
-	if (!s3_meta_read(call, false) || !read_tagging(call) || !s3_lock_default(call))
+	if (!s3_meta_read(call, false) ||
+	    (call->request_tags.size > 0 &&
+	     !s3_attribute_set(call, S3_ATTRIBUTE_TAGS, call->request_tags)) ||
+	    !s3_lock_default(call))
 		return;
 	for (uint32_t i = 0; i < call->field_count; i++) {
 		enum s3_checksum_kind found = s3_checksum_of_header(call->fields[i].name);
@@ -296,7 +299,8 @@ static void ask(struct s3_call *call)
 		state->fields[call->field_count++] =
 		        (struct http_field){ .name = BYTES("content-type"),
 			                     .value = state->form.file_type };
-	s3_authorize(call, post_granted);
+	if (read_tagging(call))
+		s3_authorize(call, post_granted);
 }
 
 static void wait_for_users(struct s3_call *call)

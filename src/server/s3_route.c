@@ -56,7 +56,7 @@ static bool is_subresource(const struct s3_call *call, const struct http_field *
 		"key-marker",  "version-id-marker", "upload-id-marker",
 		"max-uploads", "max-parts",         "part-number-marker",
 		"versionId",   "partNumber",        "x-id",
-		"max-buckets",
+		"max-buckets", "allow-unordered",
 	};
 	struct bytes name = parameter->name;
 

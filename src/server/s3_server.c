@@ -251,6 +251,10 @@ static void write_error(struct s3_call *call, enum s3_error error, const char *m
 	xml_string(&text, "Message", message);
 	if (error == S3_PRECONDITION_FAILED && call->condition_name != NULL)
 		xml_string(&text, "Condition", call->condition_name);
+	if (error == S3_INVALID_RANGE && call->range.size > 0 && call->range.size < 256) {
+		xml_bytes(&text, "RangeRequested", call->range);
+		xml_u64(&text, "ActualObjectSize", call->found.meta.size);
+	}
 	if (call->bucket.size > 0)
 		xml_bytes(&text, "BucketName", call->bucket);
 	if (call->key.size > 0 && call->key.size < 1025)

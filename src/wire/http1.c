@@ -268,9 +268,7 @@ static bool field_heed(struct http1_parser *parser, const struct http_field *fie
 		if (!http_name_is(field->name, BYTES("expect")) || head->minor_version == 0)
 			return true;
 		head->expects_continue = http_name_is(field->value, BYTES("100-continue"));
-		if (!head->expects_continue)
-			fail(parser, 417, "only 100-continue can be expected");
-		return head->expects_continue;
+		return true; /* what else is expected may be ignored (RFC 9110 10.1.1) */
 	case 10:
 		if (http_name_is(field->name, BYTES("connection")))
 			connection_parse(field->value, framing);

@@ -66,6 +66,8 @@
 	  "We encountered an internal error. Please try again.") \
 	X(INVALID_ACCESS_KEY_ID, "InvalidAccessKeyId", 403, \
 	  "The AWS Access Key Id you provided does not exist in our records.") \
+	X(INVALID_ACL_WITH_OWNERSHIP, "InvalidBucketAclWithObjectOwnership", 400, \
+	  "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting") \
 	X(INVALID_ARGUMENT, "InvalidArgument", 400, "Invalid Argument") \
 	X(INVALID_BUCKET_NAME, "InvalidBucketName", 400, "The specified bucket is not valid.") \
 	X(INVALID_BUCKET_STATE, "InvalidBucketState", 409, \

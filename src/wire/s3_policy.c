@@ -176,10 +176,10 @@ static bool check_principal(const struct json_value *values, uint32_t index)
 	return true;
 }
 
-/* What ForAllValues: and ForAnyValue: mean of keys with one value, and "IfExists". */
+/* An operator with "ForAllValues:", "ForAnyValue:" and "IfExists". */
 struct how {
 	const struct rule *rule;
-	bool if_exists;
+	bool of_all, of_any, if_exists;
 };
 
 static bool find_rule(struct bytes name, struct how *how)
@@ -187,13 +187,14 @@ static bool find_rule(struct bytes name, struct how *how)
 	static const char *const prefixes[] = { "ForAllValues:", "ForAnyValue:" };
 	struct bytes suffix = BYTES("IfExists");
 
-	how->if_exists = false;
+	*how = (struct how){ 0 };
 	for (size_t i = 0; i < 2; i++) {
 		struct bytes prefix = bytes_of(prefixes[i], strlen(prefixes[i]));
 
 		if (bytes_starts_with(name, prefix)) {
 			name = skip(name, prefix.size);
-			how->if_exists = i == 0;
+			how->of_all = i == 0;
+			how->of_any = i == 1;
 			break;
 		}
 	}
@@ -247,6 +248,9 @@ static bool check_statement(const struct json_value *values, uint32_t index, str
 		return false;
 	if ((action == 0) == (not_action == 0) || (resource == 0) == (not_resource == 0) ||
 	    (principal == 0) == (not_principal == 0))
+		return false;
+	/* Everybody but those that are named, strangers too: S3 does not take it. */
+	if (not_principal != 0 && bytes_equal(values[effect].text, BYTES("Allow")))
 		return false;
 	return check_actions(values, action + not_action) &&
 	       check_resources(values, resource + not_resource, bucket) &&
@@ -531,22 +535,36 @@ static bool matches_value(enum rule_kind kind, struct bytes actual, struct bytes
 	unreachable();
 }
 
+static bool matches_any(const struct json_value *values, uint32_t wanted, enum rule_kind kind,
+                        struct bytes actual)
+{
+	for (uint32_t i = first_of(values, wanted); i != 0; i = next_of(values, wanted, i)) {
+		if (matches_value(kind, actual, text_of(&values[i])))
+			return true;
+	}
+	return false;
+}
+
 static bool matches_key(const struct json_value *values, uint32_t key, const struct how *how,
                         const struct s3_policy_request *request)
 {
+	bool any = false, all = true;
+	uint32_t count = 0;
 	struct bytes actual;
-	bool there = request->value(request->owner, values[key].text, &actual), matched = false;
-	uint32_t wanted = key + 1;
 
 	if (how->rule->kind == IS_NULL)
-		return bytes_equal(text_of(&values[first_of(values, wanted)]), BYTES("true")) !=
-		       there;
-	if (!there)
-		return how->if_exists || how->rule->negated;
-	for (uint32_t i = first_of(values, wanted); i != 0 && !matched;
-	     i = next_of(values, wanted, i))
-		matched = matches_value(how->rule->kind, actual, text_of(&values[i]));
-	return matched != how->rule->negated;
+		return bytes_equal(text_of(&values[first_of(values, key + 1)]), BYTES("true")) !=
+		       request->value(request->owner, values[key].text, 0, &actual);
+	for (; request->value(request->owner, values[key].text, count, &actual); count++) {
+		bool matched =
+		        matches_any(values, key + 1, how->rule->kind, actual) != how->rule->negated;
+
+		any |= matched;
+		all &= matched;
+	}
+	if (count == 0)
+		return how->if_exists || how->of_all || (how->rule->negated && !how->of_any);
+	return how->of_all ? all : any;
 }
 
 static bool matches_conditions(const struct json_value *values, uint32_t index,

@@ -28,8 +28,9 @@ struct s3_policy_request {
 	const char *action;           /* "s3:GetObject" */
 	struct bytes bucket, key;     /* key empty: the bucket itself */
 	uint64_t now_s;
-	/* The value of a condition key such as "aws:SourceIp"; false: there is none. */
-	bool (*value)(void *owner, struct bytes name, struct bytes *ret_value);
+	/* The value of a condition key such as "aws:SourceIp", by index; false: there are no more.
+	 */
+	bool (*value)(void *owner, struct bytes name, uint32_t index, struct bytes *ret_value);
 	void *owner;
 };
 
