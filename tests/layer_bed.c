@@ -256,6 +256,12 @@ void bed_start(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd,
 		call->cmd.iov = &call->iov;
 		call->cmd.iov_count = 1;
 	}
+	bed_submit(bed, call, call->cmd);
+}
+
+void bed_submit(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd)
+{
+	call->cmd = cmd;
 	call_begin(bed, call);
 	blk_submit(bed->blk, &call->req, &call->cmd);
 }

@@ -64,6 +64,7 @@ void bed_close(struct layer_bed *bed);
 
 /* Submits; `data` holds block_count blocks. Turns are the caller's. */
 void bed_start(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd, void *data);
+void bed_submit(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd); /* as it is */
 void bed_turn(struct layer_bed *bed); /* until nothing is left to do but timers and what is held */
 void bed_advance(struct layer_bed *bed, uint64_t ns); /* timers, a tick at a time */
 void bed_release(struct bed_ram *ram, unsigned count);
