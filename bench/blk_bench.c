@@ -140,6 +140,7 @@ int main(void)
 	worker_init(&worker, 0, ROLE_STORAGE, &still);
 	device_ns = best("empty", BLK_READ);
 	printf("blk-device %.1f ns -\n", device_ns);
+	printf("layer-cache-hit %.1f ns <= 400\n", best("cache size=1M | empty", BLK_READ));
 	for (unsigned i = 0; i < array_count(rows); i++)
 		printf("%s %.1f ns %s\n", rows[i].name,
 		       each(rows[i].layer, rows[i].count, device_ns), rows[i].limit);

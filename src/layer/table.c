@@ -2,6 +2,7 @@
 /* All layers: a new one is its file, and a row here. */
 #include "layer/layer.h"
 
+extern const struct blk_layer blk_cache;
 extern const struct blk_layer blk_fault;
 extern const struct blk_layer blk_fork;
 extern const struct blk_layer blk_null;
@@ -10,5 +11,5 @@ extern const struct blk_layer blk_retry;
 extern const struct blk_layer blk_throttle;
 
 const struct blk_layer *const blk_layers[] = {
-	&blk_fault, &blk_fork, &blk_offset, &blk_retry, &blk_throttle, &blk_null, NULL,
+	&blk_cache, &blk_fault, &blk_fork, &blk_offset, &blk_retry, &blk_throttle, &blk_null, NULL,
 };
