@@ -102,6 +102,13 @@ void model_close(struct blk_model *model)
 	free(model->blocks);
 }
 
+void model_forget(struct blk_model *model)
+{
+	assert_int_equal(model->running, 0);
+	for (uint32_t i = 0; i < model->block_count; i++)
+		model->blocks[i].any = model->blocks[i].durable_any = true;
+}
+
 void model_move(struct blk_model *model, struct blk *blk)
 {
 	assert_int_equal(model->running, 0);
@@ -132,7 +139,7 @@ static void check_block(struct blk_model *model, const struct model_call *call, 
 			if (holds(model, data, lba, version))
 				return;
 		}
-		if (block->any)
+		if (block->any || call->started <= block->any_until)
 			return;
 	}
 	fail_msg("block %llu does not hold version %u (of %u)", (unsigned long long)lba,
@@ -150,6 +157,8 @@ static void write_ended(struct blk_model *model, const struct model_call *call, 
 		block->changed = model->events;
 		if (ok && !block->contended) {
 			set_version(block->possible, &block->possible_count, call->version);
+			if (block->any && !any)
+				block->any_until = model->events;
 			block->any = any;
 		}
 		/* What reads may show a flush may keep. */

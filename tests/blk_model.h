@@ -35,6 +35,7 @@ struct model_block {
 	uint16_t writers;      /* under way */
 	bool contended;        /* since that was 0, more than one */
 	bool any, durable_any; /* discarded: anything */
+	uint64_t any_until; /* event until which reads could show anything */
 	uint64_t changed;      /* event of the last change, or beginning of one */
 };
 
@@ -56,6 +57,9 @@ struct blk_model {
 
 void model_open(struct blk_model *model, struct blk *blk, uint64_t seed, uint32_t block_count);
 void model_close(struct blk_model *model); /* nothing is running */
+
+/* Nobody has written anything yet, and nobody knows what is there. */
+void model_forget(struct blk_model *model);
 
 /* The device is another one now, with the same content: after a restart. */
 void model_move(struct blk_model *model, struct blk *blk);
