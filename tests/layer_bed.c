@@ -15,6 +15,7 @@ struct ram_frame {
 	struct frame frame;
 	struct bed_ram *ram;
 	struct blk_cmd cmd;
+	enum status status;
 };
 
 static uint64_t bed_now(struct clock *clock)
@@ -54,14 +55,26 @@ static enum status ram_fate(struct bed_ram *ram, const struct blk_cmd *cmd)
 	return ram->fail_status;
 }
 
-static void ram_run(struct req *req)
+static void ram_apply(struct req *req)
+{
+	struct ram_frame *frame = req_top(req, struct ram_frame);
+
+	frame->status = ram_fate(frame->ram, &frame->cmd);
+	if (frame->status == STATUS_OK)
+		transfer(frame->ram, &frame->cmd);
+}
+
+static void ram_complete(struct req *req)
 {
 	struct ram_frame *frame = req_pop(req, struct ram_frame);
-	enum status status = ram_fate(frame->ram, &frame->cmd);
 
-	if (status == STATUS_OK)
-		transfer(frame->ram, &frame->cmd);
-	req_complete(req, status, 0);
+	req_complete(req, frame->status, 0);
+}
+
+static void ram_run(struct req *req)
+{
+	ram_apply(req);
+	ram_complete(req);
 }
 
 static void ram_never(struct req *req)
@@ -130,6 +143,7 @@ static enum status ram_open(struct layer_open *open, struct blk **out)
 	ram->data = calloc(1, ram->size);
 	assert_non_null(ram->data);
 	STAILQ_INIT(&ram->held);
+	STAILQ_INIT(&ram->applied);
 	ram->blk = (struct blk){
 		.ops = &ram_ops,
 		.worker = open->env->worker,
@@ -256,6 +270,12 @@ void bed_start(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd,
 		call->cmd.iov = &call->iov;
 		call->cmd.iov_count = 1;
 	}
+	bed_submit(bed, call, call->cmd);
+}
+
+void bed_submit(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd)
+{
+	call->cmd = cmd;
 	call_begin(bed, call);
 	blk_submit(bed->blk, &call->req, &call->cmd);
 }
@@ -290,6 +310,39 @@ void bed_release(struct bed_ram *ram, unsigned count)
 		ram->held_count--;
 		ram_run(req);
 	}
+}
+
+static struct req *take_at(struct req_list *list, unsigned index)
+{
+	struct req *req;
+
+	STAILQ_FOREACH (req, list, link) {
+		if (index-- > 0)
+			continue;
+		STAILQ_REMOVE(list, req, req, link);
+		return req;
+	}
+	return NULL;
+}
+
+void bed_apply_at(struct bed_ram *ram, unsigned index)
+{
+	struct req *req = take_at(&ram->held, index);
+
+	if (req == NULL)
+		return;
+	ram_apply(req);
+	STAILQ_INSERT_TAIL(&ram->applied, req, link);
+}
+
+void bed_complete_at(struct bed_ram *ram, unsigned index)
+{
+	struct req *req = take_at(&ram->applied, index);
+
+	if (req == NULL)
+		return;
+	ram->held_count--;
+	ram_complete(req);
 }
 
 enum status bed_do(struct layer_bed *bed, struct blk_cmd cmd, void *data)

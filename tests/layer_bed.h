@@ -27,7 +27,8 @@ struct bed_ram {
 	uint8_t *data;
 	uint64_t size;
 	struct req_list held;
-	unsigned held_count;
+	unsigned held_count;     /* of both lists */
+	struct req_list applied; /* moved their bytes, and are still to complete */
 	/* The next `fail` commands of the ops in fail_ops end with fail_status, after fail_skip. */
 	unsigned fail, fail_skip;
 	uint32_t fail_ops;
@@ -64,9 +65,13 @@ void bed_close(struct layer_bed *bed);
 
 /* Submits; `data` holds block_count blocks. Turns are the caller's. */
 void bed_start(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd, void *data);
+void bed_submit(struct layer_bed *bed, struct bed_call *call, struct blk_cmd cmd); /* as it is */
 void bed_turn(struct layer_bed *bed); /* until nothing is left to do but timers and what is held */
 void bed_advance(struct layer_bed *bed, uint64_t ns); /* timers, a tick at a time */
 void bed_release(struct bed_ram *ram, unsigned count);
+/* The index-th that is held moves its bytes, or the index-th that has completes; in any order. */
+void bed_apply_at(struct bed_ram *ram, unsigned index);
+void bed_complete_at(struct bed_ram *ram, unsigned index);
 
 /* Start, turns and time until it ends. */
 enum status bed_do(struct layer_bed *bed, struct blk_cmd cmd, void *data);

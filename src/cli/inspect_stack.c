@@ -122,6 +122,7 @@ enum cli_exit cli_inspect_stack(const struct conf *conf, const char *text)
 		.memory = UINT64_MAX,
 		.devices = io_device_layers,
 		.owner = &devices,
+		.read_file = io_device_read_file,
 	};
 	char error[IO_ERROR_SIZE];
 	enum cli_exit exit;

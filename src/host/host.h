@@ -163,6 +163,9 @@ struct io_devices {
 	bool look; /* only to be looked at: nothing is locked, made or resized */
 };
 extern const struct blk_layer *const io_device_layers[]; /* ends with NULL */
+/* read_file() of their environment. DENIED: others than its owner may read the file. */
+enum status io_device_read_file(void *owner, const char *path, void *data, size_t size_max,
+                                size_t *size);
 
 /* A stack of the configuration. Memory: the host's. Thread: opened and closed by the main one. */
 struct host_stack {

@@ -119,7 +119,8 @@ enum status host_stacks_open(struct host *host)
 			                     .memory = memory,
 			                     .seed = host->started_ms + i,
 			                     .devices = io_device_layers,
-			                     .owner = &s->devices };
+			                     .owner = &s->devices,
+			                     .read_file = io_device_read_file };
 		status = open_stack(host, s);
 		memory = s->env.memory;
 		s->env.memory = 0; /* later: nothing */

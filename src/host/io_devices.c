@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files, block devices and memory as the lowest stages of stacks. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -206,3 +209,26 @@ static const struct blk_layer device_mem = {
 const struct blk_layer *const io_device_layers[] = {
 	&device_file, &device_uring, &device_plain, &device_mem, NULL,
 };
+
+enum status io_device_read_file(void *owner, const char *path, void *data, size_t size_max,
+                                size_t *size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), error;
+	struct stat st;
+	ssize_t got;
+
+	(void)owner;
+	if (fd < 0)
+		return status_from_errno(errno);
+	if (fstat(fd, &st) == 0 && (st.st_mode & 077) != 0) {
+		close(fd);
+		return STATUS_DENIED;
+	}
+	got = read(fd, data, size_max);
+	error = errno;
+	close(fd);
+	if (got < 0)
+		return status_from_errno(error);
+	*size = (size_t)got;
+	return STATUS_OK;
+}

@@ -78,7 +78,10 @@ struct stack_env {
 	uint64_t memory;                        /* bytes left for layers: they take from it */
 	uint64_t seed;                          /* for chance: retries, sampling */
 	const struct blk_layer *const *devices; /* more rows, ends with NULL; NULL: none */
-	void *owner;                            /* theirs */
+	void *owner;                            /* theirs, and read_file()'s */
+	/* For keys: at most size_max bytes of a file. NULL: there are no files here. */
+	enum status (*read_file)(void *owner, const char *path, void *data, size_t size_max,
+	                         size_t *size);
 };
 
 /* What a layer is opened with. Memory: stack_open()'s, for the call. */

@@ -2,11 +2,17 @@
 /* All layers: a new one is its file, and a row here. */
 #include "layer/layer.h"
 
+extern const struct blk_layer blk_cache;
+extern const struct blk_layer blk_crypt;
+extern const struct blk_layer blk_fault;
+extern const struct blk_layer blk_fork;
 extern const struct blk_layer blk_null;
 extern const struct blk_layer blk_offset;
+extern const struct blk_layer blk_retry;
+extern const struct blk_layer blk_stripe;
+extern const struct blk_layer blk_throttle;
 
 const struct blk_layer *const blk_layers[] = {
-	&blk_offset,
-	&blk_null,
-	NULL,
+	&blk_cache, &blk_crypt,  &blk_fault,    &blk_fork, &blk_offset,
+	&blk_retry, &blk_stripe, &blk_throttle, &blk_null, NULL,
 };
