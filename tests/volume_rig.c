@@ -148,7 +148,7 @@ enum status volume_rig_run(struct volume_rig *rig, unsigned worker, const struct
 	bool done;
 
 	wait_begin(&req, obj_rig_worker(&rig->obj, worker), &done);
-	volumes_submit(rig->engines[worker], &req, cmd);
+	volume_submit(volumes_set(rig->engines[worker]), &req, cmd);
 	return wait_end(rig, &req, &done);
 }
 

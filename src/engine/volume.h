@@ -17,28 +17,9 @@
 #include "core/buf.h"
 #include "proto/blk.h"
 #include "proto/kv.h"
-
-enum {
-	VOLUMES_MAX = 192, /* snapshots, too */
-	VOLUME_NAME_MAX = 64,
-	VOLUME_RECORD_SHIFT_MIN = 12,
-	VOLUME_RECORD_SHIFT_MAX = 15,
-	VOLUME_DEPTH_MAX = 16, /* layers that a read may have to look at */
-};
-#define VOLUME_SIZE_MAX (1ull << 50)
+#include "proto/volume.h"
 
 struct volumes;
-
-/* What there is. Memory: the engine's; the same as long as the volume is there. */
-struct volume_info {
-	char name[VOLUME_NAME_MAX + 1];
-	char origin[VOLUME_NAME_MAX + 1]; /* what it is a snapshot or clone of; empty: neither */
-	uint8_t uuid[16];
-	uint32_t slot; /* 0..VOLUMES_MAX - 1: its own while it is there */
-	uint32_t record_size, depth;
-	bool read_only;
-	uint64_t size, created_ms;
-};
 
 struct volumes_options {
 	struct kv *kv;            /* the whole store, as this worker sees it */
@@ -58,35 +39,6 @@ struct volumes_options {
 	void *owner;
 };
 
-/*
- *            name    other          size                      beside OK
- * CREATE     it                     bytes                     EXISTS, NO_SPACE (1), INVALID
- * SNAPSHOT   of it   the snapshot                             NOT_FOUND, EXISTS, TOO_LARGE (2)
- * CLONE      of it   the clone                                READ_ONLY (3), as SNAPSHOT
- * RESIZE     it                     bytes                     NOT_FOUND, INVALID, DENIED (4)
- * DELETE     it                                               NOT_FOUND, BUSY (5)
- *
- * Sizes are multiples of the record. (1) VOLUMES_MAX, or the device is full. (2) VOLUME_DEPTH_MAX.
- * (3) Only a snapshot can be cloned. (4) Of a snapshot. BUSY: what it was shrunk by is still being
- * removed. (5) Somebody uses it.
- */
-enum volume_op {
-	VOLUME_CREATE,
-	VOLUME_SNAPSHOT,
-	VOLUME_CLONE,
-	VOLUME_RESIZE,
-	VOLUME_DELETE,
-	VOLUME_OP_COUNT
-};
-
-/* The command's memory, names too, stays until the completion. */
-struct volume_cmd {
-	enum volume_op op;
-	uint32_t record_shift; /* CREATE; 0: 12 */
-	struct bytes name, other;
-	uint64_t size;
-};
-
 /* On the control path, before any thread uses the worker. NO_SPACE: no memory. */
 enum status volumes_open(struct volumes **out, const struct volumes_options *options)
         __attribute__((warn_unused_result));
@@ -104,11 +56,10 @@ void volumes_stop(struct volumes *volumes);
 bool volumes_are_idle(const struct volumes *volumes); /* on its worker */
 void volumes_close(struct volumes *volumes); /* when idle, or after its worker's last turn */
 
-/* On its worker: changes what there is. `req` carries a frame of the caller's. */
-void volumes_submit(struct volumes *volumes, struct req *req, const struct volume_cmd *cmd);
+/* What commands are submitted to: on its worker. */
+struct volume_set *volumes_set(struct volumes *volumes);
 
-/* On its worker. The volume in a slot; NULL: none. *blk (may be NULL): its device here. */
-const struct volume_info *volumes_at(struct volumes *volumes, uint32_t slot, struct blk **blk);
+/* On its worker. The volume of that name; NULL: none. *blk (may be NULL): its device here. */
 const struct volume_info *volumes_find(struct volumes *volumes, struct bytes name,
                                        struct blk **blk);
 

@@ -300,25 +300,22 @@ static void control_arrived(struct req *req)
 	volume_leader_idle(leader);
 }
 
-static void control_submit(struct volumes *engine, struct req *req, const struct volume_cmd *cmd)
+_Static_assert(align_up(sizeof(struct control_frame), 16) <= VOLUME_CONTROL_FRAME, "what is said");
+
+/* NULL: the leader begins. */
+void volume_control_submit(struct volumes *engine, struct req *req, const struct volume_cmd *cmd)
 {
 	struct control_frame *frame = req_push(req, struct control_frame, control_done);
 
 	assert(req->worker == engine->worker && engine->first != NULL);
 	frame->home = engine;
 	frame->cmd = cmd;
-	req->state = REQ_RUNNING;
 	worker_send(engine->first->worker, req, control_arrived);
-}
-
-void volumes_submit(struct volumes *engine, struct req *req, const struct volume_cmd *cmd)
-{
-	assert(cmd != NULL);
-	control_submit(engine, req, cmd);
 }
 
 void volumes_start(struct volumes *engine, struct req *req)
 {
 	assert(engine->leader != NULL);
-	control_submit(engine, req, NULL);
+	req->state = REQ_RUNNING;
+	volume_control_submit(engine, req, NULL);
 }

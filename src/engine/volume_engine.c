@@ -107,7 +107,7 @@ static void take(struct volume *volume, struct req *req)
 		STAILQ_INSERT_TAIL(&engine->waiting, req, link);
 }
 
-static void volume_submit(struct blk *blk, struct req *req, const struct blk_cmd *cmd)
+static void submit_cmd(struct blk *blk, struct req *req, const struct blk_cmd *cmd)
 {
 	struct volume *volume = container_of(blk, struct volume, blk);
 	struct volume_waits *waits;
@@ -123,7 +123,7 @@ static void volume_submit(struct blk *blk, struct req *req, const struct blk_cmd
 	take(volume, req);
 }
 
-static void volume_submit_map(struct blk *blk, struct req *req, const struct blk_map_cmd *cmd)
+static void submit_map(struct blk *blk, struct req *req, const struct blk_map_cmd *cmd)
 {
 	struct volume *volume = container_of(blk, struct volume, blk);
 	struct volume_waits *waits = req_push(req, struct volume_waits, waits_done);
@@ -136,8 +136,8 @@ static void volume_submit_map(struct blk *blk, struct req *req, const struct blk
 
 const struct blk_ops volume_ops = {
 	.name = "volume",
-	.submit = volume_submit,
-	.map = volume_submit_map,
+	.submit = submit_cmd,
+	.map = submit_map,
 };
 
 static void go_on(struct req *kick)
@@ -282,6 +282,34 @@ static bool engine_make(struct volumes *engine)
 	return true;
 }
 
+static struct volume_info *info_at(struct volumes *engine, uint32_t slot, struct blk **blk)
+{
+	struct volume *volume = &engine->volumes[slot];
+
+	assert(slot < VOLUMES_MAX);
+	if (!volume->image.used)
+		return NULL;
+	if (blk != NULL)
+		*blk = &volume->blk;
+	return &volume->image.info;
+}
+
+static const struct volume_info *set_at(struct volume_set *set, uint32_t slot)
+{
+	return info_at(container_of(set, struct volumes, set), slot, NULL);
+}
+
+static void set_submit(struct volume_set *set, struct req *req, const struct volume_cmd *cmd)
+{
+	volume_control_submit(container_of(set, struct volumes, set), req, cmd);
+}
+
+static const struct volume_set_ops set_ops = {
+	.name = "volumes",
+	.submit = set_submit,
+	.at = set_at,
+};
+
 enum status volumes_open(struct volumes **out, const struct volumes_options *options)
 {
 	struct volumes *engine = calloc(1, sizeof(*engine));
@@ -306,6 +334,11 @@ enum status volumes_open(struct volumes **out, const struct volumes_options *opt
 	if (engine->leader != NULL)
 		volume_leader_init(engine->leader, engine);
 	req_init(&engine->kick, engine->worker);
+	engine->set = (struct volume_set){
+		.ops = &set_ops,
+		.worker = engine->worker,
+		.frames_size = VOLUME_CONTROL_FRAME,
+	};
 	*out = engine;
 	return STATUS_OK;
 }
@@ -347,22 +380,15 @@ void volumes_close(struct volumes *engine)
 	free(engine);
 }
 
-const struct volume_info *volumes_at(struct volumes *engine, uint32_t slot, struct blk **blk)
+struct volume_set *volumes_set(struct volumes *engine)
 {
-	struct volume *volume = &engine->volumes[slot];
-
-	assert(slot < VOLUMES_MAX);
-	if (!volume->image.used)
-		return NULL;
-	if (blk != NULL)
-		*blk = &volume->blk;
-	return &volume->image.info;
+	return &engine->set;
 }
 
 const struct volume_info *volumes_find(struct volumes *engine, struct bytes name, struct blk **blk)
 {
 	for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
-		const struct volume_info *info = volumes_at(engine, i, blk);
+		const struct volume_info *info = info_at(engine, i, blk);
 
 		if (info != NULL && bytes_equal(name, bytes_of(info->name, strlen(info->name))))
 			return info;

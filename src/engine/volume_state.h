@@ -124,6 +124,7 @@ struct volume_waits {
 struct volume_leader;
 
 struct volumes {
+	struct volume_set set;
 	struct worker *worker;
 	struct kv *kv;
 	struct bufs *bufs;
@@ -276,6 +277,8 @@ void volume_leader_kv(struct volume_leader *leader, const struct kv_cmd *cmd,
                       volume_leader_fn *next);
 
 /* volume_control.c */
+enum { VOLUME_CONTROL_FRAME = 48 }; /* bytes that it pushes on a request */
+void volume_control_submit(struct volumes *engine, struct req *req, const struct volume_cmd *cmd);
 void volume_leader_idle(struct volume_leader *leader); /* what waits is next */
 
 /* volume_collect.c */
