@@ -20,14 +20,15 @@ enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
 const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_resp, &face_http,
-	                                                &face_s3 };
+	                                                &face_s3, &face_nbd };
 
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
 	static const struct {
 		enum conf_id listen;
 		unsigned weight;
-	} faces[] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 }, { CONF_S3_LISTEN, 2 } };
+	} faces[] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 }, { CONF_S3_LISTEN, 2 },
+		    { CONF_NBD_LISTEN, 1 } };
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
@@ -38,7 +39,8 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 		if (address.kind == CONF_OFF)
 			continue;
 		all += faces[i].weight;
-		objects |= faces[i].listen != CONF_RESP_LISTEN;
+		objects |= faces[i].listen == CONF_HTTP_LISTEN ||
+		           faces[i].listen == CONF_S3_LISTEN;
 		own += faces[i].listen == listen ? faces[i].weight : 0;
 	}
 	assert(own > 0); /* else: a face that is off was opened */
