@@ -6,7 +6,8 @@
 build_packages='gcc libc6-dev meson ninja-build pkg-config liburing-dev libisal-dev libxxhash-dev
 	libhwloc-dev libssl-dev libnghttp2-dev'
 test_packages='libcmocka-dev python3 binutils curl'
-judge_packages='redis-tools tcl prometheus s3cmd rclone restic awscli python3-boto3'
+judge_packages='redis-tools tcl prometheus s3cmd rclone restic awscli python3-boto3
+	libnbd-bin python3-libnbd qemu-utils fio tshark'
 
 say() {
 	printf '%s\n' "$*" >&2
