@@ -142,19 +142,21 @@ static void list_start(struct resp_call *call)
 	resp_call_done(call);
 }
 
+enum { FLAGS = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI };
+
 // clang-format off
 static const struct resp_command commands[] = {
-	{ .name = "weir.volcreate", .arity = -3, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.volcreate", .arity = -3, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = create_start },
-	{ .name = "weir.volresize", .arity = 3, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.volresize", .arity = 3, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = resize_start },
-	{ .name = "weir.volsnapshot", .arity = 3, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.volsnapshot", .arity = 3, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = snapshot_start },
-	{ .name = "weir.volclone", .arity = 3, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.volclone", .arity = 3, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = clone_start },
-	{ .name = "weir.voldelete", .arity = 2, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.voldelete", .arity = 2, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = delete_start },
-	{ .name = "weir.vollist", .arity = 1, .flags = RESP_ADMIN | RESP_NOSCRIPT | RESP_NO_MULTI,
+	{ .name = "weir.vollist", .arity = 1, .flags = FLAGS,
 	  .acl = RESP_ACL_ADMIN | RESP_ACL_DANGEROUS, .start = list_start },
 };
 // clang-format on
