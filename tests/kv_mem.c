@@ -372,7 +372,7 @@ static enum status do_scan(struct kv_mem *mem, const struct kv_cmd *cmd, uint64_
 		if (!scan_wants(mem, cmd, record))
 			continue;
 		if (cmd->flags & KV_KEYS_ONLY)
-			entry = (struct kv_entry){ .key = record->key };
+			entry = (struct kv_entry){ .key = record->key, .kind = entry.kind };
 		cmd->visit(cmd->visitor, &entry, NULL);
 		++*result;
 	}

@@ -22,11 +22,12 @@ static void device_apply(struct nbd_device *device, const struct blk_cmd *cmd)
 		data += cmd->iov[i].iov_len;
 	}
 	for (uint32_t i = 0; i < cmd->block_count; i++) {
-		if (cmd->op == BLK_WRITE)
-			device->present[cmd->lba + i] = true;
-		if (cmd->op != BLK_DISCARD)
+		if (cmd->op == BLK_READ)
 			continue;
-		device->present[cmd->lba + i] = false;
+		device->present[cmd->lba + i] = cmd->op == BLK_WRITE || (cmd->op == BLK_ZEROES &&
+		                                                         !(cmd->flags & BLK_UNMAP));
+		if (cmd->op == BLK_WRITE)
+			continue;
 		memset(device->data + (cmd->lba + i) * NBD_DEVICE_BLOCK, 0, NBD_DEVICE_BLOCK);
 	}
 }
@@ -102,7 +103,7 @@ static void device_open(struct nbd_device *device, struct worker *worker)
 		                       .block_size = NBD_DEVICE_BLOCK,
 		                       .align = NBD_DEVICE_BLOCK,
 		                       .transfer_max = 256,
-		                       .ops = (1u << BLK_OP_COUNT) - 1,
+		                       .ops = ((1u << BLK_OP_COUNT) - 1) & ~(1u << BLK_ZEROES),
 		                       .discard_unit = 1,
 		                       .volatile_cache = true,
 		                       .discard_zeroes = true } },

@@ -420,6 +420,22 @@ static void test_zeroes_and_trim(void **state)
 	assert_memory_equal(bench->device.data, data, 16 * BLOCK);
 	zero.size = 5 * BLOCK;
 	assert_int_equal(ask(client, zero, NULL), NBD_OK);
+	/* One that knows zeroes, so many at a time. */
+	bench->device.blk.geometry.ops |= 1u << BLK_ZEROES;
+	bench->device.blk.geometry.range_max = 20;
+	assert_int_equal(ask(client, write, data), NBD_OK);
+	zero = (struct nbd_request){ .id = NBD_CMD_WRITE_ZEROES,
+		                     .offset = 3 * BLOCK,
+		                     .size = 50 * BLOCK,
+		                     .flags = NBD_CMD_FLAG_NO_HOLE };
+	assert_int_equal(ask(client, zero, NULL), NBD_OK);
+	assert_int_equal(bench->device.ops[BLK_ZEROES], 3);
+	assert_memory_equal(bench->device.data + 3 * BLOCK, zeroes, 50 * BLOCK);
+	assert_memory_equal(bench->device.data + 53 * BLOCK, data + 53 * BLOCK, 11 * BLOCK);
+	assert_true(bench->device.present[20]);
+	zero.flags = NBD_CMD_FLAG_FAST_ZERO;
+	assert_int_equal(ask(client, zero, NULL), NBD_OK);
+	assert_false(bench->device.present[20]);
 	assert_int_equal(
 	        ask(client, (struct nbd_request){ .id = NBD_CMD_CACHE, .size = 1 << 20 }, NULL),
 	        NBD_OK);

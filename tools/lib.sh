@@ -7,7 +7,7 @@ build_packages='gcc libc6-dev meson ninja-build pkg-config liburing-dev libisal-
 	libhwloc-dev libssl-dev libnghttp2-dev'
 test_packages='libcmocka-dev python3 binutils curl openssl'
 judge_packages='redis-tools tcl prometheus s3cmd rclone restic awscli python3-boto3
-	nghttp2-client tshark chromium'
+	nghttp2-client tshark chromium libnbd-bin python3-libnbd qemu-utils fio'
 
 say() {
 	printf '%s\n' "$*" >&2

@@ -129,7 +129,7 @@ class Weir(Server):
         super().__init__("weir", directory)
         self.program = os.environ.get("WEIR", str(ROOT / "build/weir"))
         self.settings = [f"resp.listen=127.0.0.1:{self.port}", f"memory={memory}",
-                         "http.listen=off", "s3.listen=off", *settings]
+                         "http.listen=off", "s3.listen=off", "nbd.listen=off", *settings]
         if durability == "relaxed":
             if self.has_setting(RELAXED):
                 self.settings.append(RELAXED)

@@ -33,6 +33,7 @@ enum cli_exit inspect_main(int argc, char **argv);
 enum cli_exit kv_main(int argc, char **argv);
 enum cli_exit key_main(int argc, char **argv);
 enum cli_exit cert_main(int argc, char **argv);
+enum cli_exit volume_main(int argc, char **argv);
 enum cli_exit top_main(int argc, char **argv);
 enum cli_exit bench_main(int argc, char **argv);
 enum cli_exit serve_main(int argc, char **argv);

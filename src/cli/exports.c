@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the block faces serve: the stacks that the configuration exports, in a set of each worker.
- * It stands before those faces in the list of faces, and listens nowhere itself.
+ * What the block faces serve: the stacks that the configuration exports, and volumes as they come
+ * and go, in a set of each worker. It stands before those faces in the list of faces, and listens
+ * nowhere itself.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -17,7 +19,10 @@ struct exports {
 	struct export_set set;
 	unsigned count;
 	struct export list[CONF_STACKS_MAX];
+	struct export volumes[VOLUMES_MAX]; /* by slot */
 };
+_Static_assert((int)CONF_STACKS_MAX + (int)VOLUMES_MAX <= (int)EXPORTS_MAX, "each has an id");
+_Static_assert((int)VOLUME_NAME_MAX <= (int)EXPORT_NAME_SIZE_MAX, "every name fits");
 
 /* The same at all workers and after every restart, and another one in every store. */
 static void set_uuid(struct export *export, const struct store *store)
@@ -66,13 +71,58 @@ static enum status open_here(struct host_worker *w, void *arg)
 	return STATUS_OK;
 }
 
+/* A volume that has the name of a stack is not served; it is there for who renames the stack. */
+static void volume_appeared(void *owner, const struct volume_info *info, struct blk *blk)
+{
+	struct exports *exports = owner;
+	struct export *export = &exports->volumes[info->slot];
+
+	if (export->blk != NULL && export_at(&exports->set, export->id) == export) {
+		exports->set.generation++;
+		return;
+	}
+	*export = (struct export){
+		.blk = blk,
+		.id = CONF_STACKS_MAX + 1 + info->slot,
+		.read_only = info->read_only,
+	};
+	memcpy(export->name, info->name, sizeof(info->name));
+	memcpy(export->uuid, info->uuid, sizeof(info->uuid));
+	if (export_add(&exports->set, export) != STATUS_OK)
+		export->blk = NULL;
+}
+
+static bool volume_may_leave(void *owner, const struct volume_info *info, struct blk *blk)
+{
+	struct exports *exports = owner;
+	struct export *export = &exports->volumes[info->slot];
+
+	(void)blk;
+	if (export->blk == NULL)
+		return true;
+	if (export->users > 0)
+		return false;
+	export_remove(&exports->set, export);
+	export->blk = NULL;
+	return true;
+}
+
 static enum status exports_open(struct host *host, unsigned index)
 {
+	struct host_volumes volumes = {
+		.index = index,
+		.appeared = volume_appeared,
+		.may_leave = volume_may_leave,
+	};
 	enum status status = STATUS_OK;
 
 	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++)
 		status = host_call(&host->workers[i], open_here, &index);
-	return status;
+	if (status != STATUS_OK)
+		return status;
+	if (getrandom(&volumes.seed, sizeof(volumes.seed), 0) != sizeof(volumes.seed))
+		return host_fail(host, STATUS_UNAVAILABLE, "this machine gives no random bytes");
+	return host_volumes_open(host, &volumes);
 }
 
 static void exports_drain(void *state)

@@ -189,6 +189,7 @@ static enum status open_here(struct host_worker *w, void *arg)
 		.kv = w->kv,
 		.bufs = &w->bufs,
 		.kv_is_local = w->kv_is_local,
+		.volumes = w->volumes != NULL ? volumes_set(w->volumes) : NULL,
 		.calls_max = limit_calls(w->host),
 		.connections_max = limit_connections(w->host),
 		.random_seed = w->worker.now_ns ^ w->worker.id,

@@ -15,6 +15,7 @@ static const struct cli_command commands[] = {
 	{ "kv", "read and change single keys", kv_main },
 	{ "key", "make, list and revoke access keys of S3 clients", key_main },
 	{ "cert", "make a certificate to try TLS with", cert_main },
+	{ "volume", "make, change and copy block devices of a running server", volume_main },
 	{ "top", "show what a running server does", top_main },
 	{ "bench", "put load on a running server", bench_main },
 	{ "check", "say whether a store that is not served is good, and mend it", check_main },

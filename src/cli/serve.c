@@ -20,7 +20,7 @@ enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
 const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_resp, &face_http,
-	                                                &face_s3 };
+	                                                &face_s3, &face_nbd };
 
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
@@ -29,7 +29,8 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 		unsigned weight;
 	} faces[] = { { CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN, 3 },
 		      { CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN, 1 },
-		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 2 } };
+		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 2 },
+		      { CONF_NBD_LISTEN, CONF_NBD_LISTEN, 1 } }; /* it has no TLS */
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
@@ -37,7 +38,8 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 		if (!host_listens(host, faces[i].listen, faces[i].tls_listen))
 			continue;
 		all += faces[i].weight;
-		objects |= faces[i].listen != CONF_RESP_LISTEN;
+		objects |= faces[i].listen == CONF_HTTP_LISTEN ||
+		           faces[i].listen == CONF_S3_LISTEN;
 		own += faces[i].listen == listen ? faces[i].weight : 0;
 	}
 	assert(own > 0); /* else: a face that is off was opened */

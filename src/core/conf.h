@@ -125,6 +125,17 @@ enum conf_type {
 	  " for new objects. Empty: the file s3.key beside the store, made when it is not there.") \
 	X(S3_LIFECYCLE_DAY, "s3.lifecycle_day", DURATION, "24h", 1000000000, 31536000000000000, \
 	  "", false, "How long a day of lifecycle rules is. Less than 24h: for tests.") \
+	X(NBD_LISTEN, "nbd.listen", ADDRESS, "127.0.0.1:10809", 0, 0, "", false, \
+	  "Where clients of the network block device protocol connect: to volumes, and to stacks" \
+	  " that are exported. A default port that is taken gives way to the next free one; a" \
+	  " port set here that is taken is an error.") \
+	X(NBD_CLIENTS_MAX, "nbd.clients_max", INTEGER, "256", 1, 65536, "", false, \
+	  "Connections of NBD of a worker at a time; the next one is closed.") \
+	X(NBD_HANDSHAKE_TIMEOUT, "nbd.handshake_timeout", DURATION, "10s", 1000000, \
+	  3600000000000, "", false, "How long a client may take to choose an export.") \
+	X(NBD_STALL_TIMEOUT, "nbd.stall_timeout", DURATION, "60s", 1000000, 3600000000000, "", \
+	  false, "How long a client may not send the rest of a request, or take nothing of a" \
+	  " reply.") \
 	X(STACKS_MEMORY, "stacks.memory", SIZE, "0", 0, 1ull << 46, "", false, \
 	  "What the layers of all stacks may take together, out of memory. 0: an eighth of that," \
 	  " when there are stacks.") \

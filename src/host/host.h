@@ -17,6 +17,7 @@
 #include "core/plan.h"
 #include "core/recent.h"
 #include "core/trace.h"
+#include "engine/volume.h"
 #include "layer/layer.h"
 #include "proto/kv.h"
 #include "proto/stream.h"
@@ -68,6 +69,7 @@ struct host_worker {
 	struct obj *obj;        /* its objects; NULL: see host_objects_open() */
 	struct obj_engine *objects;
 	struct export_set *exports; /* what block faces serve here; NULL: nothing */
+	struct volumes *volumes;    /* NULL: see host_volumes_open() */
 	struct listener *listeners[HOST_LISTENERS_MAX];
 	unsigned listener_count;
 	struct stream_tls *tls; /* NULL: nobody may connect with it */
@@ -282,6 +284,20 @@ void host_stacks_close(struct host *host);
 
 /* Bytes that the configuration wants for layers. */
 uint64_t host_stacks_memory(const struct conf *conf, uint64_t memory);
+
+/*
+ * host_volumes.c: volumes on the store, on every worker. Who opens them is told of each, in a turn
+ * of each worker: see struct volumes_options; owner: faces[index].
+ */
+struct host_volumes {
+	unsigned index;
+	uint64_t seed;
+	void (*appeared)(void *owner, const struct volume_info *info, struct blk *blk);
+	bool (*may_leave)(void *owner, const struct volume_info *info, struct blk *blk);
+};
+enum status host_volumes_open(struct host *host, const struct host_volumes *with);
+void host_volumes_stop(struct host *host); /* no commands any more */
+void host_volumes_close(struct host *host);
 
 /* Something that a request of the main thread's is about, and some worker runs. host_errand.c. */
 struct host_errand {

@@ -350,6 +350,7 @@ void host_store_stop(struct host *host)
 		return;
 	s->stopped = true;
 	host_objects_stop(host);
+	host_volumes_stop(host);
 	for (unsigned i = 0; i < s->count; i++) {
 		errands[i] = (struct errand){ .store = s->store, .index = i };
 		host_call(s->workers[i], begin_stop, &errands[i]);
@@ -374,6 +375,7 @@ void host_store_close(struct host *host)
 	struct host_store *s = &host->store;
 
 	host_objects_close(host);
+	host_volumes_close(host);
 	for (unsigned i = 0; i < host->count; i++) {
 		if (host->workers[i].shard != NULL)
 			kv_shard_close(host->workers[i].shard);

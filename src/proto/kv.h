@@ -29,7 +29,8 @@ enum kv_space {
 	KV_SPACE_SERVER = 1,         /* what faces keep of themselves; always durable */
 	KV_SPACE_REDIS = 16,         /* .. + 15: database 0 .. 15 */
 	KV_SPACE_REDIS_MEMBERS = 32, /* .. + 15: the members of their collections */
-	KV_SPACE_OBJECTS = 48,       /* .. + 15: buckets, objects and what belongs to them */
+	KV_SPACE_OBJECTS = 48,       /* .. + 11: buckets, objects and what belongs to them */
+	KV_SPACE_VOLUMES = 60,       /* .. + 3: block devices, their layers and blocks */
 	KV_SPACE_APP = 64,           /* .. + 15: users of the library */
 };
 
@@ -62,7 +63,8 @@ EXPIRED     partition, out             bytes                       (12)
  * (3) [key, end) in order of bytes, or with KV_REVERSE from the end down; up to KV_SCAN_MOMENT
  *     entries at a time are of one moment, over several workers of one of each. Fewer than `limit`
  *     were visited: there are no more. SCAN_PARTITION: of cmd->partition only.
- *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms 0.
+ *     KV_KEYS_ONLY: values are not read; entry.value is empty, entry.version and expires_ms
+ *     0; the kind is told.
  * (4) Appends to a blob that nobody sees yet; handle 0 starts one, and if that fails there is none.
  *     BLOB_CLOSE drops it if no PUT took it. Every piece but the last is a multiple of 4 KiB.
  *     cmd->partition: that of the key that it will be the value of.
@@ -235,9 +237,9 @@ void kv_submit(struct kv *kv, struct req *req, const struct kv_cmd *cmd);
 
 /*
  * The partition of a key, of kv->traits.partitions: a keyed hash of the whole key, except in
- * KV_SPACE_REDIS_MEMBERS and KV_SPACE_OBJECTS, whose keys start with space and partition as two
- * bytes big-endian: so members live beside their collection's own record, and a bucket's objects
- * in a few partitions, in order.
+ * KV_SPACE_REDIS_MEMBERS, KV_SPACE_OBJECTS and KV_SPACE_VOLUMES, whose keys start with space and
+ * partition as two bytes big-endian: so members live beside their collection's own record, and a
+ * bucket's objects in a few partitions, in order.
  */
 uint32_t kv_partition(struct bytes key, unsigned partitions);
 /* Whether it is a key at all: for what was read from a disk. */

@@ -316,6 +316,31 @@ static uint64_t until_unit(const struct nbd_call *head, uint64_t lba, uint64_t c
 	return next < count ? next : count;
 }
 
+/* What a device takes at a time, of ranges and of data. */
+static void range_cut(const struct nbd_call *head, struct blk_cmd *cmd)
+{
+	uint32_t most = blk_of(head)->geometry.range_max;
+
+	if (most != 0 && cmd->block_count > most)
+		cmd->block_count = most;
+}
+
+static bool discard_zeroes(const struct nbd_call *head)
+{
+	const struct blk_geometry *geometry = &blk_of(head)->geometry;
+
+	return !(head->request.flags & NBD_CMD_FLAG_NO_HOLE) &&
+	       (geometry->ops & 1u << BLK_DISCARD) && geometry->discard_zeroes;
+}
+
+static bool range_step(struct nbd_call *head, struct blk_cmd *cmd)
+{
+	range_cut(head, cmd);
+	head->size = cmd->block_count * blk_of(head)->geometry.block_size;
+	step(head, cmd);
+	return false;
+}
+
 /* That blocks are dropped is a hint: what is less than a unit stays. True: there was no step. */
 static bool trim_step(struct nbd_call *head, struct blk_cmd *cmd)
 {
@@ -329,32 +354,27 @@ static bool trim_step(struct nbd_call *head, struct blk_cmd *cmd)
 	}
 	cmd->op = BLK_DISCARD;
 	cmd->block_count = (uint32_t)count;
-	head->size = cmd->block_count * block_size;
-	step(head, cmd);
-	return false;
+	return range_step(head, cmd);
 }
 
-static bool discard_zeroes(const struct nbd_call *head)
-{
-	const struct blk_geometry *geometry = &blk_of(head)->geometry;
-
-	return !(head->request.flags & NBD_CMD_FLAG_NO_HOLE) &&
-	       (geometry->ops & 1u << BLK_DISCARD) && geometry->discard_zeroes;
-}
-
+/* By a command for it, by dropping blocks, or, where there is neither, by writing them. */
 static bool zeroes_step(struct nbd_call *head, struct blk_cmd *cmd)
 {
 	const struct blk_geometry *geometry = &blk_of(head)->geometry;
-	uint64_t most = NBD_ZERO_SIZE / geometry->block_size, count = 0;
+	uint32_t most = NBD_ZERO_SIZE / geometry->block_size;
+	uint64_t count = 0;
 
+	if (geometry->ops & 1u << BLK_ZEROES) {
+		cmd->op = BLK_ZEROES;
+		cmd->flags = head->request.flags & NBD_CMD_FLAG_NO_HOLE ? 0 : BLK_UNMAP;
+		return range_step(head, cmd);
+	}
 	if (discard_zeroes(head))
 		count = discard_count(head, cmd->lba, cmd->block_count);
 	if (count > 0) {
 		cmd->op = BLK_DISCARD;
 		cmd->block_count = (uint32_t)count;
-		head->size = cmd->block_count * geometry->block_size;
-		step(head, cmd);
-		return false;
+		return range_step(head, cmd);
 	}
 	if (head->request.flags & NBD_CMD_FLAG_FAST_ZERO) {
 		head->status = STATUS_UNSUPPORTED;

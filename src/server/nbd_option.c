@@ -105,7 +105,7 @@ static void tell_facts(const struct nbd_connection *connection, const struct exp
 	if (export->read_only)
 		flags |= NBD_READ_ONLY;
 	else
-		flags |= NBD_SEND_FUA | NBD_SEND_WRITE_ZEROES | NBD_SEND_FAST_ZERO;
+		flags |= NBD_SEND_FUA | NBD_SEND_WRITE_ZEROES | NBD_SEND_FAST_ZERO; /* or ENOTSUP */
 	if (!export->read_only && (geometry->ops & 1u << BLK_DISCARD) && geometry->discard_unit > 0)
 		flags |= NBD_SEND_TRIM;
 	if (connection->flags & NBD_CONNECTION_STRUCTURED)

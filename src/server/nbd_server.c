@@ -10,7 +10,7 @@
 #define SWEEP_NS (SECOND_NS / 2)
 
 enum {
-	CONNECTION_SHARE = 4, /* of the memory: what connections may have; calls get the rest */
+	CONNECTION_SHARE = 2, /* of the memory: what connections may have; calls get the rest */
 	CALLS_MIN = 16,
 	BUFS_SHARE = 2,
 };

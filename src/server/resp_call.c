@@ -775,10 +775,15 @@ static void call_submitted(struct req *req)
 	call->next(call);
 }
 
-void resp_call_submit(struct resp_call *call, const struct kv_cmd *cmd, resp_next_fn *next)
+struct req *resp_call_request(struct resp_call *call, resp_next_fn *next)
 {
 	assert(call->phase == RESP_CALL_RUNNING);
 	call->next = next;
 	req_push(&call->req, struct call_frame, call_submitted);
-	kv_submit(call->server->kv, &call->req, cmd);
+	return &call->req;
+}
+
+void resp_call_submit(struct resp_call *call, const struct kv_cmd *cmd, resp_next_fn *next)
+{
+	kv_submit(call->server->kv, resp_call_request(call, next), cmd);
 }

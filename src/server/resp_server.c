@@ -80,6 +80,7 @@ enum status resp_server_open(struct resp_server *server, const struct resp_serve
 		.kv = options->kv,
 		.bufs = options->bufs,
 		.kv_is_local = options->kv_is_local,
+		.volumes = options->volumes,
 		.settings = options->settings,
 		.calls_max = options->calls_max != 0 ? options->calls_max : CALLS_MAX_DEFAULT,
 		.connections_max = options->connections_max != 0 ? options->connections_max

@@ -12,6 +12,7 @@
 #include "core/worker.h"
 #include "proto/kv.h"
 #include "proto/stream.h"
+#include "proto/volume.h"
 #include "wire/resp.h"
 
 struct resp_admin; /* users, settings, slow log ...: resp_admin.c */
@@ -206,6 +207,7 @@ extern const struct resp_table resp_info_table;     /* resp_admin_info.c */
 extern const struct resp_table resp_log_table;      /* resp_admin_log.c */
 extern const struct resp_table resp_misc_table;     /* resp_admin_misc.c */
 extern const struct resp_table resp_s3_key_table;   /* resp_s3_key.c */
+extern const struct resp_table resp_volume_table;   /* resp_volume.c */
 
 /* By name, in any case; NULL: none. The index counts rows of all tables, for statistics. */
 const struct resp_command *resp_command_find(struct bytes name, uint32_t *index);
@@ -393,6 +395,7 @@ struct resp_server_options {
 	struct kv *kv;
 	struct bufs *bufs;
 	bool kv_is_local; /* every visit runs on this worker */
+	struct volume_set *volumes; /* NULL: none are served */
 	uint32_t calls_max;
 	uint32_t connections_max;
 	uint64_t random_seed;
@@ -410,6 +413,7 @@ struct resp_server {
 	struct kv *kv;
 	struct bufs *bufs;
 	bool kv_is_local;
+	struct volume_set *volumes;
 	struct resp_settings settings;
 	struct resp_stats stats;
 	struct resp_command_stats *command_stats; /* by command index */
@@ -483,6 +487,8 @@ void resp_call_done(struct resp_call *call);
  * and .result.
  */
 void resp_call_submit(struct resp_call *call, const struct kv_cmd *cmd, resp_next_fn *next);
+/* The same for other protocols: the request that is to be submitted. */
+struct req *resp_call_request(struct resp_call *call, resp_next_fn *next);
 
 /*
  * The engine's key of argument `index`, in the call's database (or another): valid as long as the

@@ -11,7 +11,7 @@ static const struct resp_table *const tables[] = {
 	&resp_lcs_table,      &resp_own_table,    &resp_acl_table,  &resp_client_table,
 	&resp_config_table,   &resp_docs_table,   &resp_info_table, &resp_log_table,
 	&resp_misc_table,     &resp_swap_table,   &resp_sync_table, &resp_pubsub_table,
-	&resp_keyspace_table, &resp_s3_key_table,
+	&resp_keyspace_table, &resp_s3_key_table, &resp_volume_table,
 };
 
 enum { SLOTS = 1024, NAME_MAX = 32 };
