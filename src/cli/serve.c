@@ -20,25 +20,40 @@ enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
 const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_resp, &face_http,
-	                                                &face_s3 };
+	                                                &face_s3, &face_nvme };
+
+bool server_face_is_on(const struct host *host, enum conf_id listen)
+{
+	struct conf_address address;
+	bool serves_blocks = listen == CONF_NVME_LISTEN;
+
+	conf_address(host->conf, listen, &address);
+	if (address.kind == CONF_OFF)
+		return false;
+	for (unsigned i = 0; i < host->stack_count && serves_blocks; i++) {
+		if (host->stacks[i].conf->exported)
+			return true;
+	}
+	return !serves_blocks;
+}
 
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
 	static const struct {
 		enum conf_id listen;
 		unsigned weight;
-	} faces[] = { { CONF_RESP_LISTEN, 3 }, { CONF_HTTP_LISTEN, 1 }, { CONF_S3_LISTEN, 2 } };
+	} faces[] = { { CONF_RESP_LISTEN, 3 },
+		      { CONF_HTTP_LISTEN, 1 },
+		      { CONF_S3_LISTEN, 2 },
+		      { CONF_NVME_LISTEN, 2 } };
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
 	for (unsigned i = 0; i < array_count(faces); i++) {
-		struct conf_address address;
-
-		conf_address(host->conf, faces[i].listen, &address);
-		if (address.kind == CONF_OFF)
+		if (!server_face_is_on(host, faces[i].listen))
 			continue;
 		all += faces[i].weight;
-		objects |= faces[i].listen != CONF_RESP_LISTEN;
+		objects |= faces[i].listen == CONF_HTTP_LISTEN || faces[i].listen == CONF_S3_LISTEN;
 		own += faces[i].listen == listen ? faces[i].weight : 0;
 	}
 	assert(own > 0); /* else: a face that is off was opened */

@@ -20,6 +20,7 @@
 #include "proto/kv.h"
 #include "proto/stream.h"
 #include "transport/io.h"
+#include "transport/nvme_host.h"
 
 enum {
 	HOST_LISTENERS_MAX = 16, /* of a worker: plain and secure ones of each face */
@@ -142,14 +143,20 @@ struct host_store {
 };
 
 /*
- * io_devices.c: the devices of a worker's transport, as rows for stacks: file, uring, plain, mem.
+ * io_devices.c: the devices of a worker's transport, as rows for stacks: file, uring, plain, mem,
+ * nvme_tcp.
  * A struct io_devices is the owner in their struct stack_env.
  */
 struct io_devices {
 	struct io *io;
 	bool look; /* only to be looked at: nothing is locked, made or resized */
+	struct nvme_host_io_net net;
 };
 extern const struct blk_layer *const io_device_layers[]; /* ends with NULL */
+extern const struct blk_layer device_nvme_tcp;            /* nvme_device.c */
+
+/* Who this machine is to NVMe targets. */
+void host_nvme_identity(uint8_t id[static 16]);
 
 /* A stack of the configuration. Memory: the host's. Thread: opened and closed by the main one. */
 struct host_stack {

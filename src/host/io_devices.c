@@ -204,5 +204,5 @@ static const struct blk_layer device_mem = {
 };
 
 const struct blk_layer *const io_device_layers[] = {
-	&device_file, &device_uring, &device_plain, &device_mem, NULL,
+	&device_file, &device_uring, &device_plain, &device_mem, &device_nvme_tcp, NULL,
 };
