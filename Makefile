@@ -10,6 +10,7 @@
 #   make sim [SEED=n]     one seed of the simulator, with its trace
 #   make faults           every call that can fail does, once: some minutes
 #   make bench [B=names]  figures against peers: see bench/run.py --help
+#   make lab              the kernel of a guest as judge: some minutes; see lab/README.md
 #   make ci               everything, in the order of continuous integration
 SHELL := /bin/sh
 LIB := set -eu; . tools/lib.sh;
@@ -70,6 +71,9 @@ bench:
 	@$(LIB) configure build --buildtype=release -Dtests=disabled; \
 	meson configure build -Dbench=true; ninja -C build; bench/run.py $(B)
 
+lab: all
+	@lab/run
+
 ci:
 	@tools/ci.sh
 
@@ -79,4 +83,4 @@ install: all
 clean:
 	@rm -rf build build-debug build-tsan build-msan build-fuzz
 
-.PHONY: all debug test lint format tsan msan fuzz sim faults bench ci install clean
+.PHONY: all debug test lint format tsan msan fuzz sim faults bench lab ci install clean

@@ -368,6 +368,50 @@ static void test_close_inside_received(void **state)
 	fixture_close(&f);
 }
 
+static void closing_ended(struct stream *stream, enum status status)
+{
+	struct side *s = stream->owner;
+
+	s->end_status = status;
+	s->ends++;
+	stream_close(stream);
+}
+
+static void nothing_received(struct stream *stream, struct bytes data)
+{
+	(void)stream;
+	(void)data;
+	fail();
+}
+
+/* Of a connect that is refused: it goes back to the pool once. */
+static void test_close_inside_ended(void **state)
+{
+	static const struct stream_handler handler = { .received = nothing_received,
+		                                       .ended = closing_ended };
+	struct fixture f;
+	struct side sides[3] = { 0 };
+	struct io_connect_options options = { .address = "127.0.0.1:1", .handler = &handler };
+	char error[IO_ERROR_SIZE];
+
+	(void)state;
+	fixture_open(&f, &(struct io_options){ .connections_max = 2 });
+	options.owner = &sides[0];
+	assert_int_equal(io_connect(f.io, &options, &sides[0].stream, error), STATUS_OK);
+	RUN_UNTIL(&f, sides[0].ends == 1);
+	fixture_idle(&f, 5);
+	options.handler = &handler;
+	for (unsigned i = 1; i < 3; i++) {
+		options.owner = &sides[i];
+		assert_int_equal(io_connect(f.io, &options, &sides[i].stream, error), STATUS_OK);
+	}
+	assert_ptr_not_equal(sides[1].stream, sides[2].stream);
+	RUN_UNTIL(&f, sides[1].ends == 1 && sides[2].ends == 1);
+	assert_int_equal(sides[2].end_status, STATUS_UNAVAILABLE);
+	fixture_idle(&f, 5);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_500_connections),
 		cmocka_unit_test(test_close_with_send_in_flight),
 		cmocka_unit_test(test_close_inside_received),
+		cmocka_unit_test(test_close_inside_ended),
 	};
 
 	if (!raise_descriptors())

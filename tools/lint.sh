@@ -20,9 +20,9 @@ step() { # step TOOL COMMAND...
 }
 
 c_files=$(tools/sources.sh src/* tests fuzz bench; tools/sources.sh -x h src/* include tests bench)
-shell_files='run test .ci/run'
-python_files=$(tools/sources.sh -x py tools bench tests tests/judges)
-for file in tools/*.sh tests/judges/*.sh; do
+shell_files='run test .ci/run lab/setup lab/boot lab/run'
+python_files=$(tools/sources.sh -x py tools bench tests tests/judges lab)
+for file in tools/*.sh tests/judges/*.sh lab/*.sh; do
 	[ ! -f "$file" ] || shell_files="$shell_files $file"
 done
 

@@ -65,6 +65,9 @@ void cli_conf_help(void);
 /* `weir inspect stack TEXT`: opens it, to look at, and draws it. */
 enum cli_exit cli_inspect_stack(const struct conf *conf, const char *text);
 
+/* `weir inspect nvme HOST:PORT`: asks a discovery controller, and looks at what it tells of. */
+enum cli_exit cli_inspect_nvme(const char *address);
+
 /* Whether every stack of the configuration is one; CLI_USAGE, after messages: not all are. */
 enum cli_exit cli_check_stacks(const struct conf *conf);
 

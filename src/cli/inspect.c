@@ -11,7 +11,7 @@
 struct inspect {
 	struct cli_conf conf;
 	const char *synthetic, *xml;
-	const char *what, *stack; /* "stack" and its text; NULL: the machine */
+	const char *what, *text; /* "stack" or "nvme", and which one; NULL: the machine */
 };
 
 static const struct argp_option options[] = {
@@ -36,16 +36,19 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		inspect->xml = arg;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (inspect->what == NULL && strcmp(arg, "stack") == 0)
+		if (inspect->what == NULL &&
+		    (strcmp(arg, "stack") == 0 || strcmp(arg, "nvme") == 0))
 			inspect->what = arg;
-		else if (inspect->what != NULL && inspect->stack == NULL)
-			inspect->stack = arg;
+		else if (inspect->what != NULL && inspect->text == NULL)
+			inspect->text = arg;
 		else
-			argp_error(state, "what else is there to inspect but \"stack 'TEXT'\"?");
+			argp_error(state, "what else is there to inspect but \"stack 'TEXT'\" and "
+			                  "\"nvme HOST:PORT\"?");
 		return 0;
 	case ARGP_KEY_END:
-		if (inspect->what != NULL && inspect->stack == NULL)
-			argp_error(state, "which stack? weir inspect stack 'mem size=1M'");
+		if (inspect->what != NULL && inspect->text == NULL)
+			argp_error(state, "which one? weir inspect stack 'mem size=1M', weir "
+			                  "inspect nvme 127.0.0.1:4420");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -201,11 +204,12 @@ enum cli_exit inspect_main(int argc, char **argv)
 		.options = options,
 		.parser = parse_option,
 		.children = children,
-		.args_doc = "\n[OPTION...] stack TEXT",
+		.args_doc = "\n[OPTION...] stack TEXT\n[OPTION...] nvme HOST:PORT",
 		.doc = "Shows the machine, the plan of workers for it, the split of memory, and "
 		       "what "
 		       "each transport can do here and why not. With a stack: what it is made of, "
-		       "and what it guarantees.",
+		       "and what it guarantees. With an address: the subsystems that an "
+		       "NVMe/TCP target tells of.",
 	};
 	static struct topology machine;
 	static struct conf conf;
@@ -215,8 +219,9 @@ enum cli_exit inspect_main(int argc, char **argv)
 
 	cli_parse(&argp, argc, argv, &inspect);
 	exit = cli_conf_load(&inspect.conf, &conf);
-	if (exit == CLI_DONE && inspect.stack != NULL)
-		return cli_inspect_stack(&conf, inspect.stack);
+	if (exit == CLI_DONE && inspect.text != NULL)
+		return strcmp(inspect.what, "nvme") == 0 ? cli_inspect_nvme(inspect.text)
+		                                         : cli_inspect_stack(&conf, inspect.text);
 	if (exit == CLI_DONE)
 		exit = load_machine(&inspect, &machine);
 	if (exit != CLI_DONE)

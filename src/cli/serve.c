@@ -20,7 +20,18 @@ enum { WAIT_MS = 100, LOOK_EVERY = 10 };
 #define KILL_WAIT_NS 5000000000ull
 
 const struct face *const server_faces[SERVER_FACES] = { &face_exports, &face_resp, &face_http,
-	                                                &face_s3, &face_nbd };
+	                                                &face_s3,      &face_nbd,  &face_nvme };
+
+bool server_nvme_is_on(const struct host *host)
+{
+	if (!host_listens(host, CONF_NVME_LISTEN, CONF_NVME_LISTEN))
+		return false;
+	for (unsigned i = 0; i < host->stack_count; i++) {
+		if (host->stacks[i].conf->exported)
+			return true;
+	}
+	return conf_is_set(host->conf, CONF_NVME_LISTEN);
+}
 
 uint64_t server_memory(const struct host *host, enum conf_id listen)
 {
@@ -30,16 +41,17 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 	} faces[] = { { CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN, 3 },
 		      { CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN, 1 },
 		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 2 },
-		      { CONF_NBD_LISTEN, CONF_NBD_LISTEN, 1 } }; /* it has no TLS */
+		      { CONF_NBD_LISTEN, CONF_NBD_LISTEN, 1 }, /* no TLS, as the next one */
+		      { CONF_NVME_LISTEN, CONF_NVME_LISTEN, 2 } };
 	unsigned own = 0, all = 0;
 	bool objects = false; /* a quarter is theirs: host_objects.c */
 
 	for (unsigned i = 0; i < array_count(faces); i++) {
-		if (!host_listens(host, faces[i].listen, faces[i].tls_listen))
+		if (!host_listens(host, faces[i].listen, faces[i].tls_listen) ||
+		    (faces[i].listen == CONF_NVME_LISTEN && !server_nvme_is_on(host)))
 			continue;
 		all += faces[i].weight;
-		objects |= faces[i].listen == CONF_HTTP_LISTEN ||
-		           faces[i].listen == CONF_S3_LISTEN;
+		objects |= faces[i].listen == CONF_HTTP_LISTEN || faces[i].listen == CONF_S3_LISTEN;
 		own += faces[i].listen == listen ? faces[i].weight : 0;
 	}
 	assert(own > 0); /* else: a face that is off was opened */

@@ -14,13 +14,17 @@ enum cli_exit server_explain(const struct host *host, enum status status);
 void server_write_line(const char *line, size_t size);
 
 /* All faces of a server. */
-enum { SERVER_FACES = 5 };
+enum { SERVER_FACES = 6 };
 extern const struct face *const server_faces[SERVER_FACES];
 extern const struct face face_exports; /* exports.c: what the block faces after it serve */
-extern const struct face face_resp; /* face_resp.c */
-extern const struct face face_http; /* face_http.c */
-extern const struct face face_s3;   /* face_s3.c */
-extern const struct face face_nbd;  /* face_nbd.c */
+extern const struct face face_resp;    /* face_resp.c */
+extern const struct face face_http;    /* face_http.c */
+extern const struct face face_s3;      /* face_s3.c */
+extern const struct face face_nbd;     /* face_nbd.c */
+extern const struct face face_nvme;    /* face_nvme.c */
+
+/* Whether NVMe/TCP listens: somebody asked for it, or a stack is exported. */
+bool server_nvme_is_on(const struct host *host);
 
 /*
  * Bytes of each worker's memory for connections that the face whose address is `listen` may have:

@@ -152,6 +152,21 @@ enum conf_type {
 	  "The oldest TLS that is spoken.") \
 	X(TLS_HANDSHAKE_TIMEOUT, "tls.handshake_timeout", DURATION, "10s", 1000000, \
 	  3600000000000, "", false, "How long a handshake may take.") \
+	X(NVME_LISTEN, "nvme_tcp.listen", ADDRESS, "127.0.0.1:4420", 0, 0, "", false, \
+	  "Where NVMe/TCP hosts connect, when a stack is exported. A default port that is taken" \
+	  " gives way to the next free one; a port set here that is taken is an error.") \
+	X(NVME_NQN, "nvme_tcp.nqn", STRING, "", 0, 223, "", false, \
+	  "The name of the subsystem whose namespaces the exports are. Empty: one with the uuid" \
+	  " of the store.") \
+	X(NVME_HOSTS, "nvme_tcp.hosts", STRING, "", 0, 4095, "", false, \
+	  "NQNs of the hosts that may connect, such as \"nqn.2014-08.org.nvmexpress:uuid:...\"." \
+	  " A name is no secret. Empty: any host, and only loopback is served.") \
+	X(NVME_ADDRESS, "nvme_tcp.address", STRING, "", 0, 127, "", false, \
+	  "The address that discovery tells to hosts, when they see this server by another one" \
+	  " than it listens at. Empty: nvme_tcp.listen.") \
+	X(NVME_CLIENTS_MAX, "nvme_tcp.clients_max", INTEGER, "1024", 2, 65536, "", false, \
+	  "Connections of NVMe/TCP of a worker at a time: a host has one and one for each of its" \
+	  " I/O queues.") \
 	X(SERVE_DRAIN, "serve.drain", DURATION, "10s", 0, 3600000000000, "", false, \
 	  "How long requests under way may take to end after SIGTERM.") \
 	X(LOG_FORMAT, "log.format", CHOICE, "text", 0, 0, "text|logfmt|json", false, \
@@ -237,7 +252,7 @@ struct conf_address {
 
 /* The value of a CONF_ADDRESS. */
 void conf_address(const struct conf *conf, enum conf_id id, struct conf_address *address);
-bool conf_wants_tls(const struct conf *conf); /* somebody may connect with it */
+bool conf_wants_tls(const struct conf *conf);                   /* somebody may connect with it */
 bool conf_address_is_local(const struct conf_address *address); /* loopback, unix or off */
 
 struct conf_cores {

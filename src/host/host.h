@@ -22,6 +22,7 @@
 #include "proto/kv.h"
 #include "proto/stream.h"
 #include "transport/io.h"
+#include "transport/nvme_host.h"
 
 enum {
 	HOST_LISTENERS_MAX = 16, /* of a worker: plain and secure ones of each face */
@@ -72,7 +73,7 @@ struct host_worker {
 	struct volumes *volumes;    /* NULL: see host_volumes_open() */
 	struct listener *listeners[HOST_LISTENERS_MAX];
 	unsigned listener_count;
-	struct stream_tls *tls; /* NULL: nobody may connect with it */
+	struct stream_tls *tls;      /* NULL: nobody may connect with it */
 	void *faces[HOST_FACES_MAX]; /* by index of the face; NULL: not on this worker */
 	uint16_t cpu;
 	int node; /* whose memory it prefers, as the system numbers nodes; -1: there is one only */
@@ -157,17 +158,23 @@ struct host_store {
 };
 
 /*
- * io_devices.c: the devices of a worker's transport, as rows for stacks: file, uring, plain, mem.
+ * io_devices.c: the devices of a worker's transport, as rows for stacks: file, uring, plain, mem,
+ * nvme_tcp.
  * A struct io_devices is the owner in their struct stack_env.
  */
 struct io_devices {
 	struct io *io;
 	bool look; /* only to be looked at: nothing is locked, made or resized */
+	struct nvme_host_io_net net;
 };
 extern const struct blk_layer *const io_device_layers[]; /* ends with NULL */
 /* read_file() of their environment. DENIED: others than its owner may read the file. */
 enum status io_device_read_file(void *owner, const char *path, void *data, size_t size_max,
                                 size_t *size);
+extern const struct blk_layer device_nvme_tcp; /* nvme_device.c */
+
+/* Who this machine is to NVMe targets. */
+void host_nvme_identity(uint8_t id[static 16]);
 
 /* A stack of the configuration. Memory: the host's. Thread: opened and closed by the main one. */
 struct host_stack {

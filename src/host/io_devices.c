@@ -207,7 +207,7 @@ static const struct blk_layer device_mem = {
 };
 
 const struct blk_layer *const io_device_layers[] = {
-	&device_file, &device_uring, &device_plain, &device_mem, NULL,
+	&device_file, &device_uring, &device_plain, &device_mem, &device_nvme_tcp, NULL,
 };
 
 enum status io_device_read_file(void *owner, const char *path, void *data, size_t size_max,

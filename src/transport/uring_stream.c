@@ -423,18 +423,17 @@ static void send_done(struct uring_stream *s, int res)
 
 static void connect_done(struct uring_stream *s, int res)
 {
-	landed(s);
 	s->connect_begun = false;
-	if (s->stream.closed)
-		return;
-	s->connecting = false;
-	if (res >= 0) {
-		issue_or_park(s);
-		return;
+	if (!s->stream.closed) {
+		s->connecting = false;
+		if (res < 0 && s->send != NULL)
+			send_complete(s, STATUS_UNAVAILABLE);
+		if (res < 0)
+			stream_end(s, STATUS_UNAVAILABLE);
+		else
+			issue_or_park(s);
 	}
-	if (s->send != NULL)
-		send_complete(s, STATUS_UNAVAILABLE);
-	stream_end(s, STATUS_UNAVAILABLE);
+	landed(s); /* last: a handler that closes it must not give it back twice */
 }
 
 void uring_stream_done(struct uring *u, uint64_t data, int res, uint32_t flags)
