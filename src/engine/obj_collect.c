@@ -475,6 +475,8 @@ enum status obj_collector_open(struct obj_engine *engine)
 
 void obj_collector_close(struct obj_engine *engine)
 {
+	if (engine->collector != NULL)
+		timer_cancel(&engine->worker->timers, &engine->collector->timer);
 	free(engine->collector);
 	engine->collector = NULL;
 }

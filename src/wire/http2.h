@@ -93,7 +93,8 @@ void http2_stream_bind(struct http2_stream *stream, void *exchange);
 void http2_stream_leave(struct http2_stream *stream);
 /*
  * The same, after an answer that did not wait for the body: as many bytes of it as `size_max` are
- * dropped, then the stream is reset with NO_ERROR. A client that sends as it asked is not disturbed.
+ * dropped, then the stream is reset with NO_ERROR. A client that sends as it asked is not
+ * disturbed.
  */
 void http2_stream_leave_open(struct http2_stream *stream, uint32_t size_max);
 /* Ends it. REFUSED_STREAM: it may be asked again; NO_ERROR: the answer was all. */
