@@ -174,6 +174,7 @@ struct checkpoint;
 struct cleaner;
 struct cleaner_blob;
 struct expiry;
+struct store_metrics;
 struct supply;
 
 struct shard {
@@ -231,6 +232,7 @@ struct shard {
 	struct cleaner *cleaner;
 	struct cleaner_blob *cleaner_blob;
 	struct expiry *expiry;
+	struct store_metrics *metrics;
 	struct timer tick;               /* expiry, cleaning, space: every SHARD_TICK_NS */
 	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
 	uint64_t records_checkpointed;
@@ -528,6 +530,11 @@ bool cleaner_blob_is_running(const struct shard *shard); /* a read or a write is
 bool cleaner_blob_is_busy(const struct shard *shard);    /* it will give segments back */
 bool cleaner_blob_has_work(const struct shard *shard);   /* that no completion brings */
 void cleaner_blob_tick(struct shard *shard);
+
+/* store_metrics.c: what other threads may read of it. */
+enum status store_metrics_open(struct shard *shard) __attribute__((warn_unused_result));
+void store_metrics_close(struct shard *shard);
+void store_metrics_publish(struct shard *shard); /* once a tick */
 
 /* cleaner.c */
 enum status cleaner_open(struct shard *shard) __attribute__((warn_unused_result));

@@ -21,6 +21,7 @@ static void shard_tick(struct timer *timer)
 	cleaner_tick(shard);
 	if (shard->open && !shard->closing)
 		expiry_tick(shard);
+	store_metrics_publish(shard);
 	timer_arm(&shard->worker->timers, timer, shard->worker->now_ns + SHARD_TICK_NS, shard_tick);
 }
 
