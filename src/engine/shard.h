@@ -3,7 +3,8 @@
  * The key-value engine of one worker: the partitions that it owns, their index, its log, its cache.
  * Inside of the engine only; the way in is shard->kv, opened by engine/store.h.
  *
- *   shard.c         queue, batches, lookups, loads of pages and records
+ *   shard.c         queue, batches, lookups
+ *   shard_load.c    loads of pages and records
  *   shard_start.c   made, started, stopped
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
  *   shard_txn.c     PREPARE, RESOLVE: this engine's part of a COMMIT over several
@@ -308,6 +309,11 @@ void found_from_record(struct found *found, const struct record *record);
 /* The record at found->location, from a frame buffer or what was loaded. NOT_FOUND: read it. */
 enum status find_record(struct shard *shard, struct op *op, struct found *found)
         __attribute__((warn_unused_result));
+/* Gives back what was loaded for the command, if anything was. */
+void shard_load_drop(struct shard *shard, struct op *op);
+/* Into the cache; `lsn` must be durable before anybody is told of it who reads it from there. */
+void shard_remember(struct shard *shard, uint64_t hash, const struct record *record,
+                    uint64_t location, uint64_t lsn);
 /* Reads a record into the cache; nobody waits for it. */
 void shard_read_ahead(struct shard *shard, uint64_t location);
 void shard_requeue(struct shard *shard, struct req *req); /* at the front */
