@@ -67,6 +67,7 @@ struct key_lock *shard_lock_find(struct shard *shard, uint64_t hash, struct byte
 void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key)
 {
 	assert_slow(shard_lock_find(shard, hash, key) == NULL);
+	assert(key.size > 0 && key.size <= KV_KEY_MAX);
 	lock->hash = hash;
 	lock->key = key;
 	STAILQ_INIT(&lock->behind);
@@ -141,6 +142,7 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 		if (status != STATUS_OK && op->cmd.op == KV_RESOLVE)
 			txn_break(shard, op->cmd.version);
 	}
+	assert(lsn < shard->log.lsn_next); /* else: it waits for what nobody writes */
 	req_pop(req, struct op);
 	req->state = REQ_RUNNING;
 	if (status == STATUS_OK && lsn > shard->log.lsn_durable &&
@@ -257,6 +259,7 @@ enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool va
 	default:
 		unreachable();
 	}
+	assert(found->location != 0);
 	l = location_unpack(found->location);
 	if (!value && !(l.flags & RECORD_EXPIRES)) {
 		found->entry.version = UINT64_MAX; /* there is one: not asked for */
@@ -465,6 +468,7 @@ static bool run_exclusive(struct shard *shard)
 {
 	if (shard->clear.req != NULL && queue_take(shard, shard->clear.req))
 		run_one(shard, shard->clear.req);
+	assert(shard->exclusive != NULL);
 	if (!queue_take(shard, shard->exclusive))
 		return false; /* a page is being read for it */
 	run_one(shard, shard->exclusive);
@@ -509,6 +513,7 @@ static void shard_settle(struct actor *actor)
 	if (shard->quiet != NULL && shard_is_idle(shard)) {
 		struct req *quiet = shard->quiet;
 
+		assert(shard->closing);
 		shard->quiet = NULL;
 		shard->inert = true;
 		req_complete(quiet, shard->quiet_status, 0);
@@ -567,6 +572,8 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 	op->result = 0;
 	op->step = 0;
 	op->busy = false;
+	assert(cmd->op < KV_OP_COUNT);
+	assert(!shard->inert && shard->started);
 	shard->stats.commands[cmd->op]++;
 	STAILQ_INSERT_TAIL(&shard->queue, req, link);
 }

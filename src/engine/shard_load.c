@@ -13,6 +13,8 @@ void shard_load_drop(struct shard *shard, struct op *op)
 
 	if (load == NULL)
 		return;
+	assert(load->buf != NULL && !load->page);
+	assert(STAILQ_EMPTY(&load->waiters)); /* they run with it */
 	op->loaded = NULL;
 	buf_unref(load->buf);
 	load->buf = NULL;
@@ -33,6 +35,7 @@ static struct load *load_get(struct shard *shard, struct req *req, uint64_t addr
 		STAILQ_INSERT_TAIL(&shard->load_waiters, req, link);
 		return NULL;
 	}
+	assert(address != 0);
 	LIST_REMOVE(load, link);
 	load->address = address;
 	STAILQ_INIT(&load->waiters);
@@ -57,6 +60,9 @@ static void load_submit(struct load *load, uint32_t block, uint32_t blocks)
 		.iov_count = 1,
 	};
 
+	assert(blocks > 0 && (size_t)blocks << BLOCK_SHIFT <= load->buf->size);
+	assert(block + blocks <= shard->segment_blocks);
+	assert(shard->loads_running < SHARD_LOADS_MAX);
 	load->iov = (struct iovec){ load->buf->data, (size_t)blocks << BLOCK_SHIFT };
 	req_init(&load->req, shard->worker);
 	req_push(&load->req, struct load_frame, load_read)->load = load;
@@ -79,6 +85,7 @@ enum op_result op_load_page(struct req *req, uint32_t partition, const struct bt
 			return OP_PARKED;
 		}
 	}
+	assert(shard_owns(shard, partition));
 	load = load_get(shard, req, miss->address, BLOCK_SIZE);
 	if (load == NULL)
 		return OP_PARKED;
@@ -160,6 +167,7 @@ void shard_remember(struct shard *shard, uint64_t hash, const struct record *rec
 		.flags = (uint8_t)location,
 	};
 
+	assert(location != 0);
 	/* Refused: then it is read again when it is wanted. */
 	(void)record_cache_insert(shard->cache, hash, &entry, record->key, record->value);
 }
@@ -201,6 +209,8 @@ static void load_read(struct req *done)
 	enum status status = done->status;
 	struct req *first = STAILQ_FIRST(&load->waiters);
 
+	assert(load->shard->loads_running > 0);
+	assert(load->buf != NULL);
 	shard->loads_running--;
 	LIST_REMOVE(load, link);
 	if (status == STATUS_OK && load->page)
