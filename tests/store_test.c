@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/metrics.h"
 #include "store_fixture.h"
 
 enum { KEYS = 2000, VALUE_MAX = 3000 };
@@ -476,6 +477,53 @@ static void test_clear_after_large_update(void **state)
 	store_fixture_fini(&f);
 }
 
+static uint64_t metric_of(const struct metrics *metrics, const char *name, const char *labels)
+{
+	struct metrics_cursor cursor = { 0 };
+	struct metric_series series;
+
+	while (metrics_next(metrics, &cursor, &series)) {
+		if (strcmp(series.metric->name, name) == 0 && strcmp(series.labels, labels) == 0)
+			return series.number;
+	}
+	return 0;
+}
+
+/* What is shown is what the engine has counted, when a tick has passed. */
+static void test_metrics(void **state)
+{
+	static struct metrics metrics;
+	struct store_worker_stats stats;
+	struct store_fixture f;
+	char key[40];
+
+	(void)state;
+	store_fixture_init(&f, 32 << 20);
+	assert_int_equal(store_fixture_open(&f), STATUS_OK);
+	assert_int_equal(store_metrics_add(f.store, 0, &metrics), STATUS_OK);
+	metrics.complete = true;
+	for (uint32_t i = 0; i < 100; i++)
+		assert_int_equal(store_put(&f, make_key(i, key), bytes_of("v", 1)), STATUS_OK);
+	put_blob(&f, 1, 1, 300000);
+	stats = stats_later(&f, 200 * 1000 * 1000);
+	assert_int_equal(metrics_sum(&metrics, "weir_store_commits_total", ""), stats.frames);
+	assert_int_equal(metrics_sum(&metrics, "weir_store_records_total", ""), stats.records);
+	assert_true(stats.records > 100 && stats.frames > 100);
+	assert_int_equal(metrics_sum(&metrics, "weir_store_live_bytes", ""), stats.live_bytes);
+	assert_int_equal(metrics_sum(&metrics, "weir_store_segment_bytes", ""), 64 * BLOCK_SIZE);
+	assert_int_equal(metric_of(&metrics, "weir_store_commands_total", "op=\"put\""),
+	                 stats.commands[KV_PUT]);
+	assert_int_equal(metric_of(&metrics, "weir_store_written_bytes_total", "cause=\"values\""),
+	                 stats.blob_bytes);
+	assert_int_equal(metric_of(&metrics, "weir_store_written_bytes_total", "cause=\"log\""),
+	                 stats.bytes);
+	assert_int_equal(metric_of(&metrics, "weir_store_segments", "kind=\"free\""),
+	                 stats.segments_left);
+	assert_true(metric_of(&metrics, "weir_store_segments", "kind=\"values\"") >= 1);
+	store_fixture_close(&f, /* crash= */ false);
+	store_fixture_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +534,7 @@ int main(void)
 		cmocka_unit_test(test_clear_in_slices),
 		cmocka_unit_test(test_clear_after_large_update),
 		cmocka_unit_test(test_expired),
+		cmocka_unit_test(test_metrics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,7 @@ struct metric {
 };
 
 enum {
-	METRICS_MAX = 4096,        /* 64 workers of 64 rows each */
+	METRICS_MAX = 6144,        /* 64 workers of 96 rows each */
 	METRIC_LABELS_MAX = 256,   /* bytes of a series' labels, terminator included */
 	METRIC_TEXT_MAX = 12 << 10 /* bytes of any metric_write() */
 };

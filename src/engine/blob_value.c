@@ -24,6 +24,8 @@ void blob_free_later(struct shard *shard, uint64_t location)
 		blobs->leaked++; /* the extents stay live: weir check finds them */
 		return;
 	}
+	assert(location & RECORD_BLOB);
+	assert(blobs->free_head - blobs->free_tail < FREES_MAX);
 	blob_pin(shard, location_unpack(location).segment, 1);
 	blobs->frees[blobs->free_head++ % FREES_MAX] = location;
 }
@@ -57,6 +59,7 @@ static void free_next(struct blobs *blobs)
 {
 	struct location l = location_unpack(blobs->frees[blobs->free_tail % FREES_MAX]);
 
+	assert(!blobs->freeing && blobs->free_tail != blobs->free_head);
 	blob_pin(blobs->shard, l.segment, -1);
 	do {
 		blobs->free_tail++;
@@ -103,6 +106,8 @@ static void free_append(struct blobs *blobs)
 	size_t used;
 	uint32_t crc;
 
+	assert(blobs->free_read && blobs->free_buf != NULL);
+	assert(!shard->replaying);
 	if (record_decode(blobs->free_buf->data + l.offset % BLOCK_SIZE, l.size,
 	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
 	                  &record, &used, &crc) != STATUS_OK) {
@@ -129,6 +134,7 @@ static void free_was_read(struct req *req)
 	struct blobs *blobs = container_of(req, struct blobs, free_req);
 
 	(void)req_pop(req, struct free_frame);
+	assert(blobs->freeing && !blobs->free_read);
 	blobs->freeing = false;
 	blobs->free_read = true;
 	if (req->status != STATUS_OK) {
@@ -152,6 +158,9 @@ static void free_read(struct blobs *blobs)
 		.iov_count = 1,
 	};
 
+	assert(!blobs->freeing && blobs->free_buf == NULL);
+	assert(l.flags & RECORD_BLOB);
+	assert(shard->segments[l.segment].pins > 0); /* it cannot be given back */
 	blobs->free_buf = buf_get(shard->bufs, (size_t)(end - first) << BLOCK_SHIFT);
 	if (blobs->free_buf == NULL)
 		return;
@@ -224,6 +233,7 @@ static enum status load_begin(struct blobs *blobs, const struct found *found, ui
 	struct blob_handle *h = &blobs->load_handle;
 	struct blob_value value;
 
+	assert(h->running == 0 && h->buf == NULL);
 	*h = (struct blob_handle){ .size = found->entry.size };
 	if (!found->entry.blob)
 		return STATUS_OK;
@@ -246,6 +256,7 @@ static void load_handle_drop(struct blobs *blobs)
 
 	if (h->buf == NULL)
 		return;
+	assert(h->running == 0);
 	blob_pin_extents(blobs->shard, h, -1);
 	buf_unref(h->buf);
 	*h = (struct blob_handle){ .size = 0 };
@@ -366,6 +377,8 @@ enum op_result blob_store_ready(struct req *req, struct record *record)
 		op_finish(req, h->status, 0);
 		return OP_PARKED;
 	}
+	assert(h->running == 0 && h->size == op->cmd.value.size);
+	assert(h->extent_count > 0 && h->extent_count <= BLOB_EXTENTS_MAX);
 	put64(h->buf->data, h->size);
 	put32(h->buf->data + 8, h->extent_count);
 	put32(h->buf->data + 12, 0);

@@ -80,6 +80,9 @@ void checkpoint_segment_ready(struct shard *shard, uint32_t segment, uint64_t ge
 
 	(void)generation;
 	assert(c->stock_count < STOCK_MAX);
+	assert(segment < shard->segment_count);
+	assert(shard->segments[segment].kind == SEGMENT_INDEX);
+	assert(shard->segments[segment].state == SEGMENT_FILLING);
 	c->stock[c->stock_count].segment = segment;
 	c->stock[c->stock_count++].next_block = 1;
 }
@@ -102,6 +105,9 @@ static uint32_t stock_take(struct checkpoint *c, uint32_t blocks, uint32_t *segm
 
 	if (c->stock_count == 0)
 		return 0;
+	assert(blocks > 0);
+	assert(c->stock[0].next_block < shard->segment_blocks);
+	assert(shard->segments[c->stock[0].segment].state == SEGMENT_FILLING);
 	left = shard->segment_blocks - c->stock[0].next_block;
 	blocks = blocks < left ? blocks : left;
 	*segment = c->stock[0].segment;
@@ -136,6 +142,8 @@ static void page_released(void *context, btree_value address)
 
 	if (!c->shard->counting)
 		return;
+	assert(l.size == BLOCK_SIZE);
+	assert(c->shard->segments[l.segment].kind == SEGMENT_INDEX);
 	shard_live_drop(c->shard, l.segment, l.size);
 	/* This checkpoint does not refer to it. */
 	c->shard->segments[l.segment].dead_lsn = c->root.lsn + 1;
@@ -230,6 +238,7 @@ static void body_encode(struct checkpoint *c, const uint64_t *roots)
 		partitions++;
 	}
 	p = encode_txns(shard, p, &txns);
+	assert(p <= c->body->data + c->body->size);
 	put32(c->body->data, segments);
 	put32(c->body->data + 4, partitions);
 	put32(c->body->data + 8, txns);
@@ -242,6 +251,7 @@ static bool body_allocate(struct checkpoint *c, uint32_t blocks)
 {
 	struct root *root = &c->root;
 
+	assert(blocks > 0);
 	root->body_count = 0;
 	while (blocks > 0 && root->body_count < ROOT_EXTENTS_MAX) {
 		struct root_extent *extent = &root->body[root->body_count];
@@ -303,6 +313,8 @@ static void begin(struct checkpoint *c)
 	c->body = buf_get(shard->bufs, (size_t)body_blocks << BLOCK_SHIFT);
 	if (c->body == NULL)
 		return; /* tried again with the next turn */
+	assert(c->phase == PHASE_IDLE && c->writes_running == 0);
+	assert(!c->have_image);
 	c->previous = c->root;
 	c->root.sequence++;
 	c->root.run = shard->store->super.run;
@@ -351,6 +363,9 @@ static void write_submit(struct checkpoint_write *write, uint32_t segment, uint3
 		.iov_count = 1,
 	};
 
+	assert(c->phase == PHASE_PAGES && !write->busy);
+	assert(blocks > 0 && blocks <= WRITE_BLOCKS);
+	assert(block > 0 && block + blocks <= c->shard->segment_blocks);
 	write->iov.iov_len = (size_t)blocks << BLOCK_SHIFT;
 	write->busy = true;
 	c->writes_running++;
@@ -440,6 +455,9 @@ static void finish(struct checkpoint *c)
 	struct shard *shard = c->shard;
 	struct req *notify = c->notify;
 
+	assert(c->writes_running == 0);
+	assert(c->body != NULL && c->phase != PHASE_IDLE);
+	assert(c->failed || c->lsn <= shard->log.lsn_durable);
 	trees_end(shard, shard->partition_count, !c->failed);
 	buf_unref(c->body);
 	c->body = NULL;
@@ -468,6 +486,7 @@ static void submit_step(struct checkpoint *c, const struct blk_cmd *cmd)
 {
 	struct checkpoint_write *write = &c->writes[0];
 
+	assert(c->writes_running == 0); /* one step after the other */
 	write->busy = true;
 	c->writes_running++;
 	req_init(&write->req, c->shard->worker);
@@ -488,6 +507,9 @@ static void write_root(struct checkpoint *c)
 		.iov_count = 1,
 	};
 
+	assert(c->phase == PHASE_ROOT && c->root_copy < ROOT_COPIES);
+	assert(c->root.lsn <= c->shard->log.lsn_durable); /* else: it refers to what may be lost */
+	assert(c->root.sequence == c->previous.sequence + 1);
 	root_encode(&c->root, c->root_copy, write->buf->data);
 	write->iov = (struct iovec){ write->buf->data, BLOCK_SIZE };
 	c->root_copy++;
@@ -566,6 +588,8 @@ static void step_ended(struct req *req)
 	struct checkpoint_write *write = req_pop(req, struct write_frame)->write;
 	struct checkpoint *c = write->checkpoint;
 
+	assert(write->busy && c->writes_running > 0);
+	assert(c->phase != PHASE_IDLE);
 	write->busy = false;
 	c->writes_running--;
 	if (req->status != STATUS_OK)
@@ -667,6 +691,7 @@ void checkpoint_notify(struct shard *shard, struct req *req, bool final)
 		req_complete(req, STATUS_READ_ONLY, 0);
 		return;
 	}
+	assert(req->worker == shard->worker);
 	c->final = final;
 	c->notify = req;
 	c->wanted = true; /* one that begins now: what runs may have begun before */
@@ -686,6 +711,8 @@ void checkpoint_refused(struct shard *shard, enum status status)
 
 void checkpoint_restore(struct shard *shard, const struct root *root)
 {
+	assert(shard->checkpoint->phase == PHASE_IDLE);
+	assert(root->stream == shard->index);
 	shard->checkpoint->root = *root;
 }
 

@@ -119,6 +119,7 @@ static uint64_t score(const struct shard *shard, uint32_t segment)
 	const struct shard_segment *s = &shard->segments[segment];
 	uint64_t dead, age;
 
+	assert(s->state == SEGMENT_SEALED && s->live > 0);
 	if (s->live >= segment_size(shard)) /* with what a transaction has not told yet */
 		return 0;
 	dead = segment_size(shard) - s->live;
@@ -201,6 +202,9 @@ static void read_on(struct cleaner *cleaner)
 	};
 
 	assert(blocks > 0);
+	assert(!cleaner->reading);
+	assert(cleaner->victim < shard->segment_count);
+	assert(cleaner->block > 0); /* the header is no frame */
 	cleaner->valid = blocks << BLOCK_SHIFT;
 	cleaner->frame = 0;
 	cleaner->at = 0;
@@ -213,6 +217,8 @@ static void read_on(struct cleaner *cleaner)
 
 static void victim_ended(struct cleaner *cleaner)
 {
+	assert(cleaner->victim != UINT32_MAX);
+	assert(!cleaner->reading);
 	cleaner->shard->segments[cleaner->victim].cleaning = true; /* not looked at again */
 	cleaner->shard->stats.cleaned_segments++;
 	cleaner->victim = UINT32_MAX;
@@ -247,6 +253,9 @@ static enum move_result load_leaf(struct cleaner *cleaner, uint32_t partition)
 		.iov_count = 1,
 	};
 
+	assert(!cleaner->reading && cleaner->page == NULL);
+	assert(cleaner->miss.address != 0);
+	assert(shard_owns(shard, partition));
 	cleaner->page = buf_get(shard->bufs, BLOCK_SIZE);
 	if (cleaner->page == NULL)
 		return MOVE_LATER;
@@ -265,6 +274,7 @@ static void page_loaded(struct req *req)
 	struct shard *shard = cleaner->shard;
 	enum status status = req->status;
 
+	assert(cleaner->reading && cleaner->page != NULL);
 	cleaner->reading = false;
 	if (status == STATUS_OK)
 		status = btree_load(&shard->partitions[cleaner->page_partition].tree,
@@ -311,6 +321,7 @@ static enum move_result move_record(struct cleaner *cleaner, struct record *reco
 	if (result != BTREE_OK)
 		return MOVE_LATER;
 	record->type = RECORD_MOVED;
+	assert(moved != location);
 	log_append(&shard->log, record, shard_is_relaxed(shard, record->key));
 	shard_credit(shard, moved);
 	shard_debit(shard, location);
@@ -327,6 +338,8 @@ static enum move_result move_frame(struct cleaner *cleaner, const struct frame_h
 	uint32_t seed = record_seed(frame->generation, frame->segment);
 	const uint8_t *data = cleaner->buf->data + cleaner->frame;
 
+	assert(cleaner->at >= FRAME_HEADER_SIZE && cleaner->at <= frame->size);
+	assert(frame->segment == cleaner->victim);
 	while (cleaner->at < frame->size) {
 		uint32_t place = (frame->block << BLOCK_SHIFT) + cleaner->at;
 		struct location l = { .segment = frame->segment, .offset = place };
@@ -360,6 +373,9 @@ static void clean_log(struct cleaner *cleaner)
 		.generation = shard->segments[cleaner->victim].generation,
 	};
 
+	assert(!cleaner->reading);
+	assert(cleaner->frame <= cleaner->valid);
+	assert(cleaner->frame % BLOCK_SIZE == 0);
 	while (budget > 0) {
 		struct frame_header frame;
 		enum status status = STATUS_NOT_FOUND;
@@ -395,6 +411,8 @@ static void clean_index(struct cleaner *cleaner)
 {
 	struct shard *shard = cleaner->shard;
 
+	assert(!cleaner->reading);
+	assert(!checkpoint_is_running(shard)); /* its pages are frozen */
 	for (; cleaner->frame < cleaner->valid; cleaner->frame += BLOCK_SIZE) {
 		const uint8_t *page = cleaner->buf->data + cleaner->frame;
 		uint64_t address = location_pack((struct location){
@@ -433,6 +451,8 @@ static void next_victim(struct cleaner *cleaner)
 	bool low = free_now(shard) < free_wanted(shard);
 	bool was_idle = cleaner->idle;
 
+	assert(cleaner->victim == UINT32_MAX);
+	assert(!cleaner->reading);
 	cleaner->due = false;
 	cleaner->active = wants_cleaning(shard);
 	cleaner->idle = false;
@@ -448,6 +468,8 @@ static void next_victim(struct cleaner *cleaner)
 		cleaner->idle = low;
 		return;
 	}
+	assert(shard->segments[cleaner->victim].state == SEGMENT_SEALED);
+	assert(!shard->segments[cleaner->victim].emptying);
 	if (was_idle)
 		shard->room_ns = shard->worker->now_ns; /* there is hope again */
 	cleaner->block = 1;

@@ -66,6 +66,8 @@ void recovery_finish(struct recovery *r, enum status status)
 
 	if (quiesce(r, status))
 		return;
+	assert(r->starts_running == 0);
+	assert(store->phase == STORE_OPENING);
 	store->phase = status == STATUS_OK ? STORE_OPEN : STORE_FAILED;
 	store->recovered.ended_ns = r->workers[0].worker->now_ns;
 	drop_memory(r);
@@ -132,6 +134,7 @@ static void start_returned(struct req *req)
 
 	if (call->status != STATUS_OK)
 		r->status = call->status;
+	assert(r->starts_running > 0);
 	if (--r->starts_running > 0)
 		return;
 	if (r->status != STATUS_OK && r->phase != PHASE_FAIL) {
@@ -151,6 +154,7 @@ static void start_checkpointed(struct req *req)
 {
 	struct recovery_start_call *call = req_pop(req, struct start_frame)->call;
 
+	assert(call->how == START_BRIEFLY || call->how == START_STAY || call->how == START_NOT);
 	call->status = req->status;
 	call->shard->inert = call->how != START_STAY;
 	worker_send(call->recovery->workers[0].worker, req, start_returned);
@@ -184,6 +188,8 @@ void recovery_start_shard(struct recovery *r, unsigned index, enum recovery_star
 		.shard = r->store->shards[index],
 		.how = (uint8_t)how,
 	};
+	assert(index < r->worker_count && call->shard != NULL);
+	assert(call->how != START_OPEN || call->shard->started);
 	r->starts_running++;
 	bufs_hand_over(call->shard->bufs); /* until now this worker took from them */
 	req_init(&call->req, r->workers[0].worker);
@@ -201,6 +207,7 @@ static void super_create(struct recovery *r)
 		recovery_finish(r, STATUS_NOT_FOUND);
 		return;
 	}
+	assert(r->worker_count > 0 && r->streams == 0);
 	store->super = (struct superblock){
 		.segment_blocks = store->options.segment_blocks,
 		.partition_count = store->options.partition_count,
@@ -334,6 +341,9 @@ static void super_write(struct recovery *r)
 		.iov_count = 1,
 	};
 
+	assert(r->cursor < 2 && copy < SUPER_COPIES);
+	assert(r->running == 0);
+	assert(super->stream_count == r->worker_count);
 	superblock_encode(super, copy, recovery_slot(r, 0));
 	write->iov = (struct iovec){ recovery_slot(r, 0), BLOCK_SIZE };
 	r->running++;
@@ -346,6 +356,8 @@ static void start_step(struct recovery *r)
 {
 	struct superblock *super = &r->store->super;
 
+	assert(r->starts_running == 0);
+	assert(super->run > r->run); /* nothing of the last run is written over */
 	r->phase = PHASE_SUPER_WRITE;
 	r->cursor = 0;
 	super->epoch++;

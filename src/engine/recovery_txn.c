@@ -97,6 +97,7 @@ static enum status part_add(struct recovery *r, struct recovery_doubt *doubt,
 		return STATUS_NO_SPACE;
 	}
 	memcpy(part.data, records.data, records.size);
+	assert(doubt->part_count < doubt->part_max);
 	doubt->parts[doubt->part_count++] = part;
 	return STATUS_OK;
 }
@@ -133,8 +134,10 @@ static void part_trim(struct recovery_part *part, uint32_t count)
 {
 	uint32_t at = 0;
 
+	assert(count <= part->size / RECORD_UNIT);
 	while (count-- > 0)
 		at += (uint32_t)record_at(part, at);
+	assert(at <= part->size);
 	part->size = at;
 }
 
@@ -146,6 +149,8 @@ static void forget_copies(struct recovery_doubt *doubt)
 {
 	uint32_t copies = 0;
 
+	assert(doubt->part == 0 && doubt->next == 0); /* nothing was applied yet */
+	assert(doubt->whole_count == doubt->group_first);
 	for (uint32_t i = doubt->group_first; i < doubt->part_count; i++)
 		copies += count_records(&doubt->parts[i]);
 	for (uint32_t i = doubt->group_first; i-- > 0 && copies > 0;) {
@@ -186,6 +191,7 @@ enum status recovery_prepared(struct recovery *r, const struct record *record,
 	}
 	if (doubt->part_count - doubt->group_first != prepare.part)
 		return STATUS_OK;
+	assert(doubt->group_first <= doubt->part_count);
 	doubt->id = record->version;
 	doubt->participants = prepare.participants;
 	doubt->stream = r->cursor;

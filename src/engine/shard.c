@@ -7,8 +7,6 @@
 #include "engine/commit.h"
 #include "engine/store.h"
 
-static void load_read(struct req *req);
-
 struct op *op_of(struct req *req)
 {
 	return req_top(req, struct op);
@@ -69,6 +67,7 @@ struct key_lock *shard_lock_find(struct shard *shard, uint64_t hash, struct byte
 void shard_lock(struct shard *shard, struct key_lock *lock, uint64_t hash, struct bytes key)
 {
 	assert_slow(shard_lock_find(shard, hash, key) == NULL);
+	assert(key.size > 0 && key.size <= KV_KEY_MAX);
 	lock->hash = hash;
 	lock->key = key;
 	STAILQ_INIT(&lock->behind);
@@ -115,22 +114,6 @@ void shard_requeue(struct shard *shard, struct req *req)
 	STAILQ_INSERT_HEAD(&shard->queue, req, link);
 }
 
-static void loaded_drop(struct shard *shard, struct op *op)
-{
-	struct load *load = op->loaded;
-
-	if (load == NULL)
-		return;
-	op->loaded = NULL;
-	buf_unref(load->buf);
-	load->buf = NULL;
-	LIST_INSERT_HEAD(&shard->loads_free, load, link);
-	if (!STAILQ_EMPTY(&shard->load_waiters)) {
-		STAILQ_CONCAT(&shard->load_waiters, &shard->queue);
-		STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
-	}
-}
-
 enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 {
 	struct op *op = op_of(req);
@@ -138,7 +121,7 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 	uint64_t lsn = op->lsn;
 
 	busy_leave(shard, op);
-	loaded_drop(shard, op);
+	shard_load_drop(shard, op);
 	blob_unload(req);
 	if (op->cmd.op == KV_PUT && (op->cmd.flags & KV_FROM_BLOB) && status == STATUS_OK)
 		blob_published(shard, op->cmd.handle);
@@ -159,6 +142,7 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 		if (status != STATUS_OK && op->cmd.op == KV_RESOLVE)
 			txn_break(shard, op->cmd.version);
 	}
+	assert(lsn < shard->log.lsn_next); /* else: it waits for what nobody writes */
 	req_pop(req, struct op);
 	req->state = REQ_RUNNING;
 	if (status == STATUS_OK && lsn > shard->log.lsn_durable &&
@@ -169,213 +153,6 @@ enum op_result op_finish(struct req *req, enum status status, uint64_t result)
 		req_complete(req, status, result);
 	}
 	return OP_DONE;
-}
-
-/* Loads. */
-
-static struct load *load_get(struct shard *shard, struct req *req, uint64_t address, size_t size)
-{
-	struct load *load = LIST_FIRST(&shard->loads_free);
-
-	if (load != NULL)
-		load->buf = buf_get(shard->bufs, size);
-	if (load == NULL || load->buf == NULL) {
-		STAILQ_INSERT_TAIL(&shard->load_waiters, req, link);
-		return NULL;
-	}
-	LIST_REMOVE(load, link);
-	load->address = address;
-	STAILQ_INIT(&load->waiters);
-	STAILQ_INSERT_TAIL(&load->waiters, req, link);
-	LIST_INSERT_HEAD(&shard->loads[address % SHARD_BUSY_BUCKETS], load, link);
-	return load;
-}
-
-struct load_frame {
-	struct frame frame;
-	struct load *load;
-};
-
-static void load_submit(struct load *load, uint32_t block, uint32_t blocks)
-{
-	struct shard *shard = load->shard;
-	struct blk_cmd cmd = {
-		.op = BLK_READ,
-		.lba = shard_lba(shard, location_unpack(load->address).segment, block),
-		.block_count = blocks,
-		.iov = &load->iov,
-		.iov_count = 1,
-	};
-
-	load->iov = (struct iovec){ load->buf->data, (size_t)blocks << BLOCK_SHIFT };
-	req_init(&load->req, shard->worker);
-	req_push(&load->req, struct load_frame, load_read)->load = load;
-	shard->loads_running++;
-	blk_submit(shard->blk, &load->req, &cmd);
-}
-
-enum op_result op_load_page(struct req *req, uint32_t partition, const struct btree_miss *miss)
-{
-	struct op *op = op_of(req);
-	struct shard *shard = op->shard;
-	struct location l = location_unpack(miss->address);
-	struct load *load;
-
-	op_lock(op);
-	LIST_FOREACH(load, &shard->loads[miss->address % SHARD_BUSY_BUCKETS], link)
-	{
-		if (load->address == miss->address && load->page) {
-			STAILQ_INSERT_TAIL(&load->waiters, req, link);
-			return OP_PARKED;
-		}
-	}
-	load = load_get(shard, req, miss->address, BLOCK_SIZE);
-	if (load == NULL)
-		return OP_PARKED;
-	load->page = true;
-	load->partition = partition;
-	shard->stats.page_loads++;
-	load_submit(load, l.offset >> BLOCK_SHIFT, 1);
-	return OP_PARKED;
-}
-
-static void load_record(struct load *load, struct location l)
-{
-	uint32_t first = l.offset >> BLOCK_SHIFT;
-	uint32_t end = (uint32_t)align_up(l.offset + l.size, BLOCK_SIZE) >> BLOCK_SHIFT;
-
-	load->page = false;
-	load->skip = l.offset - (first << BLOCK_SHIFT);
-	load->shard->stats.record_loads++;
-	load_submit(load, first, end - first);
-}
-
-enum op_result op_load_record(struct req *req, uint64_t location)
-{
-	struct op *op = op_of(req);
-	struct shard *shard = op->shard;
-	struct location l = location_unpack(location);
-	struct load *load;
-
-	op_lock(op);
-	loaded_drop(shard, op);
-	load = load_get(shard, req, location, l.size + 2 * BLOCK_SIZE);
-	if (load != NULL)
-		load_record(load, l);
-	return OP_PARKED;
-}
-
-void shard_read_ahead(struct shard *shard, uint64_t location)
-{
-	struct location l = location_unpack(location);
-	struct load *load = LIST_FIRST(&shard->loads_free);
-
-	if (load == NULL || log_peek(&shard->log, l) != NULL)
-		return;
-	load->buf = buf_get(shard->bufs, l.size + 2 * BLOCK_SIZE);
-	if (load->buf == NULL)
-		return;
-	LIST_REMOVE(load, link);
-	load->address = location;
-	STAILQ_INIT(&load->waiters);
-	LIST_INSERT_HEAD(&shard->loads[location % SHARD_BUSY_BUCKETS], load, link);
-	load_record(load, l);
-}
-
-/* The waiters run again, or fail with the read. */
-static void load_wake(struct load *load, enum status status)
-{
-	struct shard *shard = load->shard;
-	struct req *req;
-
-	if (status == STATUS_OK) {
-		STAILQ_CONCAT(&load->waiters, &shard->queue);
-		STAILQ_CONCAT(&shard->queue, &load->waiters);
-		return;
-	}
-	while ((req = STAILQ_FIRST(&load->waiters)) != NULL) {
-		STAILQ_REMOVE_HEAD(&load->waiters, link);
-		op_finish(req, status, 0);
-	}
-}
-
-/* `lsn`: must be durable before anybody is told of it, who reads it from the cache too. */
-static void remember_record(struct shard *shard, uint64_t hash, const struct record *record,
-                            uint64_t location, uint64_t lsn)
-{
-	struct record_cache_entry entry = {
-		.version = record->version,
-		.expires_ms = record->expires_ms,
-		.lsn = lsn,
-		.location = location,
-		.flags = (uint8_t)location,
-	};
-
-	/* Refused: then it is read again when it is wanted. */
-	(void)record_cache_insert(shard->cache, hash, &entry, record->key, record->value);
-}
-
-/* What was read ahead is kept in the cache or nowhere. */
-static void cache_read_ahead(struct load *load)
-{
-	struct shard *shard = load->shard;
-	struct location l = location_unpack(load->address);
-	struct record record;
-	struct btree_miss miss;
-	uint64_t hash;
-	btree_value named;
-	size_t used;
-	uint32_t crc, partition;
-
-	if (record_decode(load->buf->data + load->skip, l.size,
-	                  record_seed(shard->segments[l.segment].generation, l.segment), l.offset,
-	                  &record, &used, &crc) != STATUS_OK)
-		return; /* who needs it reads it again, and says so */
-	if (!kv_key_is_sound(record.key))
-		return;
-	hash = hash64(record.key);
-	partition = kv_partition_hashed(record.key, hash, shard->partition_count);
-	/* The key may have been written again meanwhile: then this is not its record any more. */
-	if (shard_clear_hides(shard, partition, record.key) ||
-	    btree_find(&shard->partitions[partition].tree, record.key, &named, &miss) != BTREE_OK ||
-	    named != load->address)
-		return;
-	/* It was on disk when it was read, perhaps by a plain write. */
-	remember_record(shard, hash, &record, load->address,
-	                shard_is_relaxed(shard, record.key) ? 0 : shard->log.lsn_written);
-}
-
-static void load_read(struct req *done)
-{
-	struct load *load = req_pop(done, struct load_frame)->load;
-	struct shard *shard = load->shard;
-	enum status status = done->status;
-	struct req *first = STAILQ_FIRST(&load->waiters);
-
-	shard->loads_running--;
-	LIST_REMOVE(load, link);
-	if (status == STATUS_OK && load->page)
-		status = btree_load(&shard->partitions[load->partition].tree, load->buf->data,
-		                    load->address);
-	if (status == STATUS_BUSY) { /* no page free: a checkpoint makes some */
-		checkpoint_want(shard);
-		status = STATUS_OK;
-	}
-	if (status == STATUS_CORRUPT)
-		shard->stats.corrupt++;
-	if (status == STATUS_OK && !load->page && first == NULL)
-		cache_read_ahead(load);
-	if (status == STATUS_OK && !load->page && first != NULL) {
-		op_of(first)->loaded = load; /* given back by loaded_drop() */
-		load_wake(load, STATUS_OK);
-		return;
-	}
-	load_wake(load, status);
-	buf_unref(load->buf);
-	load->buf = NULL;
-	LIST_INSERT_HEAD(&shard->loads_free, load, link);
-	STAILQ_CONCAT(&shard->load_waiters, &shard->queue);
-	STAILQ_CONCAT(&shard->queue, &shard->load_waiters);
 }
 
 /* Lookups. */
@@ -482,6 +259,7 @@ enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool va
 	default:
 		unreachable();
 	}
+	assert(found->location != 0);
 	l = location_unpack(found->location);
 	if (!value && !(l.flags & RECORD_EXPIRES)) {
 		found->entry.version = UINT64_MAX; /* there is one: not asked for */
@@ -496,14 +274,14 @@ enum op_result op_find(struct req *req, struct bytes key, uint64_t hash, bool va
 		op_finish(req, status, 0);
 		return OP_PARKED;
 	}
-	remember_record(shard, hash,
-	                &(struct record){
-	                        .version = found->entry.version,
-	                        .expires_ms = found->entry.expires_ms,
-	                        .key = key,
-	                        .value = found->entry.value,
-	                },
-	                found->location, found->lsn);
+	shard_remember(shard, hash,
+	               &(struct record){
+	                       .version = found->entry.version,
+	                       .expires_ms = found->entry.expires_ms,
+	                       .key = key,
+	                       .value = found->entry.value,
+	               },
+	               found->location, found->lsn);
 	found_expire(shard, found);
 	return OP_DONE;
 }
@@ -692,6 +470,7 @@ static bool run_exclusive(struct shard *shard)
 {
 	if (shard->clear.req != NULL && queue_take(shard, shard->clear.req))
 		run_one(shard, shard->clear.req);
+	assert(shard->exclusive != NULL);
 	if (!queue_take(shard, shard->exclusive))
 		return false; /* a page is being read for it */
 	run_one(shard, shard->exclusive);
@@ -736,6 +515,7 @@ static void shard_settle(struct actor *actor)
 	if (shard->quiet != NULL && shard_is_idle(shard)) {
 		struct req *quiet = shard->quiet;
 
+		assert(shard->closing);
 		shard->quiet = NULL;
 		shard->inert = true;
 		req_complete(quiet, shard->quiet_status, 0);
@@ -794,6 +574,8 @@ static void shard_submit(struct kv *kv, struct req *req, const struct kv_cmd *cm
 	op->result = 0;
 	op->step = 0;
 	op->busy = false;
+	assert(cmd->op < KV_OP_COUNT);
+	assert(!shard->inert && shard->started);
 	shard->stats.commands[cmd->op]++;
 	STAILQ_INSERT_TAIL(&shard->queue, req, link);
 }

@@ -3,7 +3,8 @@
  * The key-value engine of one worker: the partitions that it owns, their index, its log, its cache.
  * Inside of the engine only; the way in is shard->kv, opened by engine/store.h.
  *
- *   shard.c         queue, batches, lookups, loads of pages and records
+ *   shard.c         queue, batches, lookups
+ *   shard_load.c    loads of pages and records
  *   shard_start.c   made, started, stopped
  *   shard_write.c   PUT, DELETE, UPDATE, COMMIT
  *   shard_txn.c     PREPARE, RESOLVE: this engine's part of a COMMIT over several
@@ -174,6 +175,7 @@ struct checkpoint;
 struct cleaner;
 struct cleaner_blob;
 struct expiry;
+struct store_metrics;
 struct supply;
 
 struct shard {
@@ -231,6 +233,7 @@ struct shard {
 	struct cleaner *cleaner;
 	struct cleaner_blob *cleaner_blob;
 	struct expiry *expiry;
+	struct store_metrics *metrics;
 	struct timer tick;               /* expiry, cleaning, space: every SHARD_TICK_NS */
 	uint64_t log_bytes_checkpointed; /* log.stats.bytes at the last checkpoint */
 	uint64_t records_checkpointed;
@@ -306,6 +309,11 @@ void found_from_record(struct found *found, const struct record *record);
 /* The record at found->location, from a frame buffer or what was loaded. NOT_FOUND: read it. */
 enum status find_record(struct shard *shard, struct op *op, struct found *found)
         __attribute__((warn_unused_result));
+/* Gives back what was loaded for the command, if anything was. */
+void shard_load_drop(struct shard *shard, struct op *op);
+/* Into the cache; `lsn` must be durable before anybody is told of it who reads it from there. */
+void shard_remember(struct shard *shard, uint64_t hash, const struct record *record,
+                    uint64_t location, uint64_t lsn);
 /* Reads a record into the cache; nobody waits for it. */
 void shard_read_ahead(struct shard *shard, uint64_t location);
 void shard_requeue(struct shard *shard, struct req *req); /* at the front */
@@ -529,6 +537,11 @@ bool cleaner_blob_is_running(const struct shard *shard); /* a read or a write is
 bool cleaner_blob_is_busy(const struct shard *shard);    /* it will give segments back */
 bool cleaner_blob_has_work(const struct shard *shard);   /* that no completion brings */
 void cleaner_blob_tick(struct shard *shard);
+
+/* store_metrics.c: what other threads may read of it. */
+enum status store_metrics_open(struct shard *shard) __attribute__((warn_unused_result));
+void store_metrics_close(struct shard *shard);
+void store_metrics_publish(struct shard *shard); /* once a tick */
 
 /* cleaner.c */
 enum status cleaner_open(struct shard *shard) __attribute__((warn_unused_result));

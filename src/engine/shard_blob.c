@@ -25,7 +25,8 @@ void blob_pin(struct shard *shard, uint32_t segment, int by)
 
 	assert(by > 0 ? s->pins < UINT32_MAX : s->pins > 0);
 	s->pins += (uint32_t)by;
-	if (s->pins == 0 && s->live == 0)
+	/* One that is being filled is looked at when it is full. */
+	if (s->pins == 0 && s->live == 0 && s->state == SEGMENT_SEALED)
 		supply_dead(shard, s->dead_lsn);
 }
 
@@ -82,6 +83,7 @@ static struct blob_handle *handle_get(struct shard *shard, size_t size)
 static void handle_put(struct blob_handle *h)
 {
 	assert(h->running == 0);
+	assert(h->used && h->waiter == NULL);
 	buf_unref(h->buf);
 	h->buf = NULL;
 	h->used = false;
@@ -115,6 +117,8 @@ void blob_segment_ready(struct shard *shard, uint32_t segment, enum space_need n
 	struct blobs *blobs = shard->blobs;
 
 	assert(blobs->segment == UINT32_MAX);
+	assert(shard->segments[segment].kind == SEGMENT_BLOB);
+	assert(shard->segments[segment].state == SEGMENT_FILLING);
 	blobs->segment = segment;
 	blobs->need = (uint8_t)need;
 	blobs->next_block = 1;
@@ -124,6 +128,8 @@ void blob_segment_ready(struct shard *shard, uint32_t segment, enum space_need n
 /* Checks what was read, and hands over the part that was asked for. */
 static enum status io_take(struct blob_io *io)
 {
+	assert(io->data_size <= io->iov.iov_len);
+	assert(io->skip + io->out_size <= io->data_size);
 	if (crc32c(0, io->buf->data, io->data_size) != io->crc)
 		return STATUS_CORRUPT;
 	memcpy(io->out, io->buf->data + io->skip, io->out_size);
@@ -144,6 +150,7 @@ static void io_ended(struct req *req)
 		shard->stats.corrupt++;
 	if (status != STATUS_OK)
 		h->status = status;
+	assert(io->busy && h->running > 0);
 	buf_unref(io->buf);
 	io->buf = NULL;
 	io->busy = false;
@@ -167,6 +174,8 @@ static void io_submit(struct blob_io *io, enum blk_op op, struct blob_extent ext
 		.iov_count = 1,
 	};
 
+	assert(!io->busy && io->buf != NULL);
+	assert(extent.blocks > 0 && extent.blocks <= EXTENT_BLOCKS_MAX);
 	io->busy = true;
 	io->handle->running++;
 	io->iov = (struct iovec){ io->buf->data, (size_t)extent.blocks << BLOCK_SHIFT };
@@ -188,6 +197,7 @@ uint32_t blob_take_blocks(struct shard *shard, uint32_t blocks, struct blob_exte
 		.block = blobs->next_block,
 		.blocks = blocks,
 	};
+	assert(blocks > 0 && blobs->next_block > 0);
 	blob_pin(shard, extent->segment, 1);
 	blobs->next_block += blocks;
 	shard->stats.blob_bytes += (uint64_t)blocks << BLOCK_SHIFT;
@@ -231,6 +241,8 @@ static size_t extent_write(struct blobs *blobs, struct blob_handle *h, const uin
 	memcpy(io->buf->data, data, size);
 	memset(io->buf->data + size, 0, ((size_t)blocks << BLOCK_SHIFT) - size);
 	extent.crc = crc32c(0, io->buf->data, size);
+	assert(h->extent_count < BLOB_EXTENTS_MAX);
+	assert(h->writing || h == &blobs->load_handle);
 	blob_extent_put(blob_extents(h), h->extent_count++, extent);
 	h->size += size;
 	io->handle = h;
@@ -386,6 +398,7 @@ static uint32_t extent_read(struct blobs *blobs, struct blob_handle *h, uint64_t
 	io->handle = h;
 	io->data_size = extent_size(h, start, extent);
 	io->crc = extent.crc;
+	assert(offset >= start && offset < h->size);
 	io->skip = (uint32_t)(offset - start);
 	io->out = out;
 	io->out_size = io->data_size - io->skip < out_size ? io->data_size - io->skip : out_size;
@@ -503,6 +516,7 @@ enum status blob_take(struct shard *shard, uint64_t handle, struct record *recor
 		return STATUS_INVALID;
 	if (h->status != STATUS_OK)
 		return h->status;
+	assert(h->extent_count <= BLOB_EXTENTS_MAX);
 	put64(h->buf->data, h->size);
 	put32(h->buf->data + 8, h->extent_count);
 	put32(h->buf->data + 12, 0);

@@ -161,6 +161,8 @@ static enum status clear_log(struct shard *shard, struct bytes prefix, struct by
 
 	if (status != STATUS_OK)
 		return status;
+	assert(prefix.size > 0 && prefix.size <= KV_KEY_MAX);
+	assert(!shard->replaying);
 	record.version = shard->version_next++;
 	log_append(&shard->log, &record, /* relaxed= */ false);
 	shard->clear.lsn = log_open_lsn(&shard->log);
@@ -180,6 +182,8 @@ static enum op_result clear_begin(struct req *req)
 		return OP_AGAIN;
 	if (status != STATUS_OK)
 		return op_finish(req, status == STATUS_BUSY ? STATUS_NO_SPACE : status, 0);
+	assert(!clear->active && clear->req == NULL);
+	assert(clear->lsn == log_open_lsn(&shard->log));
 	op->lsn = clear->lsn;
 	shard->uncached_lsn = clear->lsn;
 	record_cache_clear(shard->cache, prefix);
@@ -279,6 +283,7 @@ unsigned shard_clear_turn(struct shard *shard)
 
 	if (!clear->ready || clear->held || clear->sliced)
 		return 0;
+	assert(clear->active && clear->req != NULL);
 	clear->ready = clear->stalled = false;
 	(void)clear_slice(clear->req);
 	return !clear->stalled;
@@ -300,6 +305,7 @@ enum status shard_clear_carry_over(struct shard *shard, uint64_t *lsn)
 	if (!clear->held)
 		return STATUS_OK;
 	assert(at.size <= sizeof(clear->range.at));
+	assert(clear->active && clear->partition <= shard->partition_count);
 	put32(place, clear->partition);
 	memcpy(place + PLACE_HEADER, at.data, at.size);
 	status = clear_log(shard, bytes_of(clear->prefix, clear->prefix_size),

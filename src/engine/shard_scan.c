@@ -98,11 +98,14 @@ static enum op_result scan_begin(struct req *req)
 	size = sizeof(*scan) + cursors * sizeof(struct btree_cursor);
 	if (size > BUF_SIZE_MAX)
 		return op_finish(req, STATUS_UNSUPPORTED, 0);
+	assert(op->state == NULL);
+	assert(cmd->key.size > 0 && cmd->key.size <= sizeof(((struct scan *)NULL)->from));
 	op->state = buf_get(shard->bufs, size);
 	if (op->state == NULL)
 		return op_finish(req, STATUS_BUSY, 0);
 	scan = scan_of(op);
 	scan->visited = scan->count = scan->next = 0;
+	assert(cursors <= PARTITIONS_MAX);
 	scan->exhausted = false;
 	scan->cursor_count = cursors;
 	scan->pinned = true;
@@ -152,6 +155,7 @@ static enum op_result scan_seek(struct req *req, struct scan *scan)
 			return op_load_page(req, i, &miss);
 		scan->cursors[c++].at_entry = result == BTREE_OK;
 	}
+	assert(c == scan->cursor_count); /* partitions do not move */
 	return OP_DONE;
 }
 
@@ -218,6 +222,7 @@ static void scan_share(struct scan *scan)
 	if (scan->heap_count == 0)
 		return;
 	first = btree_cursor_key(&scan->cursors[scan->heap[0].cursor]);
+	assert(scan->heap_count <= scan->cursor_count);
 	scan->skip = (uint32_t)(first.size < SCAN_SKIP_MAX ? first.size : SCAN_SKIP_MAX);
 	memcpy(scan->shared, first.data, scan->skip);
 	for (uint32_t i = 1; i < scan->heap_count; i++) {
@@ -300,6 +305,8 @@ static enum op_result scan_collect(struct req *req)
 	uint32_t wanted = op->cmd.limit - scan->visited;
 	enum op_result result;
 
+	assert(scan->visited < op->cmd.limit);
+	assert(scan->next == scan->count); /* the page before is done */
 	scan->count = scan->next = scan->keys_used = scan->ahead = scan->near = 0;
 	scan->exhausted = false;
 	result = scan_seek(req, scan);
@@ -326,6 +333,7 @@ static enum op_result scan_collect(struct req *req)
 		}
 		if (scan->keys_used + key.size > SCAN_KEYS_SIZE)
 			break;
+		assert(cursor->at_entry && key.size <= KV_KEY_MAX);
 		entry->location = btree_cursor_value(cursor);
 		entry->key = scan->keys_used;
 		entry->key_size = (uint16_t)key.size;
@@ -354,6 +362,9 @@ static void scan_advance(const struct op *op, struct scan *scan)
 {
 	const struct scan_entry *last = &scan->entries[scan->count - 1];
 
+	assert(scan->count > 0 && scan->count <= SCAN_PAGE_MAX);
+	assert(last->key + last->key_size == scan->keys_used);
+	assert(last->key_size < sizeof(scan->from));
 	if (op->cmd.flags & KV_REVERSE) {
 		memcpy(scan->end, scan->keys + last->key, last->key_size);
 		scan->end_size = last->key_size;
@@ -391,6 +402,7 @@ static void scan_come_near(const struct shard *shard, struct scan *scan)
 {
 	uint32_t from = scan->next;
 
+	assert(from < scan->count && from >= scan->near);
 	scan->near = scan->count - from < SCAN_BATCH ? scan->count : from + SCAN_BATCH;
 	for (uint32_t i = from; i < scan->near; i++) {
 		struct scan_entry *entry = &scan->entries[i];
@@ -444,6 +456,7 @@ static enum op_result scan_visit(struct req *req)
 			found.entry.value = (struct bytes){ NULL, 0 };
 			found.entry.version = found.entry.expires_ms = found.entry.size = 0;
 		}
+		assert(scan->visited < op->cmd.limit);
 		op->cmd.visit(op->cmd.visitor, &found.entry, NULL);
 		scan->visited++;
 	}

@@ -97,6 +97,7 @@ enum op_result op_wait_for_space(struct req *req)
 		op_finish(req, STATUS_BUSY, 0);
 		return OP_PARKED;
 	}
+	assert(shard->space_low && shard->open);
 	op_lock(op); /* what comes later for the key stays behind it */
 	STAILQ_INSERT_TAIL(&shard->space_waiters, req, link);
 	shard->space_waiter_count++;

@@ -21,6 +21,7 @@ static void shard_tick(struct timer *timer)
 	cleaner_tick(shard);
 	if (shard->open && !shard->closing)
 		expiry_tick(shard);
+	store_metrics_publish(shard);
 	timer_arm(&shard->worker->timers, timer, shard->worker->now_ns + SHARD_TICK_NS, shard_tick);
 }
 
@@ -28,8 +29,13 @@ static void log_switched(struct log *log, uint32_t sealed_segment)
 {
 	struct shard *shard = container_of(log, struct shard, log);
 
+	assert(log->current.generation != 0);
+	assert(shard->segments[log->current.segment].state == SEGMENT_FILLING);
+	assert(shard->segments[log->current.segment].kind == SEGMENT_LOG);
 	shard->log_need = shard->next_need;
 	if (sealed_segment != UINT32_MAX) {
+		assert(shard->segments[sealed_segment].state == SEGMENT_FILLING);
+		assert(sealed_segment != log->current.segment);
 		shard->segments[sealed_segment].state = SEGMENT_SEALED;
 		shard->segments[sealed_segment].dead_lsn = log->lsn_next;
 		shard->segments[sealed_segment].last_lsn = log->lsn_next - 1;
@@ -103,6 +109,7 @@ void shard_start(struct shard *shard)
 	shard->live = 0;
 	for (uint32_t i = 0; i < shard->segment_count; i++)
 		shard->live += shard->segments[i].live;
+	assert(!shard->open && shard->quiet == NULL);
 	worker_add_actor(shard->worker, &shard->actor);
 	timer_arm(&shard->worker->timers, &shard->tick, shard->worker->now_ns + SHARD_TICK_NS,
 	          shard_tick);
@@ -110,9 +117,9 @@ void shard_start(struct shard *shard)
 
 bool shard_is_idle(const struct shard *shard)
 {
-	return shard->loads_running == 0 && log_is_idle(&shard->log) &&
-	       !supply_is_running(shard) && !checkpoint_is_running(shard) &&
-	       !cleaner_is_running(shard) && !expiry_is_running(shard) && !blob_is_running(shard);
+	return shard->loads_running == 0 && log_is_idle(&shard->log) && !supply_is_running(shard) &&
+	       !checkpoint_is_running(shard) && !cleaner_is_running(shard) &&
+	       !expiry_is_running(shard) && !blob_is_running(shard);
 }
 
 void shard_quiesce(struct shard *shard, struct req *req, enum status status)
@@ -126,6 +133,8 @@ void shard_quiesce(struct shard *shard, struct req *req, enum status status)
 
 void shard_opened(struct shard *shard)
 {
+	assert(shard->started && !shard->open);
+	assert(!shard->replaying && shard->counting);
 	shard->open = true;
 	supply_release_up_to(shard, 0);
 }

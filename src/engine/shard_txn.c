@@ -78,6 +78,8 @@ static void txn_lock(struct shard *shard, struct txn *txn, uint32_t i)
 	struct commit_note *note = commit_note(commit, i);
 	struct bytes key = txn->order->writes[note->write].key;
 
+	assert(txn->phase == TXN_PREPARING);
+	assert(i < commit->count);
 	if (shard_lock_find(shard, note->hash, key) == NULL)
 		shard_lock(shard, txn_lock_of(commit, i), note->hash, key);
 }
@@ -90,6 +92,7 @@ static void txn_unlock(struct shard *shard, struct txn *txn)
 		if (txn_lock_of(commit, i)->key.size > 0)
 			shard_unlock(shard, txn_lock_of(commit, i));
 	}
+	assert(txn->order != NULL);
 	commit_end(txn->state);
 	txn->state = NULL;
 	txn->order = NULL;
@@ -103,6 +106,8 @@ static void txn_wake(struct shard *shard)
 
 static void txn_forget(struct shard *shard, struct txn *txn)
 {
+	assert(txn->phase != TXN_FREE);
+	assert(txn->state == NULL); /* its keys are nobody's */
 	txn->phase = TXN_FREE;
 	txn_wake(shard);
 }
@@ -147,6 +152,7 @@ static void follow(struct shard *shard, const struct record *record, uint64_t ha
 			blob_free_moved(shard, from, to);
 		return;
 	}
+	assert(from != to);
 	shard_credit(shard, to);
 	shard_debit(shard, from);
 	record_cache_moved(shard->cache, hash, record->key, from, to);
@@ -169,6 +175,8 @@ static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size
 		.value = bytes_of(value, sizeof(value)),
 	};
 
+	assert(txn->logged <= end && end <= commit->count);
+	assert(!txn->whole && size >= record_size(0, PREPARE_SIZE, false));
 	prepare_encode(&prepare, value);
 	log_append(&shard->log, &record, /* relaxed= */ false);
 	for (; txn->logged < end; txn->logged++) {
@@ -184,6 +192,7 @@ static void part_append(struct shard *shard, struct txn *txn, uint32_t end, size
 		if (before != 0 && txn->logged < commit->next && record.type == RECORD_PREPARED_PUT)
 			follow(shard, &record, note->hash, before, note->location);
 	}
+	assert(txn->logged == end);
 	txn->whole = !prepare.more;
 	txn->lsn = log_open_lsn(&shard->log);
 	shard->group_lsn = txn->lsn;
@@ -227,6 +236,7 @@ static struct txn *txn_begin(struct req *req)
 	struct shard *shard = op->shard;
 	struct txn *txn = txn_free(shard);
 
+	assert(txn != NULL && op->state != NULL);
 	*txn = (struct txn){
 		.id = op->cmd.version,
 		.participants = op->cmd.handle,
@@ -298,6 +308,8 @@ static enum op_result prepare_locked(struct req *req, struct txn *txn)
 	uint64_t room = (uint64_t)shard->room.left * shard->segment_blocks << BLOCK_SHIFT;
 	size_t size = commit_size(shard, txn->order, commit);
 
+	assert(txn->phase == TXN_PREPARING && !txn->whole);
+	assert(commit->next == 0);
 	op->step = STEP_LOG;
 	if (size > KV_COMMIT_SIZE_MAX)
 		return op_finish(req, STATUS_TOO_LARGE, 0);
@@ -395,6 +407,7 @@ static enum status resolve_log(struct shard *shard, struct txn *txn, bool commit
 	};
 	enum status status = STATUS_OK;
 
+	assert(txn->phase == TXN_PREPARED);
 	if (commits)
 		status = group_log_again(shard, txn);
 	if (status == STATUS_OK)
@@ -413,6 +426,7 @@ void txn_break(struct shard *shard, uint64_t id)
 
 	if (txn == NULL || txn->phase != TXN_PREPARED)
 		return;
+	assert(shard->log.failed != STATUS_OK);
 	txn->lsn = UINT64_MAX;
 	txn->phase = TXN_COMMITTED;
 	txn_unlock(shard, txn);

@@ -49,6 +49,7 @@ static enum op_result op_reserve(struct req *req, size_t size)
 /* The old value of a key is no longer reachable: its record, and its extents if it was a blob. */
 static void drop_old(struct shard *shard, uint64_t old)
 {
+	assert(old != 0);
 	shard_debit(shard, old);
 	if (old & RECORD_BLOB)
 		blob_free_later(shard, old);
@@ -67,6 +68,8 @@ static void remember_until(struct shard *shard, uint64_t hash, const struct reco
 		.flags = (uint8_t)location,
 	};
 
+	assert(record->version > 0 && record->version < shard->version_next);
+	assert(lsn < shard->log.lsn_next);
 	if (!record_cache_insert(shard->cache, hash, &entry, record->key, record->value)) {
 		record_cache_remove(shard->cache, hash, record->key);
 		if (entry.lsn > shard->uncached_lsn)
@@ -91,6 +94,8 @@ static enum btree_result apply_put(struct shard *shard, uint64_t hash, const str
 	uint64_t old = 0;
 	enum btree_result result;
 
+	assert(location != 0);
+	assert(shard_owns(shard, partition) || !shard->open);
 	shard->hint = 0;
 	if (cached != NULL && cached->hint != 0 && cached->location != 0 &&
 	    btree_set_hinted(tree, cached->hint, cached->location, location)) {
@@ -171,6 +176,7 @@ static enum op_result op_store(struct req *req, struct record *record)
 		return op_btree_wait(req, record->key, op->lock.hash, result, &miss);
 	if ((record->flags & RECORD_BLOB) && record->type == RECORD_PUT)
 		blob_credit(shard, record->value);
+	assert(!shard->replaying && shard->open);
 	shard->version_next++;
 	log_append(&shard->log, record, shard_is_relaxed(shard, record->key));
 	remember(shard, op->lock.hash, record, location);
@@ -354,6 +360,7 @@ enum op_result op_update(struct req *req)
 	if (result != OP_DONE)
 		return result;
 	/* update_ready() loads at most a page: the cache entry that was found is still readable. */
+	assert(edit.scratch_max >= KV_INLINE_MAX);
 	cmd->visit(cmd->visitor, &found.entry, &edit);
 	if (!shard_is_relaxed(shard, cmd->key))
 		op->lsn = found.lsn;
@@ -393,6 +400,7 @@ static struct buf *commit_state(struct shard *shard, uint32_t count, size_t stri
 
 	if (state == NULL)
 		return NULL;
+	assert(stride % 8 == 0 && stride <= BUF_SIZE_MAX);
 	commit = (struct commit *)(void *)state->data;
 	memset(commit, 0, chunked ? sizeof(*commit) : size);
 	commit->stride = (uint32_t)stride;
@@ -435,6 +443,8 @@ struct commit *commit_begin(struct req *req, bool owned, size_t extra)
 	for (uint32_t i = 0; i < order->count; i++)
 		count += !owned || shard_owns(shard, kv_partition(order->writes[i].key,
 		                                                  shard->partition_count));
+	assert(op->state == NULL);
+	assert(order->count <= KV_COMMIT_WRITES_MAX);
 	op->state = commit_state(shard, count, sizeof(struct commit_note) + extra);
 	if (op->state == NULL) {
 		op_finish(req, STATUS_BUSY, 0);
@@ -566,6 +576,7 @@ static void commit_append(struct shard *shard, const struct kv_commit *order, st
 
 		if (!commit_record(shard, order, commit, i, &record))
 			continue;
+		assert(commit_note(commit, i)->location == 0); /* else: logged twice */
 		record.version = shard->version_next++;
 		if (record.flags & RECORD_BLOB)
 			blob_credit(shard, record.value);
@@ -581,6 +592,8 @@ enum op_result commit_apply(struct req *req, const struct kv_commit *order, stru
 	uint64_t lsn = commit->durable ? 0 : log_open_lsn(&shard->log);
 	unsigned budget = APPLY_TURN_MAX;
 
+	assert(shard->exclusive == req); /* nobody sees a half of it */
+	assert(commit->next <= commit->count);
 	for (; commit->next < commit->count; commit->next++) {
 		struct commit_note *note = commit_note(commit, commit->next);
 		struct record record;
@@ -684,6 +697,8 @@ enum op_result op_commit(struct req *req)
 	if (!relaxed)
 		op->lsn = log_open_lsn(&shard->log);
 	/* From here on it is in the log: it will be applied, whatever pages must come first. */
+	assert(shard->exclusive == NULL);
+	assert(commit->next == 0);
 	op->step = STEP_APPLY;
 	shard->exclusive = req;
 	return commit_finish(req);

@@ -71,6 +71,8 @@ static enum status shard_parts(struct shard *shard)
 		status = cleaner_blob_open(shard);
 	if (status == STATUS_OK)
 		status = cleaner_open(shard);
+	if (status == STATUS_OK)
+		status = store_metrics_open(shard);
 	return status;
 }
 
@@ -79,6 +81,8 @@ static void shard_free(struct shard *shard)
 	if (shard == NULL)
 		return;
 	timer_cancel(&shard->worker->timers, &shard->tick);
+	if (shard->metrics != NULL)
+		store_metrics_close(shard);
 	if (shard->cleaner != NULL)
 		cleaner_close(shard);
 	if (shard->cleaner_blob != NULL)

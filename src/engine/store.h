@@ -132,6 +132,13 @@ struct store_worker_stats {
 	uint64_t segments_used, segments_left, live_bytes;
 	bool failed; /* writes are refused until a restart */
 };
+struct metrics;
+/*
+ * Registers what a worker's engine counts, under weir_store_. Control thread, when the store is
+ * open and before anybody reads. BUSY: METRICS_MAX are registered.
+ */
+enum status store_metrics_add(const struct store *store, unsigned worker_index,
+                              struct metrics *metrics) __attribute__((warn_unused_result));
 /* On the worker itself. */
 void store_worker_stats(const struct store *store, unsigned worker_index,
                         struct store_worker_stats *out);

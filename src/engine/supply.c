@@ -65,6 +65,10 @@ static void line_write(struct supply_line *line, uint32_t block, uint32_t blocks
 		.iov_count = 1,
 	};
 
+	assert(line->running && line->buf != NULL);
+	assert(blocks > 0 && blocks <= FILL_BLOCKS);
+	assert(block + blocks <= shard->segment_blocks);
+	assert(shard->segments[line->call.segment].state == SEGMENT_NONE); /* not handed over */
 	line->iov = (struct iovec){ line->buf->data, (size_t)blocks << BLOCK_SHIFT };
 	shard->stats.filled_bytes += (uint64_t)blocks << BLOCK_SHIFT;
 	req_init(&line->req, shard->worker);
@@ -83,6 +87,8 @@ static void line_header(struct supply_line *line)
 		.kind = line->kind,
 	};
 
+	assert(header.generation > 0 && header.run > 0);
+	assert(line->kind > SEGMENT_FREE && line->kind < SEGMENT_KINDS);
 	segment_header_encode(&header, line->buf->data);
 	line_write(line, 0, 1, header_written);
 }
@@ -93,6 +99,8 @@ static void line_fill(struct supply_line *line)
 	uint32_t left = shard->segment_blocks - line->filled;
 	uint32_t blocks = left < FILL_BLOCKS ? left : FILL_BLOCKS;
 
+	assert(line->kind == SEGMENT_LOG); /* nothing else is filled */
+	assert(line->filled >= 1 && line->filled <= shard->segment_blocks);
 	if (blocks == 0) {
 		line_header(line);
 		return;
@@ -104,6 +112,7 @@ static void line_fill(struct supply_line *line)
 
 static void line_ended(struct supply_line *line)
 {
+	assert(line->running && !line->call.busy);
 	buf_unref(line->buf);
 	line->buf = NULL;
 	line->running = false;
@@ -116,6 +125,9 @@ static void answered(struct shard *shard, const struct space_call *call)
 	bool more = call->report.released != shard->room.released;
 	bool progress = !shard->space_low || call->report.left > shard->room_best;
 
+	assert(call->report.released >= shard->room.released); /* it counts up */
+	assert(call->report.left <= shard->segment_count);
+	assert(call->report.kept >= call->report.kept_log);
 	shard->room = call->report;
 	shard->space_low = call->report.left <= call->report.kept;
 	if (progress || !was_low) {
@@ -138,6 +150,8 @@ static void refused(struct supply_line *line, enum status status)
 	struct shard *shard = line->supply->shard;
 	enum space_need need = line->call.need;
 
+	assert(need <= SPACE_ROOT);
+	assert(status != STATUS_OK);
 	shard->space_low = true;
 	if ((int)need > shard->supply->refused)
 		shard->supply->refused = (int)need;
@@ -180,6 +194,10 @@ static void hand_over(struct supply_line *line)
 	uint32_t segment = line->call.segment;
 	uint64_t generation = line->call.generation;
 
+	assert(segment < shard->segment_count);
+	assert(shard->segments[segment].live == 0); /* else: still referred to */
+	assert(shard->segments[segment].pins == 0);
+	assert(shard->segments[segment].state == SEGMENT_NONE);
 	shard->segments[segment] = (struct shard_segment){
 		.generation = generation,
 		.kind = line->kind,
@@ -241,6 +259,8 @@ static void allocated(struct space_call *call)
 		refused(line, call->status);
 		return;
 	}
+	assert(call->segment < shard->segment_count);
+	assert(call->generation > shard->segments[call->segment].generation);
 	if (shard_has_bug(shard, BUG_ONE_GENERATION))
 		call->generation = 1;
 	if (call->segment >= shard->touched)
@@ -258,6 +278,8 @@ static void allocated(struct space_call *call)
 
 static void ask_space(struct shard *shard, struct space_call *call)
 {
+	assert(!call->busy);
+	assert(call->done != NULL);
 	call->stream = shard->index;
 	call->live = shard->live;
 	if (call->op != SPACE_RELEASE) /* they come in crowds */
@@ -272,6 +294,8 @@ void supply_want(struct shard *shard, enum segment_kind kind, enum space_need ne
 
 	if (line->running || line->call.busy || (int)need <= shard->supply->refused)
 		return;
+	assert(kind > SEGMENT_FREE && kind < SEGMENT_KINDS);
+	assert(line->buf == NULL);
 	line->buf = buf_get(shard->bufs, (size_t)FILL_BLOCKS << BLOCK_SHIFT);
 	if (line->buf == NULL)
 		return; /* asked again with the next tick */
@@ -301,6 +325,8 @@ static void released(struct space_call *call)
 {
 	struct supply *supply = container_of(call - call->slot, struct supply, releases[0]);
 
+	assert(call->slot < RELEASES_MAX);
+	assert(!call->busy);
 	answered(supply->shard, call);
 }
 
@@ -325,6 +351,7 @@ static bool tell_space(struct shard *shard, enum space_op op, uint32_t segment)
 bool supply_release(struct shard *shard, uint32_t segment)
 {
 	assert(shard->segments[segment].live == 0);
+	assert(shard->segments[segment].pins == 0);
 	if (!tell_space(shard, SPACE_RELEASE, segment))
 		return false;
 	shard->segments[segment].state = SEGMENT_NONE;
@@ -364,12 +391,14 @@ void supply_dead(struct shard *shard, uint64_t lsn)
 {
 	struct supply *supply = shard->supply;
 
+	assert(lsn > 0);
 	if (supply->dead_lsn == 0 || lsn < supply->dead_lsn)
 		supply->dead_lsn = lsn;
 }
 
 void supply_release_up_to(struct shard *shard, uint64_t lsn)
 {
+	assert(shard->open);
 	shard->supply->lsn = lsn;
 	shard->supply->scanning = true;
 	shard->supply->scan = 0;

@@ -303,6 +303,10 @@ enum status host_store_recover(struct host *host)
 	         " took_ms=%" PRIu64,
 	         did->created, did->clean, did->frames, did->records,
 	         (did->ended_ns - did->started_ns) / 1000000);
+	for (unsigned i = 0; i < s->count; i++) {
+		status = store_metrics_add(s->store, i, &host->metrics);
+		assert(status == STATUS_OK); /* METRICS_MAX is derived from what is registered */
+	}
 	return join_workers(host);
 }
 
