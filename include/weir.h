@@ -204,6 +204,46 @@ enum weir_status weir_batch_check(struct weir_batch *batch, struct weir_key key,
 /* CONFLICT: a check failed, and nothing has happened. */
 enum weir_status weir_commit(struct weir *weir, struct weir_batch *batch);
 
+/*
+ * Large values, a piece at a time: no call needs memory for the whole. One thread at a time has a
+ * reader or a writer; not from a worker. Both end with weir_close() at the latest; the store
+ * forgets one that nobody has used for ten minutes (INVALID).
+ *
+ * A reader sees the value as it was when it was opened, whatever is written to the key meanwhile.
+ */
+struct weir_reader;
+
+enum weir_status weir_reader_open(struct weir *weir, struct weir_key key, struct weir_reader **out);
+uint64_t weir_reader_size(const struct weir_reader *reader); /* bytes of the value */
+uint64_t weir_reader_version(const struct weir_reader *reader);
+/* Reads up to `size` bytes from `offset` on; *read: how many, fewer only at the end of the value.
+ */
+enum weir_status weir_reader_read(struct weir_reader *reader, uint64_t offset, void *out,
+                                  size_t size, size_t *read);
+void weir_reader_close(struct weir_reader *reader);
+
+/*
+ * A writer gathers a value, of up to WEIR_VALUE_MAX bytes, that nobody sees before it is committed.
+ * Memory: 256 KiB, its own; the bytes are copied.
+ */
+struct weir_writer;
+
+struct weir_terms {
+	uint32_t flags;      /* WEIR_IF_VERSION, WEIR_KEEP_EXPIRY */
+	uint64_t version;    /* with WEIR_IF_VERSION; result of a commit: the new one */
+	uint64_t expires_ms; /* milliseconds since 1970; 0: never */
+};
+
+enum weir_status weir_writer_open(struct weir *weir, struct weir_key key, struct weir_writer **out);
+/* After an error, which all that follow give again, it can only be aborted. */
+enum weir_status weir_writer_append(struct weir_writer *writer, struct weir_bytes bytes);
+/*
+ * The value becomes the key's, at once and as a whole; `terms` may be NULL. It ends the writer,
+ * whatever the status. CONFLICT: terms->version is the version that is there.
+ */
+enum weir_status weir_writer_commit(struct weir_writer *writer, struct weir_terms *terms);
+void weir_writer_abort(struct weir_writer *writer); /* leaves nothing */
+
 /* Requests. */
 
 /*
@@ -216,10 +256,17 @@ enum weir_status weir_commit(struct weir *weir, struct weir_batch *batch);
  *          out, out_max               weir_scan_next()
  * COUNT    key.space                  keys
  * CLEAR    key.space                  keys that were removed
+ * OPEN     key                        version; handle, out_size: of the value     NOT_FOUND
+ * READ     handle, offset, out        out_size                INVALID (4)
+ * APPEND   handle (3), value          handle                  INVALID (4), TOO_LARGE
+ * DROP     handle                     -
  *
  * (1) With WEIR_IF_VERSION, when the key's version is not `version`.
  * (2) key.size may be 0. result < limit: there are no more, unless out was full: out_size >
  * out_max.
+ * (3) 0: begins a value for `key`, which a PUT with WEIR_FROM_HANDLE takes, of the same key; after
+ * any other end of it, DROP the handle. All pieces but the last are multiples of 4,096 bytes. (4)
+ * No handle of OPEN or APPEND; or nobody has used it for ten minutes, or it is dropped or taken.
  */
 enum weir_op {
 	WEIR_GET = 0,
@@ -229,6 +276,10 @@ enum weir_op {
 	WEIR_SCAN = 4,
 	WEIR_COUNT = 5,
 	WEIR_CLEAR = 6,
+	WEIR_OPEN = 7,
+	WEIR_READ = 8,
+	WEIR_APPEND = 9,
+	WEIR_DROP = 10,
 };
 
 enum {
@@ -236,6 +287,7 @@ enum {
 	WEIR_REVERSE = 1 << 1,
 	WEIR_KEYS_ONLY = 1 << 2,
 	WEIR_KEEP_EXPIRY = 1 << 3,
+	WEIR_FROM_HANDLE = 1 << 4, /* PUT: the value is what was appended to `handle` */
 };
 
 struct weir_request;
@@ -255,6 +307,8 @@ struct weir_request {
 	uint64_t version;         /* with WEIR_IF_VERSION */
 	uint64_t expires_ms;      /* PUT: milliseconds since 1970; 0: never */
 	uint64_t timeout_ns;      /* to begin within; 0: no limit */
+	uint64_t handle;          /* of a large value */
+	uint64_t offset;          /* READ: where it begins */
 	void *out;
 	size_t out_max;
 	uint32_t limit;          /* SCAN: entries, at least 1 */

@@ -67,7 +67,7 @@ warn='-Wall -Wextra -Wpedantic -Werror'
 	check 'libweir.so shows weir_* only' only_weir -D "$libdir/libweir.so"
 	check 'libweir.so has all of the header' all_declared "$libdir/libweir.so"
 	check 'libweir.a shows weir_* only' only_weir -g "$libdir/libweir.a"
-	for name in embed process_query block_write; do
+	for name in embed process_query block_write large; do
 		check "$name builds" "$@" -std=c11 -O1 $warn $flags $cflags \
 			"$root/examples/$name.c" -o "$dir/$name" $libs
 	done
@@ -85,5 +85,6 @@ process weir: 2 words
 query hamlet: 6 words
 query macbeth: no such key, object or file'
 check 'block_write runs' run_example block_write '256 acknowledged, 0 wrong, 256 stored'
+check 'large runs' run_example large '67108864 bytes, the same'
 echo "1..$count"
 exit "$failed"

@@ -21,7 +21,8 @@ struct blob_handle {
 	uint32_t generation; /* of the slot: an old handle is not taken for a new one */
 	uint32_t running;    /* reads or writes */
 	enum status status;
-	struct req *waiter; /* the command that waits for them */
+	struct req *user;   /* the command that it serves; others wait for its end */
+	struct req *waiter; /* the same, while it waits for them */
 	uint64_t used_ns;   /* when it was asked for last */
 	bool used, writing, inline_value, closed;
 	bool first; /* the write that made it has not ended */

@@ -80,9 +80,27 @@ static struct blob_handle *handle_get(struct shard *shard, size_t size)
 	return NULL;
 }
 
+/* Whether it is the command's until handle_leave(); else that is parked. */
+static bool handle_enter(struct blobs *blobs, struct blob_handle *h, struct req *req)
+{
+	if (h->user != NULL && h->user != req) {
+		(void)blob_park(blobs, req);
+		return false;
+	}
+	h->user = req;
+	return true;
+}
+
+static void handle_leave(struct shard *shard, struct blob_handle *h)
+{
+	assert(h->user != NULL && h->running == 0);
+	h->user = NULL;
+	blob_unpark(shard);
+}
+
 static void handle_put(struct blob_handle *h)
 {
-	assert(h->running == 0);
+	assert(h->running == 0 && h->user == NULL);
 	assert(h->used && h->waiter == NULL);
 	buf_unref(h->buf);
 	h->buf = NULL;
@@ -285,6 +303,7 @@ static enum op_result blob_refuse(struct req *req, struct blob_handle *h)
 	enum status status = h->status;
 
 	blob_pin_extents(op_of(req)->shard, h, -1);
+	handle_leave(op_of(req)->shard, h);
 	handle_put(h);
 	return op_finish(req, status, 0);
 }
@@ -304,10 +323,16 @@ static enum op_result blob_write(struct req *req)
 		h->first = true;
 		op->cmd.handle = handle_number(shard, h);
 	}
-	if (!h->writing || (op->result == 0 && h->size % BLOCK_SIZE != 0))
+	if (!handle_enter(shard->blobs, h, req))
+		return OP_PARKED;
+	if (!h->writing || (op->result == 0 && h->size % BLOCK_SIZE != 0)) {
+		handle_leave(shard, h);
 		return op_finish(req, STATUS_INVALID, op->cmd.handle);
-	if (h->size + op->cmd.value.size - op->result > KV_VALUE_MAX)
+	}
+	if (h->size + op->cmd.value.size - op->result > KV_VALUE_MAX) {
+		handle_leave(shard, h);
 		return op_finish(req, STATUS_TOO_LARGE, op->cmd.handle);
+	}
 	result = blob_write_all(req, h, op->cmd.value);
 	if (result != OP_DONE)
 		return result;
@@ -315,6 +340,7 @@ static enum op_result blob_write(struct req *req)
 		h->first = false;
 	else
 		return blob_refuse(req, h);
+	handle_leave(shard, h);
 	return op_finish(req, h->status, op->cmd.handle);
 }
 
@@ -445,9 +471,12 @@ static enum op_result blob_read(struct req *req)
 		memcpy(op->cmd.out, h->buf->data + op->cmd.offset, size);
 		return op_finish(req, STATUS_OK, size);
 	}
+	if (!handle_enter(op->shard->blobs, h, req))
+		return OP_PARKED;
 	result = blob_read_all(req, h, op->cmd.offset, op->cmd.out, size);
 	if (result != OP_DONE)
 		return result;
+	handle_leave(op->shard, h);
 	return op_finish(req, h->status, h->status == STATUS_OK ? size : 0);
 }
 
@@ -458,7 +487,9 @@ static enum op_result blob_close(struct req *req)
 
 	if (h == NULL)
 		return op_finish(req, STATUS_OK, 0); /* published, or closed before */
-	assert(h->running == 0);                     /* else: closed while a command on it runs */
+	if (!handle_enter(op->shard->blobs, h, req))
+		return OP_PARKED;
+	handle_leave(op->shard, h);
 	if (!h->inline_value)
 		blob_pin_extents(op->shard, h, -1);
 	handle_put(h);
@@ -481,7 +512,7 @@ void blob_tick(struct shard *shard)
 	for (unsigned i = 0; i < SHARD_BLOBS_MAX; i++) {
 		struct blob_handle *h = &shard->blobs->handles[i];
 
-		if (!h->used || h->running > 0 || shard->worker->now_ns - h->used_ns < idle_ns)
+		if (!h->used || h->user != NULL || shard->worker->now_ns - h->used_ns < idle_ns)
 			continue;
 		if (!h->inline_value)
 			blob_pin_extents(shard, h, -1);
@@ -512,7 +543,7 @@ enum status blob_take(struct shard *shard, uint64_t handle, struct record *recor
 {
 	struct blob_handle *h = handle_find(shard, handle);
 
-	if (h == NULL || !h->writing || h->running > 0)
+	if (h == NULL || !h->writing || h->user != NULL)
 		return STATUS_INVALID;
 	if (h->status != STATUS_OK)
 		return h->status;

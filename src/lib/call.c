@@ -16,14 +16,11 @@ enum {
 
 struct call {
 	struct weir_request request;
-	sem_t ended;
 };
 
 static void call_done(struct weir_request *request)
 {
-	struct call *call = container_of(request, struct call, request);
-
-	sem_post(&call->ended);
+	sem_post(request->context);
 }
 
 static void wait(sem_t *ended)
@@ -33,31 +30,43 @@ static void wait(sem_t *ended)
 	sem_destroy(ended);
 }
 
-static enum weir_status run(struct weir *weir, struct call *call)
+enum weir_status lib_call(struct weir *weir, struct weir_request *request)
 {
 	enum weir_status status;
+	sem_t ended;
 	int error;
 
 	if (lib_on_worker())
 		return WEIR_INVALID; /* it would wait for itself */
-	error = sem_init(&call->ended, 0, 0);
+	error = sem_init(&ended, 0, 0);
 	assert(error == 0);
-	call->request.done = call_done;
-	status = weir_submit(weir, &call->request);
+	request->done = call_done;
+	request->context = &ended;
+	status = weir_submit(weir, request);
 	if (status != WEIR_OK) {
-		sem_destroy(&call->ended);
+		sem_destroy(&ended);
 		return status;
 	}
-	wait(&call->ended);
-	return call->request.status;
+	wait(&ended);
+	return request->status;
+}
+
+static enum weir_status run(struct weir *weir, struct call *call)
+{
+	return lib_call(weir, &call->request);
 }
 
 /* Only what a request needs is set: the rest of it is large. */
+void lib_call_prepare(struct weir_request *request, enum weir_op op, struct weir_key key)
+{
+	memset(request, 0, offsetof(struct weir_request, internal));
+	request->op = (uint32_t)op;
+	request->key = key;
+}
+
 static void prepare(struct call *call, enum weir_op op, struct weir_key key)
 {
-	memset(&call->request, 0, offsetof(struct weir_request, internal));
-	call->request.op = (uint32_t)op;
-	call->request.key = key;
+	lib_call_prepare(&call->request, op, key);
 }
 
 enum weir_status weir_put(struct weir *weir, struct weir_key key, struct weir_bytes value)

@@ -63,7 +63,7 @@ struct lib_request {
 	struct weir_worker *worker; /* runs it; its req is always back there when it completes */
 	struct kv_commit commit;
 	struct req req;
-	uint64_t handle;     /* of a blob that is not published yet; 0: none */
+	uint64_t handle;     /* of a blob of its own that is not published yet; 0: none */
 	enum status failure; /* of a PUT whose blob is being dropped */
 	uint32_t taken;      /* SCAN: entries that fitted out */
 	bool full;           /* SCAN: one did not fit */
@@ -74,6 +74,8 @@ struct lib_request {
 };
 _Static_assert(sizeof(struct lib_request) <= sizeof(((struct weir_request *)0)->internal),
                "the public struct has room for it");
+
+enum { LIB_READ_MAX = 1 << 30 }; /* bytes of a READ: more than a value has */
 
 static inline struct lib_request *lib_request(struct weir_request *request)
 {
@@ -105,6 +107,8 @@ struct weir_worker *lib_owner(struct weir *weir, struct bytes key);
 enum weir_status lib_request_prepare(struct weir *weir, struct weir_request *request);
 void lib_request_begin(struct weir_worker *w, struct weir_request *request);
 
+/* A request of lib_call(): all but what is internal is zero. */
+void lib_call_prepare(struct weir_request *request, enum weir_op op, struct weir_key key);
 /* Submits and waits. */
 enum weir_status lib_call(struct weir *weir, struct weir_request *request);
 

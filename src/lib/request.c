@@ -49,8 +49,18 @@ static bool is_valid(const struct weir_request *r)
 		return false;
 	switch ((enum weir_op)r->op) {
 	case WEIR_PUT:
+		if (r->flags & WEIR_FROM_HANDLE)
+			return lib_key_is_valid(r->key) && r->handle != 0;
 		return lib_key_is_valid(r->key) && r->value.size <= WEIR_VALUE_MAX;
+	case WEIR_READ:
+		return r->handle != 0 && r->out_max > 0;
+	case WEIR_DROP:
+		return r->handle != 0;
+	case WEIR_APPEND:
+		return (r->handle != 0 || lib_key_is_valid(r->key)) && r->value.size > 0 &&
+		       r->value.size <= WEIR_VALUE_MAX;
 	case WEIR_GET:
+	case WEIR_OPEN:
 	case WEIR_DELETE:
 		return lib_key_is_valid(r->key);
 	case WEIR_SCAN:
@@ -65,12 +75,27 @@ static bool is_valid(const struct weir_request *r)
 	}
 }
 
+/* Whether more of the key is looked at than its space. */
+static bool takes_key(const struct weir_request *request)
+{
+	switch ((enum weir_op)request->op) {
+	case WEIR_COUNT:
+	case WEIR_CLEAR:
+	case WEIR_COMMIT:
+	case WEIR_READ:
+	case WEIR_DROP:
+		return false;
+	case WEIR_APPEND:
+		return request->handle == 0;
+	default:
+		return true;
+	}
+}
+
 enum weir_status lib_request_prepare(struct weir *weir, struct weir_request *request)
 {
 	struct lib_request *r = lib_request(request);
-	bool takes_key = request->op != WEIR_COUNT && request->op != WEIR_CLEAR &&
-	                 request->op != WEIR_COMMIT;
-	struct weir_bytes key = { request->key.data, takes_key ? request->key.size : 0 };
+	struct weir_bytes key = { request->key.data, takes_key(request) ? request->key.size : 0 };
 
 	if (!is_valid(request))
 		return WEIR_INVALID;
@@ -189,6 +214,16 @@ static void request_done(struct req *req)
 		else if (request->out_size > request->out_max)
 			status = WEIR_TOO_LARGE;
 	}
+	if (request->op == WEIR_OPEN && status == WEIR_OK) {
+		request->handle = req->result;
+		request->result = request->version;
+		if (request->handle == 0)
+			status = WEIR_NOT_FOUND;
+	}
+	if (request->op == WEIR_READ)
+		request->out_size = status == WEIR_OK ? req->result : 0;
+	if (request->op == WEIR_APPEND) /* also of one that failed: it is to be dropped */
+		request->handle = req->result;
 	if (request->op == WEIR_SCAN) {
 		request->result = r->taken;
 		if (r->full && r->taken == 0 && status == WEIR_OK)
@@ -300,6 +335,50 @@ static void submit_scan(struct lib_request *r)
 	submit(r, &cmd, request_done);
 }
 
+static void open_visit(void *visitor, const struct kv_entry *entry, struct kv_edit *edit)
+{
+	struct lib_request *r = visitor;
+
+	assert(edit == NULL);
+	r->request->out_size = entry->size;
+	r->request->version = entry->version;
+}
+
+static void submit_large_op(struct lib_request *r)
+{
+	const struct weir_request *request = r->request;
+	const struct kv *kv = r->worker->host->kv;
+	struct bytes key = bytes_of(r->key, r->key_size);
+	struct kv_cmd cmd = { .handle = request->handle };
+
+	switch ((enum weir_op)request->op) {
+	case WEIR_OPEN:
+		cmd = (struct kv_cmd){
+			.op = KV_BLOB_OPEN,
+			.key = key,
+			.visit = open_visit,
+			.visitor = r,
+		};
+		break;
+	case WEIR_READ:
+		cmd.op = KV_BLOB_READ;
+		cmd.offset = request->offset;
+		cmd.out = request->out;
+		cmd.out_size =
+		        request->out_max < LIB_READ_MAX ? (uint32_t)request->out_max : LIB_READ_MAX;
+		break;
+	case WEIR_APPEND:
+		cmd.op = KV_BLOB_WRITE;
+		cmd.partition = (uint16_t)kv_partition(key, kv->traits.partitions);
+		cmd.value = bytes_of(request->value.data, request->value.size);
+		break;
+	default:
+		cmd.op = KV_BLOB_CLOSE;
+		break;
+	}
+	submit(r, &cmd, request_done);
+}
+
 static void submit_op(struct lib_request *r)
 {
 	const struct weir_request *request = r->request;
@@ -314,6 +393,12 @@ static void submit_op(struct lib_request *r)
 		cmd.flags = request->out_max > KV_INLINE_MAX ? KV_LOAD : 0;
 		break;
 	case WEIR_PUT:
+		if (request->flags & WEIR_FROM_HANDLE) {
+			cmd = put_command(r);
+			cmd.flags |= KV_FROM_BLOB;
+			cmd.handle = request->handle;
+			break;
+		}
 		if (request->value.size > KV_INLINE_MAX) {
 			large_write(r);
 			return;
@@ -339,6 +424,12 @@ static void submit_op(struct lib_request *r)
 	case WEIR_CLEAR:
 		cmd.op = KV_CLEAR;
 		break;
+	case WEIR_OPEN:
+	case WEIR_READ:
+	case WEIR_APPEND:
+	case WEIR_DROP:
+		submit_large_op(r);
+		return;
 	}
 	submit(r, &cmd, request_done);
 }
@@ -366,6 +457,19 @@ static void arrived(struct weir_worker *w, struct lib_item *item)
 	lib_request_begin(w, r->request);
 }
 
+/* Where it is done; a handle says it in its lowest byte, if it is one. */
+static struct weir_worker *request_worker(struct weir *weir, const struct weir_request *request,
+                                          struct bytes key)
+{
+	unsigned engine = (unsigned)(request->handle & 0xff);
+	bool by_handle = request->op == WEIR_READ || request->op == WEIR_DROP ||
+	                 (request->op == WEIR_APPEND && request->handle != 0);
+
+	if (!by_handle)
+		return lib_owner(weir, key);
+	return weir->engines[engine < weir->engine_count ? engine : 0];
+}
+
 enum weir_status weir_submit(struct weir *weir, struct weir_request *request)
 {
 	struct lib_request *r = lib_request(request);
@@ -383,7 +487,7 @@ enum weir_status weir_submit(struct weir *weir, struct weir_request *request)
 	if (request->op == WEIR_COMMIT)
 		key = r->commit.writes[0].key;
 	r->item.run = arrived;
-	lib_post(lib_owner(weir, key), &r->item);
+	lib_post(request_worker(weir, request, key), &r->item);
 	return WEIR_OK;
 }
 

@@ -83,8 +83,8 @@ EXPIRED     partition, out             bytes                       (12)
  *     all else is served. The request completes when the last is gone.
  * (10) Completes when all that was acknowledged before it was submitted is durable, that of relaxed
  *     spaces, too.
- * (11) Of a handle of BLOB_WRITE, too: what its completed writes have put there. One command on a
- *      handle at a time.
+ * (11) Of a handle of BLOB_WRITE, too: what its completed writes have put there. Commands on a
+ *      handle are done one after the other.
  * (12) What the engine number `partition` (below traits.engines) has removed because its time had
  *      passed, in `out`: each key's size in two bytes, little endian, and the key; each is told
  *      once, to whoever asks first. It is kept from the first time that somebody asks until nobody
