@@ -21,7 +21,7 @@ _weir() {
 	esac
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W \
-			'serve kv top bench inspect check dump torture check-config --help --version' -- "$cur"))
+			'serve kv cert top bench inspect check dump torture check-config --help --version' -- "$cur"))
 		return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -32,12 +32,13 @@ _weir() {
 	dump) options="$conf --super --segments --log --keys --json" ;;
 	torture) options='--set --rounds --seconds --seed --keep --help' ;;
 	kv) options="$client --store --values get put del scan cas incr" ;;
+	cert) options='--name --days --force --help' ;;
 	top) options="$client --interval --count --lines" ;;
 	bench) options="$client --connections --pipeline --value --keys --duration --json set get mixed" ;;
 	*) return ;;
 	esac
 	COMPREPLY=($(compgen -W "$options" -- "$cur"))
-	[[ ${COMP_WORDS[1]} =~ ^(serve|check|dump|torture)$ && $cur != -* ]] && COMPREPLY+=($(compgen -d -- "$cur"))
+	[[ ${COMP_WORDS[1]} =~ ^(serve|cert|check|dump|torture)$ && $cur != -* ]] && COMPREPLY+=($(compgen -d -- "$cur"))
 	[[ ${COMP_WORDS[1]} == check-config && $cur != -* ]] && COMPREPLY+=($(compgen -f -- "$cur"))
 }
 complete -F _weir weir

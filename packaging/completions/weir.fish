@@ -7,6 +7,7 @@ end
 complete -c weir -f
 complete -c weir -n __fish_use_subcommand -a serve -d 'serve a store'
 complete -c weir -n __fish_use_subcommand -a kv -d 'read and change single keys of a running server'
+complete -c weir -n __fish_use_subcommand -a cert -d 'make a certificate to try TLS with'
 complete -c weir -n __fish_use_subcommand -a top -d 'show what a running server does'
 complete -c weir -n __fish_use_subcommand -a bench -d 'put load on a running server'
 complete -c weir -n __fish_use_subcommand -a inspect -d 'show the machine, the plan and the transports'
@@ -21,6 +22,10 @@ complete -c weir -n $conf -s s -l set -x -a '(__weir_settings)' -d 'set one sett
 complete -c weir -n '__fish_seen_subcommand_from serve' -l help-config -d 'list all settings'
 complete -c weir -n '__fish_seen_subcommand_from serve' -l insecure-i-know -d 'listen beyond this machine without a password'
 complete -c weir -n '__fish_seen_subcommand_from serve check-config check dump torture' -F
+complete -c weir -n '__fish_seen_subcommand_from cert' -s n -l name -x -d 'a host or address'
+complete -c weir -n '__fish_seen_subcommand_from cert' -s d -l days -x -d 'how long it is good for'
+complete -c weir -n '__fish_seen_subcommand_from cert' -s f -l force -d 'replace files'
+complete -c weir -n '__fish_seen_subcommand_from cert' -F
 complete -c weir -n '__fish_seen_subcommand_from inspect' -s t -l topology -x -d 'machine in hwloc words'
 complete -c weir -n '__fish_seen_subcommand_from inspect' -s x -l xml -r -F -d 'machine written by lstopo'
 complete -c weir -n '__fish_seen_subcommand_from check' -l repair -d 'mend what can be mended'

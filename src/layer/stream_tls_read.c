@@ -140,7 +140,7 @@ void tls_close(struct tls_stream *t, enum tls_farewell farewell)
 	if (t->phase == TLS_SHAKING)
 		not_shaking(t);
 	if (farewell == TLS_NOTIFY && t->lower != NULL) {
-		ERR_clear_error();
+		tls_forget_errors();
 		SSL_shutdown(t->ssl);
 	}
 	t->phase = TLS_CLOSING;
@@ -258,7 +258,7 @@ static void shake(struct tls_stream *t)
 {
 	int result;
 
-	ERR_clear_error();
+	tls_forget_errors();
 	result = SSL_do_handshake(t->ssl);
 	if (result == 1)
 		shaken(t);
@@ -280,7 +280,7 @@ static void read_records(struct tls_stream *t)
 	while (may_read(t) && t->in.size > 0 && error == SSL_ERROR_NONE) {
 		size_t used = 0, size;
 
-		ERR_clear_error();
+		tls_forget_errors();
 		do {
 			size = 0;
 			if (SSL_read_ex(t->ssl, tls->scratch + used, TLS_SCRATCH_SIZE - used,

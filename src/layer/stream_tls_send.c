@@ -233,7 +233,7 @@ static bool write_record(struct tls_stream *t)
 		if (room < size + TLS_RECORD_EXTRA)
 			size = (uint32_t)(room - TLS_RECORD_EXTRA);
 	}
-	ERR_clear_error();
+	tls_forget_errors();
 	if (SSL_write_ex(t->ssl, gather(t, size), size, &written) == 1) {
 		assert(written == size);
 		t->write_size = 0;

@@ -3,6 +3,7 @@
 #ifndef LAYER_STREAM_TLS_STATE_H
 #define LAYER_STREAM_TLS_STATE_H
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <openssl/ssl.h>
@@ -137,6 +138,13 @@ void tls_flush(struct tls_stream *t);     /* what there is goes down, unless som
 void tls_send_end(struct tls_stream *t, enum status status); /* t->send, if any, has ended */
 void tls_starve(struct tls_stream *t); /* no buffer is left for what it says: once more, soon */
 void tls_lower_sent(struct req *req);
+
+/* SSL_get_error() looks at this thread's queue of errors, too: before each call it is empty. */
+static inline void tls_forget_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+}
 
 /* stream_tls_read.c */
 extern const struct actor_ops tls_actor_ops;
