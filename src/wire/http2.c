@@ -49,6 +49,7 @@ struct http2_session {
 	bool broken;          /* no memory: nothing can be said any more */
 	bool failed;          /* it ends with a GOAWAY that says an error */
 	bool deaf;            /* a connection error: nothing is heard any more */
+	bool left;            /* the client has said GOAWAY */
 	bool greeted;         /* our SETTINGS have left */
 	bool refuses;         /* the stream whose head comes is one too many */
 	uint32_t kept_count;
@@ -298,6 +299,7 @@ static int on_frame_recv(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	(void)nghttp2;
 	if (frame->hd.type == NGHTTP2_DATA)
 		data_received(session, frame);
+	session->left |= frame->hd.type == NGHTTP2_GOAWAY;
 	if (frame->hd.type == NGHTTP2_SETTINGS && frame->settings.niv > 0)
 		settings_received(session);
 	if (frame->hd.type != NGHTTP2_HEADERS)
@@ -638,7 +640,8 @@ bool http2_receive(struct http2_session *session, uint64_t now_ns, struct bytes 
 		                                              : HTTP2_ENHANCE_YOUR_CALM;
 	if (error != HTTP2_NO_ERROR && nghttp2_session_want_read(session->nghttp2))
 		http2_fail(session, error);
-	else if (!nghttp2_session_want_read(session->nghttp2))
+	else if (!nghttp2_session_want_read(session->nghttp2) &&
+	         !(session->left && session->stream_count == 0))
 		session->deaf = true;
 	return !session->broken && !session->deaf;
 }
