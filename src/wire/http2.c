@@ -24,6 +24,8 @@ struct http2_stream {
 	struct http2_session *session;
 	void *exchange;     /* NULL: none, or none any more */
 	uint64_t body_left; /* of has_length */
+	uint32_t
+	        held_size; /* bytes of the body that the owner has not consumed: a window at most */
 	uint32_t drop_left; /* bytes of the body that are dropped: http2_stream_leave_open() */
 	int32_t id;
 	int32_t window_size; /* that the client leaves us, before SETTINGS change it */
@@ -127,19 +129,21 @@ void http2_reset(struct http2_stream *stream, enum http2_error error)
 
 void http2_consume(struct http2_stream *stream, size_t size)
 {
+	assert(size <= stream->held_size);
+	stream->held_size -= (uint32_t)size;
 	submitted(stream->session,
 	          nghttp2_session_consume(stream->session->nghttp2, stream->id, size));
 }
 
-/* Nothing more of it is told: it is malformed. */
-static void stream_condemn(struct http2_stream *stream)
+/* Nothing more of it is told: the client has broken a rule. */
+static void stream_condemn(struct http2_stream *stream, enum http2_error error)
 {
 	struct http2_session *session = stream->session;
 	void *exchange = stream->exchange;
 
 	stream->malformed = true;
 	stream->exchange = NULL;
-	http2_reset(stream, HTTP2_PROTOCOL_ERROR);
+	http2_reset(stream, error);
 	if (exchange != NULL)
 		session->events->gone(session->owner, exchange);
 }
@@ -210,7 +214,7 @@ static void request_received(struct http2_session *session, const nghttp2_frame 
 	if (stream == NULL)
 		return;
 	if (!http2_section_finish(&session->section, ended)) {
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 		return;
 	}
 	if (session->refuses) {
@@ -232,7 +236,7 @@ static void trailers_received(struct http2_session *session, const nghttp2_frame
 		return;
 	if (!http2_section_finish(&session->section, ended) ||
 	    (stream->has_length && stream->body_left > 0)) {
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 		return;
 	}
 	if (stream->exchange != NULL)
@@ -251,7 +255,7 @@ static void data_received(struct http2_session *session, const nghttp2_frame *fr
 	if (stream == NULL || stream->malformed)
 		return;
 	if (stream->has_length && stream->body_left > 0)
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 	else if (stream->exchange != NULL)
 		session->events->ended(session->owner, stream->exchange, NULL, 0);
 }
@@ -322,6 +326,16 @@ static void body_drop(struct http2_stream *stream, size_t size)
 	http2_reset(stream, HTTP2_NO_ERROR);
 }
 
+static void body_check(struct http2_stream *stream, size_t size)
+{
+	if (stream->has_length && !stream->malformed && size > stream->body_left)
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
+	/* nghttp2 has reset it, and yet hands over what came past the window. */
+	if (stream->exchange != NULL &&
+	    stream->held_size + size > stream->session->limits.window_size)
+		stream_condemn(stream, HTTP2_FLOW_CONTROL_ERROR);
+}
+
 static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t id,
                               const uint8_t *data, size_t size, void *user_data)
 {
@@ -329,8 +343,8 @@ static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t i
 	struct http2_stream *stream = stream_of(session, id);
 
 	(void)flags;
-	if (stream != NULL && stream->has_length && !stream->malformed && size > stream->body_left)
-		stream_condemn(stream);
+	if (stream != NULL)
+		body_check(stream, size);
 	if (stream != NULL && stream->has_length && !stream->malformed)
 		stream->body_left -= size;
 	if (stream == NULL || stream->exchange == NULL) {
@@ -339,6 +353,7 @@ static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t i
 			body_drop(stream, size);
 		return 0;
 	}
+	stream->held_size += (uint32_t)size;
 	session->events->body(session->owner, stream->exchange, bytes_of(data, size));
 	return 0;
 }
