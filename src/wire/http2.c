@@ -24,6 +24,8 @@ struct http2_stream {
 	struct http2_session *session;
 	void *exchange;     /* NULL: none, or none any more */
 	uint64_t body_left; /* of has_length */
+	uint32_t
+	        held_size; /* bytes of the body that the owner has not consumed: a window at most */
 	uint32_t drop_left; /* bytes of the body that are dropped: http2_stream_leave_open() */
 	int32_t id;
 	int32_t window_size; /* that the client leaves us, before SETTINGS change it */
@@ -49,6 +51,7 @@ struct http2_session {
 	bool broken;          /* no memory: nothing can be said any more */
 	bool failed;          /* it ends with a GOAWAY that says an error */
 	bool deaf;            /* a connection error: nothing is heard any more */
+	bool left;            /* the client has said GOAWAY */
 	bool greeted;         /* our SETTINGS have left */
 	bool refuses;         /* the stream whose head comes is one too many */
 	uint32_t kept_count;
@@ -126,19 +129,21 @@ void http2_reset(struct http2_stream *stream, enum http2_error error)
 
 void http2_consume(struct http2_stream *stream, size_t size)
 {
+	assert(size <= stream->held_size);
+	stream->held_size -= (uint32_t)size;
 	submitted(stream->session,
 	          nghttp2_session_consume(stream->session->nghttp2, stream->id, size));
 }
 
-/* Nothing more of it is told: it is malformed. */
-static void stream_condemn(struct http2_stream *stream)
+/* Nothing more of it is told: the client has broken a rule. */
+static void stream_condemn(struct http2_stream *stream, enum http2_error error)
 {
 	struct http2_session *session = stream->session;
 	void *exchange = stream->exchange;
 
 	stream->malformed = true;
 	stream->exchange = NULL;
-	http2_reset(stream, HTTP2_PROTOCOL_ERROR);
+	http2_reset(stream, error);
 	if (exchange != NULL)
 		session->events->gone(session->owner, exchange);
 }
@@ -209,7 +214,7 @@ static void request_received(struct http2_session *session, const nghttp2_frame 
 	if (stream == NULL)
 		return;
 	if (!http2_section_finish(&session->section, ended)) {
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 		return;
 	}
 	if (session->refuses) {
@@ -231,7 +236,7 @@ static void trailers_received(struct http2_session *session, const nghttp2_frame
 		return;
 	if (!http2_section_finish(&session->section, ended) ||
 	    (stream->has_length && stream->body_left > 0)) {
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 		return;
 	}
 	if (stream->exchange != NULL)
@@ -250,7 +255,7 @@ static void data_received(struct http2_session *session, const nghttp2_frame *fr
 	if (stream == NULL || stream->malformed)
 		return;
 	if (stream->has_length && stream->body_left > 0)
-		stream_condemn(stream);
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
 	else if (stream->exchange != NULL)
 		session->events->ended(session->owner, stream->exchange, NULL, 0);
 }
@@ -298,6 +303,7 @@ static int on_frame_recv(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	(void)nghttp2;
 	if (frame->hd.type == NGHTTP2_DATA)
 		data_received(session, frame);
+	session->left |= frame->hd.type == NGHTTP2_GOAWAY;
 	if (frame->hd.type == NGHTTP2_SETTINGS && frame->settings.niv > 0)
 		settings_received(session);
 	if (frame->hd.type != NGHTTP2_HEADERS)
@@ -320,6 +326,16 @@ static void body_drop(struct http2_stream *stream, size_t size)
 	http2_reset(stream, HTTP2_NO_ERROR);
 }
 
+static void body_check(struct http2_stream *stream, size_t size)
+{
+	if (stream->has_length && !stream->malformed && size > stream->body_left)
+		stream_condemn(stream, HTTP2_PROTOCOL_ERROR);
+	/* nghttp2 has reset it, and yet hands over what came past the window. */
+	if (stream->exchange != NULL &&
+	    stream->held_size + size > stream->session->limits.window_size)
+		stream_condemn(stream, HTTP2_FLOW_CONTROL_ERROR);
+}
+
 static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t id,
                               const uint8_t *data, size_t size, void *user_data)
 {
@@ -327,8 +343,8 @@ static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t i
 	struct http2_stream *stream = stream_of(session, id);
 
 	(void)flags;
-	if (stream != NULL && stream->has_length && !stream->malformed && size > stream->body_left)
-		stream_condemn(stream);
+	if (stream != NULL)
+		body_check(stream, size);
 	if (stream != NULL && stream->has_length && !stream->malformed)
 		stream->body_left -= size;
 	if (stream == NULL || stream->exchange == NULL) {
@@ -337,6 +353,7 @@ static int on_data_chunk_recv(nghttp2_session *nghttp2, uint8_t flags, int32_t i
 			body_drop(stream, size);
 		return 0;
 	}
+	stream->held_size += (uint32_t)size;
 	session->events->body(session->owner, stream->exchange, bytes_of(data, size));
 	return 0;
 }
@@ -638,7 +655,8 @@ bool http2_receive(struct http2_session *session, uint64_t now_ns, struct bytes 
 		                                              : HTTP2_ENHANCE_YOUR_CALM;
 	if (error != HTTP2_NO_ERROR && nghttp2_session_want_read(session->nghttp2))
 		http2_fail(session, error);
-	else if (!nghttp2_session_want_read(session->nghttp2))
+	else if (!nghttp2_session_want_read(session->nghttp2) &&
+	         !(session->left && session->stream_count == 0))
 		session->deaf = true;
 	return !session->broken && !session->deaf;
 }

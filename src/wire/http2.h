@@ -78,7 +78,7 @@ void http2_close(struct http2_session *session);
  */
 bool http2_receive(struct http2_session *session, uint64_t now_ns, struct bytes input);
 
-/* Since when the preface, a section of fields or a frame without DATA is incomplete; else
+/* When the preface, a section of fields or a frame without DATA began that is not whole; else
  * UINT64_MAX. */
 uint64_t http2_begun_ns(const struct http2_session *session);
 /* Whether nothing more can be received, and nothing waits to be sent. */
@@ -92,7 +92,7 @@ bool http2_is_deaf(const struct http2_session *session);
 void http2_stream_bind(struct http2_stream *stream, void *exchange);
 void http2_stream_leave(struct http2_stream *stream);
 /*
- * The same, after an answer that did not wait for the body: as many bytes of it as `size_max` are
+ * The same, after an answer that did not wait for the body: `size_max` bytes of that are
  * dropped, then the stream is reset with NO_ERROR. A client that sends as it asked is not
  * disturbed.
  */
