@@ -17,7 +17,7 @@ enum {
 	SIM_OBJ_SIZE_MAX = 220000,
 };
 
-enum sim_obj_task { TASK_PUT, TASK_STREAM, TASK_DELETE, TASK_READ, TASK_UPLOAD, TASKS };
+enum sim_obj_task { TASK_PUT, TASK_STREAM, TASK_DELETE, TASK_READ, TASK_UPLOAD, TASK_LIST, TASKS };
 
 /* What a name may have now: what was acknowledged, or what is under way. */
 struct sim_obj_name {
@@ -46,6 +46,8 @@ struct sim_obj_client {
 	bool creating, ending;
 	struct obj_complete_part complete_parts[SIM_OBJ_PARTS];
 	struct obj_complete complete;
+	struct obj_list list;
+	char listed[16]; /* the last name that a list has told */
 	uint8_t data[SIM_OBJ_SIZE_MAX];
 };
 

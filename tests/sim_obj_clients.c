@@ -281,11 +281,45 @@ static void next_upload(struct sim_obj_client *c)
 	                                   .value = bytes_of(c->data, SIM_OBJ_PART_SIZE) });
 }
 
+/* In order, each name once, none that nobody puts; what it tells of may be read at once. */
+static void list_see(void *visitor, const struct obj_entry *entry)
+{
+	struct sim_obj_client *c = visitor;
+	char name[sizeof(c->listed)] = "";
+
+	assert_true(entry->name.size == 4 && entry->name.data[0] == 'c');
+	memcpy(name, entry->name.data, entry->name.size);
+	assert_true(strcmp(name, c->listed) > 0);
+	assert_false(entry->meta.flags & OBJ_IS_MARKER);
+	memcpy(c->listed, name, sizeof(name));
+	c->at++;
+}
+
+static void next_list(struct sim_obj_client *c)
+{
+	if (c->step == 0) {
+		c->step = 1;
+		c->listed[0] = '\0';
+	} else if (c->req.status != STATUS_OK || c->req.result == 0) {
+		assert_true(c->req.status == STATUS_OK || c->req.status == STATUS_BUSY);
+		assert_true(c->at <= SIM_OBJ_CLIENTS * SIM_OBJ_NAMES);
+		client_end(c);
+		return;
+	}
+	c->list = (struct obj_list){
+		.limit = 1 + (uint32_t)(c->seed % 5),
+		.after = bytes_of(c->listed, strlen(c->listed)),
+	};
+	client_submit(c,
+	              (struct obj_cmd){
+	                      .op = OBJ_LIST, .list = &c->list, .visit = list_see, .visitor = c });
+}
+
 static void client_next(struct sim_obj_client *c)
 {
 	static void (*const tasks[TASKS])(struct sim_obj_client *) = {
 		[TASK_PUT] = next_put,   [TASK_STREAM] = next_stream, [TASK_DELETE] = next_delete,
-		[TASK_READ] = next_read, [TASK_UPLOAD] = next_upload,
+		[TASK_READ] = next_read, [TASK_UPLOAD] = next_upload, [TASK_LIST] = next_list,
 	};
 
 	tasks[c->task](c);

@@ -111,8 +111,10 @@ static void reply_copy(struct s3_call *call)
 	if (state->source_info.versioning != OBJ_VERSIONING_OFF)
 		s3_field(call, "x-amz-copy-source-version-id",
 		         s3_version_text(&state->source.meta, memory));
-	if (!state->part)
+	if (!state->part) {
 		s3_field_version(call, "x-amz-version-id", &call->found.meta);
+		s3_expiration_field(call, &call->found.meta);
+	}
 	s3_sse_fields(call, &call->sse);
 	s3_end_xml(call);
 }

@@ -242,8 +242,9 @@ void s3_expiration_field(struct s3_call *call, const struct obj_meta *meta)
 		uint64_t due = rule.expire_date_s * 1000;
 
 		if (rule.expire_days > 0)
+			/* In days as everybody counts them, whatever a day is to the sweep. */
 			due = s3_lifecycle_due_ms(meta->created_ms, rule.expire_days,
-			                          server->options.lifecycle_day_ns / 1000000);
+			                          24 * 3600 * 1000ull);
 		if (due == 0 || due >= soonest || !s3_lifecycle_applies(&rule, &object))
 			continue;
 		soonest = due;

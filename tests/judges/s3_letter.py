@@ -6,6 +6,8 @@ import datetime
 import hashlib
 import hmac
 import json
+import signal
+import socket
 import threading
 import time
 import urllib.parse
@@ -1334,6 +1336,75 @@ def forms_of_all_kinds(w):
         got = go({"key": "foo.txt", "AWSAccessKeyId": KEYS["main"][0], "policy": policy,
                   "signature": base64.b64encode(digest).decode(), **more})
         assert got.status == status, (change, got.status, got.text)
+
+
+
+# Clients that go away, and keys that change.
+
+
+@case
+def clients_that_go(w):
+    """In the middle of bodies, of both kinds: what they began is given up, and nothing else."""
+    name, body = w.bucket(), payload(3 * MIB, 5)
+    w.main.put_object(Bucket=name, Key="k", Body=body, ServerSideEncryption="AES256")
+    for extra in ({}, {"ServerSideEncryption": "AES256"}, SSE):
+        for size in (10, 70000, 300000, 2 * MIB):
+            url = w.main.generate_presigned_url("put_object", Params={
+                "Bucket": name, "Key": "gone", **extra})
+            parts = urllib.parse.urlsplit(url)
+            lines = "".join(f"{k}: {v}\r\n" for k, v in sse_lines(extra).items())
+            with socket.create_connection(("127.0.0.1", w.server.s3_port)) as peer:
+                peer.sendall(f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+                             f"{lines}Content-Length: {3 * MIB}\r\n\r\n".encode() + body[:size])
+    url = urllib.parse.urlsplit(w.main.generate_presigned_url("get_object", Params={
+        "Bucket": name, "Key": "k"}))
+    for size in (1, 1000, 400000):
+        with socket.create_connection(("127.0.0.1", w.server.s3_port)) as peer:
+            peer.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+            got = 0
+            while got < size:
+                got += len(peer.recv(65536))
+    refused(404, "NoSuchKey", w.main.get_object, Bucket=name, Key="gone")
+    assert w.main.get_object(Bucket=name, Key="k")["Body"].read() == body
+
+
+def sse_lines(extra):
+    if "SSECustomerKey" in extra:
+        key = extra["SSECustomerKey"].encode()
+        prefix = "x-amz-server-side-encryption-customer-"
+        return {prefix + "algorithm": "AES256", prefix + "key": base64.b64encode(key).decode(),
+                prefix + "key-md5": base64.b64encode(hashlib.md5(key).digest()).decode()}
+    return {"x-amz-server-side-encryption": "AES256"} if extra else {}
+
+
+@case
+def keys_that_change(w):
+    name, path = w.bucket(), w.server.data / "s3.key"
+    upload, parts = upload_parts(w.main, name, "m", [payload(5 * MIB), b"end"],
+                                 ServerSideEncryption="AES256")
+
+    def again(text):
+        w.server.stop(signal.SIGTERM)
+        path.write_text(text)
+        w.server.start()
+        w.main = w.client("main")
+
+    w.main.put_object(Bucket=name, Key="old", Body=b"old", ServerSideEncryption="AES256")
+    old = path.read_text()
+    again("# the newest first\n" + "ab" * 32 + "\n" + old)
+    assert w.main.get_object(Bucket=name, Key="old")["Body"].read() == b"old"
+    w.main.put_object(Bucket=name, Key="new", Body=b"new", ServerSideEncryption="AES256")
+    # An upload goes on with the key that it began with.
+    parts[1]["ETag"] = w.main.upload_part(Bucket=name, Key="m", UploadId=upload, PartNumber=2,
+                                          Body=b"END")["ETag"]
+    w.main.complete_multipart_upload(Bucket=name, Key="m", UploadId=upload,
+                                     MultipartUpload={"Parts": parts})
+    again(old)
+    assert w.main.get_object(Bucket=name, Key="m")["Body"].read() == payload(5 * MIB) + b"END"
+    refused(500, "InternalError", w.main.get_object, Bucket=name, Key="new")
+    assert w.main.list_objects(Bucket=name)["Contents"][1]["Size"] == 3
+    again("ab" * 32 + "\n" + old)
+    assert w.main.get_object(Bucket=name, Key="new")["Body"].read() == b"new"
 
 
 main(__doc__)
