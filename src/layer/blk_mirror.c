@@ -191,18 +191,6 @@ void mirror_marked(struct mirror *mirror, struct req *req)
 		begin_write(mirror, req);
 }
 
-void mirror_copied(struct mirror *mirror)
-{
-	struct req_list waiters = STAILQ_HEAD_INITIALIZER(waiters);
-	struct req *req;
-
-	STAILQ_CONCAT(&waiters, &mirror->copy_waiters);
-	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
-		STAILQ_REMOVE_HEAD(&waiters, link);
-		begin_write(mirror, req);
-	}
-}
-
 /* Reads. */
 
 static bool is_behind(const struct mirror *mirror, const struct blk_cmd *cmd)
@@ -232,9 +220,10 @@ static void read_done(struct req *req)
 	struct mirror *mirror = frame->mirror;
 	uint32_t next = frame->leg + 1;
 
+	bool good = req->status == STATUS_OK && mirror->legs[frame->leg].state == LEG_IN;
+
 	/* Another member has it, too, unless a crash may have left it something else. */
-	if (req->status != STATUS_OK && req_check(req) == STATUS_OK &&
-	    !is_behind(mirror, &frame->cmd)) {
+	if (!good && req_check(req) == STATUS_OK && !is_behind(mirror, &frame->cmd)) {
 		while (next < mirror->leg_count && mirror->legs[next].state != LEG_IN)
 			next++;
 		if (next < mirror->leg_count) {
@@ -247,19 +236,54 @@ static void read_done(struct req *req)
 	req_complete(req, req->status, req->result);
 }
 
+/* What a crash may have left different is made the same before anybody sees it. */
+static void begin_read(struct mirror *mirror, struct req *req)
+{
+	const struct blk_cmd *cmd = &req_top(req, struct read_frame)->cmd;
+	int first = mirror_first_member(mirror);
+	uint32_t region = first_region(mirror, cmd);
+
+	if (first < 0) {
+		req_pop(req, struct read_frame);
+		req_complete(req, STATUS_UNAVAILABLE, 0);
+	} else if (mirror->behind_count > 0 && is_behind(mirror, cmd) && mirror_may_copy(mirror)) {
+		while (!mirror_bit(mirror->behind, region))
+			region++;
+		mirror->wanted_region = region;
+		STAILQ_INSERT_TAIL(&mirror->behind_reads, req, link);
+		mirror_sync_start(mirror);
+	} else {
+		read_from(mirror, req, (uint32_t)first);
+	}
+}
+
+void mirror_copied(struct mirror *mirror)
+{
+	struct req_list waiters = STAILQ_HEAD_INITIALIZER(waiters);
+	struct req *req;
+
+	STAILQ_CONCAT(&waiters, &mirror->copy_waiters);
+	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(&waiters, link);
+		begin_write(mirror, req);
+	}
+	STAILQ_CONCAT(&waiters, &mirror->behind_reads);
+	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(&waiters, link);
+		begin_read(mirror, req);
+	}
+}
+
 static void mirror_submit(struct blk *blk, struct req *req, const struct blk_cmd *cmd)
 {
 	struct mirror *mirror = container_of(blk, struct mirror, blk);
-	int first = mirror_first_member(mirror);
 
-	if (cmd->op == BLK_READ && first < 0) {
-		req_complete(req, STATUS_UNAVAILABLE, 0);
-	} else if (cmd->op == BLK_READ) {
+	if (cmd->op == BLK_READ) {
 		struct read_frame *frame = req_push(req, struct read_frame, read_done);
 
 		frame->mirror = mirror;
 		frame->cmd = *cmd;
-		read_from(mirror, req, (uint32_t)first);
+		begin_read(mirror, req);
 	} else {
 		struct write_frame *frame = req_push(req, struct write_frame, write_never_done);
 
@@ -434,6 +458,7 @@ static void make_lists(struct mirror *mirror)
 	STAILQ_INIT(&mirror->mark_next);
 	STAILQ_INIT(&mirror->mark_now);
 	STAILQ_INIT(&mirror->copy_waiters);
+	STAILQ_INIT(&mirror->behind_reads);
 }
 
 static enum status mirror_open(struct layer_open *open, struct blk **out)

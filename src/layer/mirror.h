@@ -101,12 +101,14 @@ struct mirror {
 
 	/* What it does beside its commands, one thing at a time. */
 	enum mirror_job job;
-	struct req job_req;   /* reads, and waits for marks */
-	unsigned job_running; /* legs */
-	bool stalled;         /* what is to be copied cannot be read */
-	uint32_t copy_region; /* JOB_COPY: commands to it wait */
-	uint32_t copy_at;     /* blocks of it that are done */
-	struct req_list copy_waiters;
+	struct req job_req;           /* reads, and waits for marks */
+	unsigned job_running;         /* legs */
+	bool stalled;                 /* what is to be copied cannot be read */
+	uint32_t copy_region;         /* JOB_COPY: commands to it wait */
+	uint32_t copy_at;             /* blocks of it that are done */
+	struct req_list copy_waiters; /* writes */
+	struct req_list behind_reads; /* until their regions are copied */
+	uint32_t wanted_region;       /* by them, the next one to copy */
 	uint8_t *copy_data;
 	struct iovec copy_iov;
 	uint64_t clean_set[MIRROR_WORDS];
@@ -128,6 +130,7 @@ void mirror_mark_wait(struct mirror *mirror, struct req *req);
 void mirror_leg_drop(struct mirror *mirror, unsigned leg); /* it failed a write */
 bool mirror_leg_is_written(const struct mirror *mirror, unsigned leg);
 int mirror_first_member(const struct mirror *mirror); /* -1: none */
+bool mirror_may_copy(const struct mirror *mirror);    /* there is a source, and a target */
 
 /* mirror_sync.c. */
 void mirror_sync_start(struct mirror *mirror); /* if there is something to copy */

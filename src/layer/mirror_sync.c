@@ -31,6 +31,12 @@ static bool has_targets(const struct mirror *mirror)
 	return false;
 }
 
+bool mirror_may_copy(const struct mirror *mirror)
+{
+	return !mirror->failed && !mirror->stalled && mirror->stopper == NULL &&
+	       has_targets(mirror);
+}
+
 static bool all_are_in(const struct mirror *mirror)
 {
 	for (unsigned i = 0; i < mirror->leg_count; i++) {
@@ -50,7 +56,8 @@ static void end_job(struct mirror *mirror)
 	assert(mirror->job != JOB_NONE && mirror->job_running == 0);
 	mirror->job = JOB_NONE;
 	mirror_copied(mirror);
-	next_job(mirror);
+	if (mirror->job == JOB_NONE) /* else: one of those that waited began the next one */
+		next_job(mirror);
 }
 
 /* Flushing all, before a mark says that they are the same. */
@@ -165,6 +172,7 @@ static struct blk_cmd piece_cmd(struct mirror *mirror, enum blk_op op)
 
 static void write_piece(struct mirror *mirror)
 {
+	/* Durable, so that what was read from one is what all say from then on. */
 	struct blk_cmd cmd = piece_cmd(mirror, BLK_WRITE);
 	int source = mirror_first_member(mirror);
 
@@ -180,6 +188,7 @@ static void write_piece(struct mirror *mirror)
 		frame->mirror = mirror;
 		frame->leg = i;
 		mirror->job_running++;
+		cmd.flags = BLK_FUA;
 		blk_submit(mirror->legs[i].blk, req, &cmd);
 	}
 	if (mirror->job_running == 0)
@@ -226,10 +235,12 @@ static void copy_piece(struct mirror *mirror)
 
 static void copy_region(struct mirror *mirror)
 {
-	uint32_t region = 0;
+	uint32_t region = mirror->wanted_region;
 
-	while (!mirror_bit(mirror->behind, region))
-		region++;
+	for (uint32_t i = 0; !mirror_bit(mirror->behind, region); i++) {
+		assert(i < mirror->region_count);
+		region = i;
+	}
 	assert(region < mirror->region_count);
 	mirror->job = JOB_COPY;
 	mirror->copy_region = region;
@@ -263,7 +274,7 @@ static void next_job(struct mirror *mirror)
 		stop_now(mirror);
 		return;
 	}
-	if (mirror->failed || mirror->stalled || !has_targets(mirror))
+	if (!mirror_may_copy(mirror))
 		return;
 	for (unsigned i = 0; i < mirror->leg_count; i++)
 		syncing |= mirror->legs[i].state == LEG_SYNCING;
