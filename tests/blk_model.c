@@ -112,7 +112,6 @@ void model_forget(struct blk_model *model)
 void model_move(struct blk_model *model, struct blk *blk)
 {
 	assert_int_equal(model->running, 0);
-	assert_int_equal(model->blk->geometry.block_size, blk->geometry.block_size);
 	model->blk = blk;
 }
 
@@ -129,8 +128,13 @@ static void check_block(struct blk_model *model, const struct model_call *call, 
 		if (!holds(model, data, lba, block->possible[j]))
 			continue;
 		/* From now on it is this one, for good. */
-		if (quiet && !block->any)
+		if (quiet && !block->any) {
 			set_version(block->possible, &block->possible_count, block->possible[j]);
+			/* What a power cut has left is there for good, too. */
+			if (block->changed <= model->cut_event)
+				set_version(block->durable, &block->durable_count,
+				            block->possible[0]);
+		}
 		return;
 	}
 	if (!quiet || block->any) {
@@ -367,7 +371,7 @@ void model_cut(struct blk_model *model)
 	for (unsigned i = 0; i < MODEL_CALLS; i++)
 		model->calls[i].running = false;
 	model->running = 0;
-	model->events++;
+	model->cut_event = ++model->events;
 	for (uint32_t i = 0; i < model->block_count; i++) {
 		struct model_block *block = &model->blocks[i];
 

@@ -35,7 +35,7 @@ struct model_block {
 	uint16_t writers;      /* under way */
 	bool contended;        /* since that was 0, more than one */
 	bool any, durable_any; /* discarded: anything */
-	uint64_t any_until; /* event until which reads could show anything */
+	uint64_t any_until;    /* event until which reads could show anything */
 	uint64_t changed;      /* event of the last change, or beginning of one */
 };
 
@@ -46,9 +46,8 @@ struct blk_model {
 	uint32_t span;        /* blocks of a command, at most */
 	bool errors;          /* commands may fail, for no reason that the model knows */
 	bool overlap;         /* writes may overlap */
-	bool flushes_only;    /* power is never cut: do not keep what would be left */
 	uint32_t version;
-	uint64_t events;
+	uint64_t events, cut_event; /* so far; of the last power cut */
 	uint32_t running;
 	uint64_t completed[BLK_OP_COUNT], failed;
 	struct model_block *blocks;

@@ -107,13 +107,14 @@ static void ram_close(struct blk *blk)
 		if (ram->bed->rams[i] == ram)
 			ram->bed->rams[i] = NULL;
 	}
-	free(ram->data);
+	if (ram->index == 0)
+		free(ram->data);
 	free(ram);
 }
 
 static const struct blk_ops ram_ops = { .name = "ram", .submit = ram_submit, .close = ram_close };
 
-enum { RAM_SIZE, RAM_BLOCK_SIZE, RAM_VOLATILE, RAM_ALIGN, RAM_ZEROES, RAM_TRANSFER };
+enum { RAM_SIZE, RAM_BLOCK_SIZE, RAM_VOLATILE, RAM_ALIGN, RAM_ZEROES, RAM_TRANSFER, RAM_INDEX };
 
 static const struct conf_setting ram_options[] = {
 	[RAM_SIZE] = { .name = "size", .type = CONF_SIZE, .initial = "1M", .max = 1u << 30 },
@@ -128,6 +129,10 @@ static const struct conf_setting ram_options[] = {
 	                   .type = CONF_SIZE,
 	                   .initial = "1M",
 	                   .max = 1u << 30 },
+	[RAM_INDEX] = { .name = "index",
+	                .type = CONF_INTEGER,
+	                .initial = "0",
+	                .max = BED_DEVICES_MAX },
 };
 
 static enum status ram_open(struct layer_open *open, struct blk **out)
@@ -140,7 +145,8 @@ static enum status ram_open(struct layer_open *open, struct blk **out)
 	assert_non_null(ram);
 	ram->bed = bed;
 	ram->size = v[RAM_SIZE].number;
-	ram->data = calloc(1, ram->size);
+	ram->index = (unsigned)v[RAM_INDEX].number;
+	ram->data = ram->index > 0 ? bed->disks[ram->index - 1] : calloc(1, ram->size);
 	assert_non_null(ram->data);
 	STAILQ_INIT(&ram->held);
 	STAILQ_INIT(&ram->applied);

@@ -17,7 +17,7 @@
 
 /*
  * The devices, of which there may be several: "ram size=1M block_size=4K volatile=no align=1
- * zeroes=yes transfer=1M". With `hold` they keep commands until the test lets them go.
+ * zeroes=yes transfer=1M index=0". With `hold` they keep commands until the test lets them go.
  */
 enum { BED_DEVICES_MAX = 8, BED_BLOCK = 4096 };
 
@@ -26,6 +26,7 @@ struct bed_ram {
 	struct layer_bed *bed;
 	uint8_t *data;
 	uint64_t size;
+	unsigned index;
 	struct req_list held;
 	unsigned held_count;     /* of both lists */
 	struct req_list applied; /* moved their bytes, and are still to complete */
@@ -43,6 +44,7 @@ struct layer_bed {
 	struct stack *stack;
 	struct blk *blk; /* the top */
 	bool hold;
+	uint8_t *disks[BED_DEVICES_MAX]; /* the test's: "ram index=1" is disks[0], as it was left */
 	struct bed_ram *rams[BED_DEVICES_MAX]; /* in the order of the text */
 	unsigned ram_count;
 	char error[STACK_ERROR_SIZE];

@@ -6,6 +6,7 @@ extern const struct blk_layer blk_cache;
 extern const struct blk_layer blk_crypt;
 extern const struct blk_layer blk_fault;
 extern const struct blk_layer blk_fork;
+extern const struct blk_layer blk_mirror;
 extern const struct blk_layer blk_null;
 extern const struct blk_layer blk_offset;
 extern const struct blk_layer blk_retry;
@@ -13,6 +14,6 @@ extern const struct blk_layer blk_stripe;
 extern const struct blk_layer blk_throttle;
 
 const struct blk_layer *const blk_layers[] = {
-	&blk_cache, &blk_crypt,  &blk_fault,    &blk_fork, &blk_offset,
+	&blk_cache, &blk_crypt,  &blk_fault,    &blk_fork, &blk_mirror, &blk_offset,
 	&blk_retry, &blk_stripe, &blk_throttle, &blk_null, NULL,
 };
