@@ -38,9 +38,9 @@ uint64_t server_memory(const struct host *host, enum conf_id listen)
 	static const struct {
 		enum conf_id listen, tls_listen;
 		unsigned weight;
-	} faces[] = { { CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN, 3 },
-		      { CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN, 1 },
-		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 2 },
+	} faces[] = { { CONF_RESP_LISTEN, CONF_RESP_TLS_LISTEN, 6 },
+		      { CONF_HTTP_LISTEN, CONF_HTTP_TLS_LISTEN, 2 },
+		      { CONF_S3_LISTEN, CONF_S3_TLS_LISTEN, 4 },
 		      { CONF_NBD_LISTEN, CONF_NBD_LISTEN, 1 }, /* no TLS, as the next one */
 		      { CONF_NVME_LISTEN, CONF_NVME_LISTEN, 2 } };
 	unsigned own = 0, all = 0;

@@ -80,7 +80,7 @@ static unsigned take(struct nbd_connection *connection, struct bytes *input)
 
 static struct bytes stash_rest(const struct nbd_connection *connection)
 {
-	return bytes_of(connection->stash + connection->stash_start,
+	return bytes_of(connection->stash->data + connection->stash_start,
 	                connection->stash_end - connection->stash_start);
 }
 
@@ -142,7 +142,7 @@ static void connection_received(struct stream *stream, struct bytes data)
 		nbd_connection_kill(connection); /* a transport that hands over more at a time */
 		return;
 	}
-	memcpy(connection->stash + connection->stash_end, data.data, data.size);
+	memcpy(connection->stash->data + connection->stash_end, data.data, data.size);
 	connection->stash_end += (uint32_t)data.size;
 	pause(connection, true);
 }

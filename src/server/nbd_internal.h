@@ -112,8 +112,8 @@ struct nbd_connection {
 	struct iovec iov[STREAM_IOV_MAX];
 	struct req req; /* of the send */
 	uint8_t greeting[NBD_GREETING_SIZE];
+	struct buf *stash; /* NBD_STASH_SIZE, so that what has come can always be kept */
 	uint32_t stash_start, stash_end;
-	uint8_t stash[NBD_STASH_SIZE];
 };
 TAILQ_HEAD(nbd_connection_list, nbd_connection);
 

@@ -10,9 +10,10 @@
 #define SWEEP_NS (SECOND_NS / 2)
 
 enum {
-	CONNECTION_SHARE = 2, /* of the memory: what connections may have; calls get the rest */
+	CONNECTION_SHARE = 4, /* of the memory: what connections may have; calls get the rest */
 	CALLS_MIN = 16,
 	BUFS_SHARE = 2,
+	STASH_SHARE = 4, /* of those: what connections that have nothing to say may keep */
 };
 
 static const struct actor_ops server_actor_ops = {
@@ -119,6 +120,7 @@ void nbd_connection_free(struct nbd_connection *connection)
 	assert(connection->data == NULL && connection->output == NULL);
 	assert(connection->flags & NBD_CONNECTION_READY);
 	TAILQ_REMOVE(&server->ready, connection, ready_link);
+	nbd_buf_free(server, connection->stash);
 	connection->flags = 0;
 	connection->export = NULL;
 	TAILQ_REMOVE(&server->connections, connection, link);
@@ -144,16 +146,23 @@ static struct nbd_connection *connection_get(struct nbd_server *server)
 
 bool nbd_server_accept(struct nbd_server *server, struct stream *stream)
 {
-	struct nbd_connection *connection;
+	struct nbd_connection *connection = NULL;
+	struct buf *stash = NULL;
 
 	assert(stream->worker == server->worker);
-	connection = server->draining ? NULL : connection_get(server);
+	if (!server->draining)
+		stash = nbd_buf_get(server, NBD_STASH_SIZE);
+	if (stash != NULL)
+		connection = connection_get(server);
 	if (connection == NULL) {
+		if (stash != NULL)
+			nbd_buf_free(server, stash);
 		server->stats.connections_refused++;
 		return false;
 	}
-	memset(connection, 0, offsetof(struct nbd_connection, stash));
+	memset(connection, 0, sizeof(*connection));
 	connection->server = server;
+	connection->stash = stash;
 	connection->stream = stream;
 	connection->deadline_ns = server->worker->now_ns + server->options.handshake_timeout_ns;
 	STAILQ_INIT(&connection->replies);
@@ -186,8 +195,13 @@ static void pools_plan(struct nbd_server *server)
 {
 	const struct nbd_server_options *options = &server->options;
 	uint64_t room = options->memory_size / CONNECTION_SHARE / sizeof(struct nbd_connection);
-	uint64_t left;
+	uint64_t bufs_size = (uint64_t)server->bufs->slab_count * BUF_SIZE_MAX;
+	uint64_t stashes, left;
 
+	server->bufs_max = bufs_size / BUFS_SHARE;
+	stashes = server->bufs_max / STASH_SHARE / NBD_STASH_SIZE;
+	if (room > stashes)
+		room = stashes;
 	if (room > options->connections_max)
 		room = options->connections_max;
 	server->connections_max = (uint32_t)room;
@@ -196,7 +210,6 @@ static void pools_plan(struct nbd_server *server)
 	if (left > room * NBD_CALLS_MAX)
 		left = room * NBD_CALLS_MAX;
 	server->calls_max = (uint32_t)left;
-	server->bufs_max = (uint64_t)server->bufs->slab_count * BUF_SIZE_MAX / BUFS_SHARE;
 }
 
 static void server_free(struct nbd_server *server)
