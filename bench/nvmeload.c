@@ -230,7 +230,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < count; i++)
 		ask(&connections[i], (unsigned)depth);
 	do {
-		if (poll(polls, count, 1000) <= 0)
+		if (poll(polls, count, 30000) <= 0)
 			die("no answer");
 		for (unsigned i = 0; i < count; i++) {
 			if (polls[i].revents != 0)

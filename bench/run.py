@@ -18,7 +18,7 @@ import statistics
 import time
 
 from harness import BOTH_CPUS, Bench, get_command_size, read_json, set_command_size
-from servers import Nginx, Nginx2, free_port
+from servers import Nginx, Nginx2, Server, free_port
 
 KEYS = 300000
 CONNECTIONS = 50
@@ -90,6 +90,46 @@ def h2load(bench, server, url):
     seconds = float(seconds) / (1000 if scale == "ms" else 1)
     return {"rate": done / seconds, "cpu_ns": (after[0] - before[0]) / done,
             "waited": (after[1] - before[1]) / 1e9 / seconds}
+
+
+class NvmeRam(Server):
+    """bench/nvme_ram.c: the target on memory, one worker."""
+
+    checks = False
+
+    def __init__(self, directory, programs):
+        super().__init__("weir", directory)
+        self.words = [str(programs / "nvme_ram"), "-p", str(self.port)]
+
+    def command(self):
+        return self.words
+
+
+def nvme_row(bench, connections=8, depth=16):
+    """4 KiB reads by NVMe/TCP from memory, against an echo of the same bytes: 72 there, 4,120 back."""
+    if bench.options.server != "weir":
+        return bench.skip("only weir speaks NVMe/TCP")
+    with NvmeRam(bench.directory(), bench.programs) as ours, bench.echo(72, 4120) as floor:
+        servers = [ours, floor]
+        results = {server.name: [] for server in servers}
+        for server in servers:
+            server.pause()
+        for turn in range(bench.options.rounds):
+            for server in servers if turn % 2 == 0 else servers[::-1]:
+                server.resume()
+                before = server.schedule()
+                figures = read_json(bench.run(
+                    [bench.programs / "nvmeload", "-p", server.port, "-c", connections, "-q", depth,
+                     "-d", bench.options.milliseconds] + (["-x"] if server is floor else [])))
+                after = server.schedule()
+                figures["cpu_ns"] = (after[0] - before[0]) / max(figures["operations"], 1)
+                results[server.name].append(figures)
+                server.pause()
+        for server in servers:
+            server.resume()
+        bench.record_rounds(results, ("rate", "cpu_ns"))
+        bench.ratio("CPU / echo floor", results, "cpu_ns", ours.name, floor.name, at_most=1.5)
+        bench.ratio("rate / echo floor", results, "rate", ours.name, floor.name, reach=0.67)
 
 
 def wrk(bench, server, url):
@@ -419,6 +459,7 @@ ROWS = {
     "cold": ("GET 1 KiB, data 10 x memory", cold_row),
     "rocksdb": ("against RocksDB's db_bench, sync on, 32 threads", rocksdb_row),
     "amplification": ("write amplification at 70 % full", amplification_row),
+    "nvme_tcp": ("4 KiB reads by NVMe/TCP from memory, 8 connections of depth 16", nvme_row),
     "memory": ("memory per key", memory_row),
     "restart": ("restart after kill -9 and clean (--scale 4: 4 GiB)", restart_row),
     "idle": ("CPU with 1,000 idle connections", idle_row),

@@ -9,18 +9,36 @@
 #include "base/hash.h"
 #include "server/nvme_internal.h"
 
-enum { STEPS_MAX = 10000000, SERVER_MEMORY = 8 << 20 };
+enum { STEPS_MAX = 10000000, SERVER_MEMORY = 8 << 20, FLIP_MAX = 64 << 10 };
 
 /* Streams of node 1. */
 
+/* Perhaps in `copy` with one bit changed; never of what both sides agree on digests by. */
+static struct bytes flip(struct nvme_rig *rig, struct bytes data, uint64_t before, uint8_t *copy)
+{
+	size_t bit;
+
+	if (before < sizeof(struct nvme_tcp_ic) || data.size > FLIP_MAX ||
+	    !prng_chance(&rig->prng, rig->options.flips))
+		return data;
+	memcpy(copy, data.data, data.size);
+	bit = prng_below(&rig->prng, data.size * 8);
+	copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	rig->flipped++;
+	return bytes_of(copy, data.size);
+}
+
 static void stream_pump(struct rig_stream *s)
 {
+	static uint8_t copy[FLIP_MAX];
 	struct req *req = s->req;
 
 	while (s->req != NULL && s->connected && s->iov_count > 0) {
 		struct bytes rest =
 		        bytes_of((uint8_t *)s->iov->iov_base + s->done, s->iov->iov_len - s->done);
-		size_t taken = sim_client_send(s->client, rest);
+		size_t taken = sim_client_send(s->client, flip(s->rig, rest, s->sent, copy));
+
+		s->sent += taken;
 
 		s->done += taken;
 		s->total += taken;
@@ -94,9 +112,12 @@ static void stream_connected(struct sim_client *client)
 
 static void stream_received(struct sim_client *client, struct bytes data)
 {
+	static uint8_t copy[FLIP_MAX];
 	struct rig_stream *s = client->owner;
+	uint64_t before = s->received;
 
-	s->stream.handler->received(&s->stream, data);
+	s->received += data.size;
+	s->stream.handler->received(&s->stream, flip(s->rig, data, before, copy));
 	wake_hosts(s->rig);
 }
 
@@ -233,6 +254,7 @@ void nvme_rig_open(struct nvme_rig *rig, const struct rig_options *options)
 
 	memset(rig, 0, sizeof(*rig));
 	rig->options = *options;
+	prng_init(&rig->prng, options->seed);
 	net.seed = options->seed;
 	if (net.buffer_size == 0)
 		net.buffer_size = 64 << 10;

@@ -35,6 +35,7 @@ struct rig_stream {
 	const struct iovec *iov;
 	uint32_t iov_count;
 	size_t done, total;
+	uint64_t sent, received; /* bytes */
 	bool connected;
 };
 
@@ -43,6 +44,7 @@ struct rig_options {
 	uint64_t seed;
 	uint64_t bufs_size; /* 0: 16 MiB */
 	const char *hosts;  /* that may connect; NULL: all */
+	uint32_t flips;     /* per million pieces behind ICReq and ICResp: one bit is another */
 };
 
 struct nvme_rig {
@@ -59,6 +61,8 @@ struct nvme_rig {
 	struct nvme_host_net host_net;
 	struct rig_stream streams[RIG_STREAMS];
 	struct worker *worker; /* node 1's: of initiators */
+	struct prng prng;      /* for flips */
+	uint64_t flipped;
 };
 
 void nvme_rig_open(struct nvme_rig *rig, const struct rig_options *options);

@@ -655,6 +655,54 @@ static void test_starved(void **state)
 	nvme_rig_close(&rig);
 }
 
+/* What ICReq asks for: where data begins; and Connect: no SQ flow control, so no response. */
+static void test_agreed(void **state)
+{
+	static uint8_t block[RIG_BLOCK_SIZE];
+	struct nvme_connect_data connect = { .host_id = { 1, 2, 3 } };
+	uint8_t out[NVME_TCP_SEAL_MAX] = { 0 };
+	const struct nvme_tcp_ic ic = { .align = 31, .digests = NVME_TCP_DIGEST_HEADERS };
+	struct nvme_sqe sqe = command(NVME_FABRICS, 4, 0);
+	union nvme_tcp_pdu pdu;
+	struct bytes data;
+
+	(void)state;
+	open_rig();
+	admin(&good);
+	rig_peer_open(&bad, &rig);
+	memcpy(out, &ic, sizeof(ic));
+	rig_peer_send(&bad, out, nvme_tcp_seal(out, &bad.link, NVME_TCP_IC_REQ, 0));
+	assert_true(rig_peer_next(&bad, &pdu, &data));
+	assert_int_equal(pdu.ic.digests, NVME_TCP_DIGEST_HEADERS);
+	bad.link.ready = bad.link.header_digest = true;
+	bad.link.in_align = 31;
+	sqe.fctype = NVME_CONNECT;
+	sqe.sgl = (struct nvme_sgl){ .size = sizeof(connect), .type = NVME_SGL_IN_CAPSULE };
+	nvme_connect_set(&sqe, &(struct nvme_connect){ .queue_id = 1,
+	                                               .queue_size = 7,
+	                                               .attributes = NVME_CONNECT_NO_SQ_FLOW });
+	connect.controller_id = good.controller_id;
+	memcpy(connect.subsystem_nqn, RIG_NQN, sizeof(RIG_NQN));
+	memcpy(connect.host_nqn, RIG_HOST_NQN, sizeof(RIG_HOST_NQN));
+	rig_peer_command(&bad, &sqe, &connect, sizeof(connect));
+	assert_true(rig_peer_next(&bad, &pdu, &data));
+	assert_int_equal(pdu.common.type, NVME_TCP_RESPONSE);
+	assert_int_equal(pdu.response.cqe.status, 0);
+	assert_int_equal(pdu.response.cqe.sq_head, NVME_SQ_HEAD_NONE);
+	memset(rig.data[0] + 5 * RIG_BLOCK_SIZE, 0x42, RIG_BLOCK_SIZE);
+	memset(block, 0x42, sizeof(block));
+	sqe = transfer(NVME_READ, 9, 5, 1);
+	rig_peer_command(&bad, &sqe, NULL, 0);
+	assert_true(rig_peer_next(&bad, &pdu, &data));
+	assert_int_equal(pdu.common.type, NVME_TCP_C2H_DATA);
+	assert_int_equal(pdu.common.data_offset, 128);
+	assert_true(pdu.common.flags & NVME_TCP_SUCCESS);
+	assert_int_equal(data.size, sizeof(block));
+	assert_memory_equal(data.data, block, sizeof(block));
+	assert_false(rig_peer_next(&bad, &pdu, &data));
+	nvme_rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -670,6 +718,7 @@ int main(void)
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_starved),
+		cmocka_unit_test(test_agreed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,8 +206,9 @@ static uint16_t check_sgl(const struct nvme_command *command, uint32_t capsule_s
 {
 	const struct nvme_sgl *sgl = &command->sqe.sgl;
 
-	if ((command->sqe.flags & NVME_SQE_PSDT) != NVME_SQE_SGL ||
-	    (command->sqe.flags & NVME_SQE_FUSE))
+	if (command->sqe.flags & NVME_SQE_FUSE)
+		return NVME_SC_INVALID_FIELD;
+	if (command->data_size > 0 && (command->sqe.flags & NVME_SQE_PSDT) != NVME_SQE_SGL)
 		return NVME_SC_INVALID_FIELD;
 	if (command->data_size == 0)
 		return capsule_size == 0 ? NVME_SC_SUCCESS : NVME_SC_SGL_LENGTH_INVALID;

@@ -95,7 +95,7 @@ static void put_answer(struct nvme_queue *queue, struct nvme_command *command)
 
 	assert(command->phase == NVME_PHASE_ANSWER);
 	if (queue->flags & NVME_QUEUE_NO_FLOW)
-		queue->sq_head = 0;
+		queue->sq_head = NVME_SQ_HEAD_NONE;
 	else
 		queue->sq_head = (queue->sq_head + 1) % queue->depth;
 	if (has_data)

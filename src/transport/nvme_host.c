@@ -16,6 +16,8 @@
 
 enum {
 	DEPTH_DEFAULT = 128,
+	DAMAGED_MAX = 5, /* attempts at data that comes damaged */
+	LATER_MAX = 100, /* at a command that the controller wants later, a tick apart */
 	BACKOFF_DOUBLINGS_MAX = 16,
 };
 #define SECOND_NS 1000000000ull
@@ -125,7 +127,7 @@ static void pump(struct nvme_host *host)
 {
 	struct req *req;
 
-	while (host->state == HOST_READY && host->accessible &&
+	while (host->state == HOST_READY && host->accessible && now_ns(host) >= host->pause_ns &&
 	       (req = STAILQ_FIRST(&host->waiting)) != NULL) {
 		struct host_queue *queue;
 		struct host_slot *slot = slot_take(host, &queue);
@@ -179,28 +181,37 @@ static void host_submit(struct blk *blk, struct req *req, const struct blk_cmd *
 	assert(host->state != HOST_STOPPED);
 	frame->cmd = *cmd;
 	frame->since_ns = now_ns(host);
+	frame->attempts = 0;
 	host_requeue(host, req);
 }
 
-/* Whether a command that failed so is worth another try, on this connection or the next. */
+/*
+ * Whether a command that failed so is worth another try, on this connection or the next. A
+ * controller that says "later" is given a while.
+ */
 static bool may_go_again(struct nvme_host *host, const struct host_slot *slot)
 {
-	const struct host_frame *frame = req_top(slot->req, struct host_frame);
+	struct host_frame *frame = req_top(slot->req, struct host_frame);
 
 	if (host->state == HOST_STOPPED || now_ns(host) - frame->since_ns > host->options.loss_ns)
 		return false;
 	if (!slot->answered)
 		return host->options.loss == NVME_HOST_REDRIVE;
 	if (slot->damaged)
-		return true;
+		return ++frame->attempts < DAMAGED_MAX;
+	if (slot->status & NVME_STATUS_DO_NOT_RETRY)
+		return false;
 	switch (slot->status & NVME_STATUS_CODE) {
 	case NVME_SC_TRANSIENT_TRANSPORT:
-	case NVME_SC_COMMAND_INTERRUPTED:
-	case NVME_SC_NAMESPACE_NOT_READY:
+		return ++frame->attempts < DAMAGED_MAX;
 	case NVME_SC_ANA_INACCESSIBLE:
 	case NVME_SC_ANA_TRANSITION:
 	case NVME_SC_ABORTED_QUEUE_DELETED:
-		return !(slot->status & NVME_STATUS_DO_NOT_RETRY);
+		return true;
+	case NVME_SC_COMMAND_INTERRUPTED:
+	case NVME_SC_NAMESPACE_NOT_READY:
+		host->pause_ns = now_ns(host) + HOST_TICK_NS;
+		return ++frame->attempts < LATER_MAX;
 	default:
 		return false;
 	}
@@ -362,6 +373,8 @@ static void tick(struct timer *timer)
 
 	age(host);
 	watch(host);
+	if (!STAILQ_EMPTY(&host->waiting))
+		host_kick(host);
 	if (host->state != HOST_DOWN)
 		host_setup_tick(host);
 	else if (now_ns(host) >= host->retry_ns && is_quiet(host))

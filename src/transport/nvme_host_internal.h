@@ -76,6 +76,7 @@ struct host_queue {
 	struct host_slot *receiving; /* whose data the parser is in */
 	uint32_t received_at;        /* bytes into that slot's data */
 	uint32_t h2c_max;            /* bytes of an H2CData */
+	uint32_t capsule_max;        /* bytes of data in a capsule */
 	struct req send;
 	struct host_slot *batch[HOST_BATCH_MAX]; /* in the send that runs */
 	uint32_t batch_count, heads_used, iov_count;
@@ -119,6 +120,7 @@ struct host_frame {
 	struct frame frame;
 	struct blk_cmd cmd;
 	uint64_t since_ns;
+	uint32_t attempts; /* that were answered, and to be made again */
 };
 
 struct nvme_host {
@@ -142,6 +144,7 @@ struct nvme_host {
 	struct prng prng;
 	uint64_t step_ns; /* when the step, or the state, began */
 	uint64_t retry_ns, alive_ns, ana_ns;
+	uint64_t pause_ns; /* no command before that: the controller asked for another try */
 	uint32_t attempts, next_queue;
 	uint64_t cap;
 	bool has_ana;

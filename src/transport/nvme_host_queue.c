@@ -69,8 +69,9 @@ static void put_out(struct host_queue *queue, struct host_slot *slot)
 /* Its data goes in the capsule where that has room, else the controller asks for it. */
 void host_slot_submit(struct host_queue *queue, struct host_slot *slot)
 {
-	bool in_capsule = slot->writes && slot->data_size > 0 &&
-	                  slot->data_size <= queue->tcp.capsule_max &&
+	uint32_t capsule_max =
+	        slot->sqe.opcode == NVME_FABRICS ? NVME_TCP_ADMIN_DATA_MAX : queue->capsule_max;
+	bool in_capsule = slot->writes && slot->data_size > 0 && slot->data_size <= capsule_max &&
 	                  slot->iov_count <= HOST_SEGMENTS_MAX;
 
 	slot->sqe.cid = cid_of(queue, slot);
@@ -476,8 +477,8 @@ enum status host_queue_open(struct host_queue *queue)
 	queue->tcp = (struct nvme_tcp_link){
 		.host = true,
 		.data_max = HOST_TRANSFER_MAX,
-		.capsule_max = queue->id == 0 ? NVME_TCP_ADMIN_DATA_MAX : host->io_capsule_max,
 	};
+	queue->capsule_max = queue->id == 0 ? NVME_TCP_ADMIN_DATA_MAX : host->io_capsule_max;
 	memset(&queue->parser, 0, sizeof(queue->parser));
 	queue->receiving = NULL;
 	queue->ic_wanted = true;

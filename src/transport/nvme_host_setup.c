@@ -246,7 +246,8 @@ static bool learn_namespace(struct nvme_host *host)
 		host_lose(host, "there is no namespace %u", host->options.nsid);
 		return false;
 	}
-	if ((format & 0xffff) != 0 || shift < SHIFT_MIN || shift > SHIFT_MAX) {
+	if ((format & 0xffff) != 0 || shift < SHIFT_MIN || shift > SHIFT_MAX ||
+	    id->nsze > UINT64_MAX >> (shift + 1)) {
 		host_lose(host, "a format of blocks that is not supported");
 		return false;
 	}

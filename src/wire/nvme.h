@@ -180,7 +180,10 @@ struct nvme_connect {
 	uint8_t attributes;
 	uint32_t keep_alive_ms; /* cdw12; 0: none */
 };
-enum { NVME_CONNECT_NO_SQ_FLOW = 1 << 2 }; /* attributes: SQ flow control is disabled */
+enum {
+	NVME_CONNECT_NO_SQ_FLOW = 1 << 2, /* attributes: SQ flow control is disabled */
+	NVME_SQ_HEAD_NONE = 0xffff,       /* of the response: it is */
+};
 
 struct nvme_connect nvme_connect_of(const struct nvme_sqe *sqe);
 void nvme_connect_set(struct nvme_sqe *sqe, const struct nvme_connect *connect);
