@@ -68,6 +68,7 @@ static const char *command_name(unsigned index)
 		[KV_PREPARE] = "prepare",
 		[KV_RESOLVE] = "resolve",
 		[KV_SYNC] = "sync",
+		[KV_EXPIRED] = "expired",
 	};
 
 	_Static_assert(array_count(names) == KV_OP_COUNT, "a name for each");
