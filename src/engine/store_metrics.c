@@ -28,7 +28,7 @@ enum evicted_of { EVICTED_RECORD, EVICTED_PAGE, EVICTED_COUNT };
 struct store_metrics {
 	uint64_t written[WRITTEN_COUNT], loads[READ_COUNT], commands[KV_OP_COUNT];
 	uint64_t segments[SEGMENTS_COUNT], pages[PAGES_COUNT], evicted[EVICTED_COUNT];
-	uint64_t commits, records, flushes, stalls;
+	uint64_t commits, records, records_durable, flushes, stalls;
 	uint64_t checkpoints, cleaned, expired;
 	uint64_t live, segment_size;
 	uint64_t cache_hits, cache_misses, cache_entries, cache_bytes;
@@ -178,6 +178,7 @@ void store_metrics_publish(struct shard *shard)
 	metric_set(&m->loads[READ_PAGE], stats->page_loads);
 	metric_set(&m->commits, shard->log.stats.frames);
 	metric_set(&m->records, shard->log.stats.records);
+	metric_set(&m->records_durable, shard->log.stats.records_durable);
 	metric_set(&m->flushes, shard->log.stats.flushes);
 	metric_set(&m->stalls, shard->log.stats.stalls);
 	metric_set(&m->checkpoints, stats->checkpoints);
@@ -275,6 +276,8 @@ enum status store_metrics_add(const struct store *store, unsigned worker_index,
 		{ METRIC_COUNTER, "weir_store_commits_total",
 		  "Frames of the log: writes that share one are durable together.", &m->commits },
 		{ METRIC_COUNTER, "weir_store_records_total", "Records in them.", &m->records },
+		{ METRIC_COUNTER, "weir_store_durable_records_total", "Records that are on disk.",
+		  &m->records_durable },
 		{ METRIC_COUNTER, "weir_store_flushes_total", "Flushes of relaxed frames.",
 		  &m->flushes },
 		{ METRIC_COUNTER, "weir_store_stalls_total", "Times that the log had no room.",

@@ -3,6 +3,7 @@
 #ifndef LAYER_MIRROR_H
 #define LAYER_MIRROR_H
 
+#include "core/timer.h"
 #include "layer/legs.h"
 #include "layer/pool.h"
 
