@@ -97,6 +97,7 @@ static void see_entry(void *context, uint32_t partition, struct bytes key, uint6
 		             partition, key_text(key, text), l.segment, l.offset);
 		return;
 	}
+	assert(check->counting);
 	store_image_needs_header(&check->image, l.segment);
 	check->image.segments[l.segment].counted += l.size;
 	walk_records_add(&check->records, partition, key, value);
@@ -152,6 +153,8 @@ static void check_partition(struct check *check, uint32_t number)
 		             "partition %u: in no checkpoint; its keys are lost", number);
 		return;
 	}
+	assert(check->counting && !check->gathering);
+	assert(check->records.count == 0); /* those of the partition before are done */
 	memset(check->expiries, 0, EXPIRY_SET_BITS / 8);
 	memset(check->counts, 0, sizeof(check->counts));
 	check->entries = 0;
@@ -266,6 +269,7 @@ enum status store_check_run(struct store_reader *reader, const struct store_chec
 	*result = (struct store_check_result){ .clean = false };
 	if (check == NULL)
 		return STATUS_NO_SPACE;
+	assert(options->tell != NULL);
 	check->options = options;
 	check->result = result;
 	check->findings.tell = options->tell;
@@ -276,6 +280,7 @@ enum status store_check_run(struct store_reader *reader, const struct store_chec
 		result->copies_bad = count_bad_copies(&check->image);
 		for (uint32_t i = 0; i < check->image.segment_count; i++)
 			check->total += check->image.segments[i].live;
+		assert(check->newer_count == 0 && check->clear_count == 0);
 		check_replaced_gather(check);
 		check->counting = true;
 		for (uint32_t i = 0; i < check->image.super.partition_count; i++)

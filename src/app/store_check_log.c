@@ -56,6 +56,8 @@ void check_blob_add(struct check *check, const struct record *record)
 		check->failed = true;
 		return;
 	}
+	assert(!check->gathering);
+	assert(check->blob_count < check->blob_max);
 	assert(key.size <= sizeof(blob->key));
 	memcpy(blob->value, value.data, value.size);
 	blob->value_size = value.size;
@@ -346,6 +348,8 @@ static bool log_gap(struct check *check)
 	             " to %" PRIu64 " were durable and cannot be read; what they held is lost",
 	             check->log.segment, check->log.block, check->stream, check->log.lsn,
 	             proof.lsn - 1);
+	assert(proof.lsn > check->log.lsn);
+	assert(proof.segment < check->image.segment_count);
 	check->log.lsn = proof.lsn;
 	check->log.segment = proof.segment;
 	check->log.block = proof.block;
@@ -384,6 +388,8 @@ static void log_run(struct check *check)
 
 void check_logs(struct check *check)
 {
+	assert(check->blob_count == 0);
+	assert(!check->counting);
 	check->log.frame = see_frame;
 	check->log.context = check;
 	for (check->stream = 0; check->stream < check->image.super.stream_count; check->stream++) {

@@ -63,6 +63,7 @@ static void add_key(struct check *check, const struct record *record)
 	}
 	newer = slot_of(check->newer, check->newer_size, hash);
 	check->newer_count += newer->version == 0;
+	assert(newer->version == 0 || newer->hash == hash);
 	newer->hash = hash;
 	if (record->version < newer->version)
 		return;
@@ -193,6 +194,7 @@ void check_replaced_gather(struct check *check)
 	struct store_check_result result = *check->result;
 	struct findings findings = check->findings;
 
+	assert(!check->gathering && !check->counting);
 	check->findings.tell = quiet;
 	check->gathering = true;
 	check_logs(check);

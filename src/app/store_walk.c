@@ -170,6 +170,7 @@ static void leaves_run(struct walk_index *walk, struct walk_level *parent)
 			        store_image_lba(walk->image, l.segment, l.offset >> BLOCK_SHIFT),
 			        1);
 	}
+	assert(end > first && end - first <= READER_READS_MAX);
 	store_reader_run(walk->image->reader);
 	parent->next = end;
 	/* Taken now: the entries' user reads too. */
@@ -222,6 +223,8 @@ void walk_index_run(struct walk_index *walk, uint32_t partition)
 	uint8_t lower[PAGE_KEY_BUF_SIZE], upper[PAGE_KEY_BUF_SIZE];
 	uint32_t depth = 0;
 
+	assert(partition < walk->image->super.partition_count);
+	assert(walk->image->partitions[partition].listed);
 	walk->partition = partition;
 	if (!level_read(walk, &walk->levels[0], &root))
 		return;
@@ -273,6 +276,7 @@ enum status walk_log_run(struct walk_log *walk)
 		.generation = image->segments[walk->segment].generation,
 	};
 
+	assert(walk->segment < image->segment_count);
 	while (walk->block < image->super.segment_blocks) {
 		uint32_t left = image->super.segment_blocks - walk->block;
 		uint32_t blocks =

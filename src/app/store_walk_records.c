@@ -107,6 +107,7 @@ static void ref_take(struct walk_records *walk, struct walk_ref *ref, const uint
 		return;
 	}
 	walk->records++;
+	assert(!ref->good && ref->partition < walk->image->super.partition_count);
 	ref->good = true;
 	ref->version = record.version;
 	ref->expires_ms = record.expires_ms;
@@ -171,6 +172,7 @@ void walk_records_run(struct walk_records *walk)
 	enum status statuses[READER_READS_MAX];
 	uint32_t next = 0;
 
+	assert(walk->count <= WALK_REFS_MAX && walk->keys_used <= WALK_KEYS_SIZE);
 	qsort_r(walk->order, walk->count, sizeof(*walk->order), by_location, walk);
 	while (next < walk->count) {
 		unsigned count = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <time.h>
 
+#include "base/assert.h"
 #include "base/macros.h"
 #include "host/host.h"
 
@@ -8,6 +9,7 @@ static void errand_done(struct req *req)
 {
 	struct host_errand *errand = container_of(req, struct host_errand, req);
 
+	assert(!atomic_load_explicit(&errand->done, memory_order_relaxed)); /* else: twice */
 	errand->status = req->status;
 	req_pop(req, struct frame);
 	/* Pairs with the acquire in host_errand_wait(). */

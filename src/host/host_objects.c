@@ -31,6 +31,7 @@ static enum status begin_start(struct host_worker *w, void *arg)
 {
 	struct errand *errand = arg;
 
+	assert(errand->engine == w->objects && errand->engine != NULL);
 	host_errand_begin(&errand->errand, w);
 	obj_engine_start(errand->engine, &errand->errand.req);
 	return STATUS_OK;
@@ -60,6 +61,7 @@ enum status host_objects_open(struct host *host)
 
 	if (host->workers[0].obj != NULL)
 		return STATUS_OK;
+	assert(host->count > 0 && host->store.recovered);
 	status = make(host);
 	for (unsigned i = 0; i < host->count && status == STATUS_OK; i++)
 		all[i] = host->workers[i].objects;
@@ -83,6 +85,7 @@ enum status host_objects_open(struct host *host)
 static enum status stop(struct host_worker *w, void *arg)
 {
 	(void)arg;
+	assert(w->objects != NULL);
 	obj_engine_stop(w->objects);
 	return STATUS_OK;
 }

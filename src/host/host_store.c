@@ -263,6 +263,7 @@ static enum status begin_recovery(struct host *host)
 
 	if (opening == NULL)
 		return host_fail(host, STATUS_NO_SPACE, "no memory to open the store");
+	assert(s->opening == NULL && s->count > 0);
 	s->opening = opening;
 	set_options(host, &opening->options);
 	for (unsigned i = 0; i < s->count; i++) {
@@ -296,6 +297,7 @@ enum status host_store_recover(struct host *host)
 	status = host_errand_wait(host, &s->opening->errand.errand);
 	if (status != STATUS_OK)
 		return explain(host, status);
+	assert(!s->recovered && !s->stopped);
 	s->recovered = true;
 	did = &s->store->recovered;
 	host_log(host, LOG_INFO,
@@ -336,6 +338,7 @@ void host_store_tell(struct host_worker *w)
 	const struct store *store = w->host->store.store;
 	struct store_worker_stats stats;
 
+	assert(w->has_engine && w->store_index < w->host->store.count);
 	store_worker_stats(store, w->store_index, &stats);
 	atomic_store_explicit(&w->store_used,
 	                      stats.segments_used * store->super.segment_blocks * BLOCK_SIZE,

@@ -110,6 +110,7 @@ void plain_helpers_init(struct plain_helpers *h, unsigned thread_max)
 	STAILQ_INIT(&h->queued);
 	STAILQ_INIT(&h->done);
 	STAILQ_INIT(&h->submitted);
+	assert(thread_max > 0);
 	h->thread_max = thread_max < PLAIN_HELPERS_MAX ? thread_max : PLAIN_HELPERS_MAX;
 }
 
@@ -152,6 +153,7 @@ void plain_blk_doorbell(struct plain *p)
 
 	if (STAILQ_EMPTY(&h->submitted))
 		return;
+	assert(h->submitted_count > 0 && h->thread_count > 0);
 	pthread_mutex_lock(&h->lock);
 	STAILQ_CONCAT(&h->queued, &h->submitted);
 	for (unsigned i = 0; i < h->submitted_count && i < h->idle_count; i++)
@@ -182,6 +184,7 @@ unsigned plain_blk_poll(struct plain *p)
 		STAILQ_REMOVE_HEAD(&done, link);
 		assert(frame->dev->running > 0);
 		frame->dev->running--;
+		assert(frame->dev->plain == p);
 		req_pop(req, struct plain_op);
 		req_complete(req, status, 0);
 		count++;
@@ -198,6 +201,7 @@ static void plain_blk_submit(struct blk *blk, struct req *req, const struct blk_
 	frame->dev = dev;
 	file_op_init(&frame->op, &dev->file, cmd);
 	dev->running++;
+	assert(h->thread_count > 0); /* else: nobody would run it */
 	STAILQ_INSERT_TAIL(&h->submitted, req, link);
 	h->submitted_count++;
 }
@@ -227,6 +231,7 @@ enum status plain_blk_open(struct io *io, const struct file *file, struct blk **
 	dev = calloc(1, sizeof(*dev));
 	if (dev == NULL)
 		return STATUS_NO_SPACE;
+	assert(file->fd >= 0);
 	dev->blk.ops = &plain_blk_ops;
 	dev->blk.frames_size = align_up(sizeof(struct plain_op), 16);
 	dev->plain = p;

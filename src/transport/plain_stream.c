@@ -22,6 +22,7 @@ static void watch(struct plain_stream *s, uint32_t events)
 
 	if (events == s->watched)
 		return;
+	assert(s->fd >= 0 && !s->stream.closed);
 	r = epoll_ctl(s->plain->epoll_fd, op, s->fd, &e);
 	assert(r == 0 || errno == ENOMEM || errno == ENOSPC);
 	if (r == 0)
@@ -63,6 +64,8 @@ static struct plain_stream *stream_get(struct plain *p, int fd)
 	if (s == NULL)
 		return NULL;
 	STAILQ_REMOVE_HEAD(&p->free, link);
+	assert(s->fd < 0 && !s->working);
+	assert(s == &p->streams[s->index]);
 	index = s->index;
 	generation = s->generation;
 	*s = (struct plain_stream){
@@ -81,6 +84,7 @@ static void stream_release(struct plain_stream *s)
 	if (!s->stream.closed || s->working)
 		return;
 	assert(s->send == NULL);
+	assert(s->fd < 0 && !s->broken);
 	s->generation++;
 	STAILQ_INSERT_HEAD(&s->plain->free, s, link);
 }
@@ -89,6 +93,8 @@ static void send_complete(struct plain_stream *s, enum status status)
 {
 	struct req *req = s->send;
 
+	assert(req != NULL && s->stream.sending);
+	assert(status != STATUS_OK || s->cursor.count == 0);
 	s->send = NULL;
 	s->blocked = false;
 	s->stream.sending = false;
@@ -129,6 +135,7 @@ static void plain_stream_send(struct stream *stream, struct req *req, const stru
 	struct plain_stream *s = container_of(stream, struct plain_stream, stream);
 
 	assert(s->send == NULL);
+	assert(!s->stream.closed && !s->blocked);
 	s->send = req;
 	s->sent_size = 0;
 	cursor_init(&s->cursor, cmd->iov, cmd->iov_count);
@@ -159,6 +166,7 @@ static void plain_stream_close(struct stream *stream)
 	if (s->broken)
 		s->plain->broken_count--;
 	s->broken = false;
+	assert(s->stream.closed && s->fd >= 0);
 	close(s->fd); /* and out of the epoll set */
 	s->fd = -1;
 	stream_release(s);
@@ -242,6 +250,7 @@ void plain_streams_doorbell(struct plain *p)
 
 	STAILQ_CONCAT(&work, &p->work);
 	while ((s = STAILQ_FIRST(&work)) != NULL) {
+		assert(s->working);
 		STAILQ_REMOVE_HEAD(&work, link);
 		s->working = false;
 		if (s->stream.closed)
@@ -270,6 +279,7 @@ static void break_streams(struct plain *p)
 		if (s->send != NULL && !s->blocked)
 			mark_working(s);
 		if (s->broken && !s->paused) {
+			assert(p->broken_count > 0);
 			s->broken = false;
 			p->broken_count--;
 			if (s->send != NULL)

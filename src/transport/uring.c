@@ -78,6 +78,7 @@ static void arm_wake(struct uring *u)
 
 	if (sqe == NULL)
 		return;
+	assert(u->started && !u->wake_armed);
 	/* Edge-triggered, so the event counter is never read: each wake() is one completion. */
 	io_uring_prep_poll_multishot(sqe, u->event_fd, POLLIN);
 	io_uring_sqe_set_data64(sqe, TAG_WAKE);
@@ -153,6 +154,7 @@ static unsigned uring_poll(struct transport *t)
 		if (++count == POLL_MAX)
 			break;
 	}
+	assert(count <= POLL_MAX);
 	io_uring_cq_advance(&u->ring, count);
 	return count + uring_streams_resume(u);
 }
@@ -374,6 +376,8 @@ enum status uring_open(struct worker *worker, const struct io_options *options, 
 	STAILQ_INIT(&u->dirty);
 	STAILQ_INIT(&u->resumed);
 	STAILQ_INIT(&u->free);
+	assert(options->queue_depth > 0);
+	assert(worker != NULL);
 	r = setup(u, options);
 	if (r < 0) {
 		free(u);

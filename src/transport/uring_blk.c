@@ -63,6 +63,7 @@ static void prep_transfer(const struct uring_blk *dev, const struct file_op *op,
 		else
 			io_uring_prep_writev(sqe, fd, iov, count, op->offset);
 	}
+	assert(count > 0 && size > 0); /* a transfer that has ended is not issued */
 	sqe->rw_flags = op->rw_flags;
 }
 
@@ -78,6 +79,7 @@ static void issue(struct uring *u, struct req *req)
 		STAILQ_INSERT_TAIL(&u->parked, req, link);
 		return;
 	}
+	assert(dev->uring == u && dev->running > 0);
 	switch ((enum file_step)op->step) {
 	case FILE_TRANSFER:
 		prep_transfer(dev, op, fd, sqe);
@@ -95,6 +97,7 @@ static void issue(struct uring *u, struct req *req)
 	}
 	if (dev->slot >= 0)
 		sqe->flags |= IOSQE_FIXED_FILE;
+	assert(((uintptr_t)req & TAG_MASK) == TAG_REQ);
 	io_uring_sqe_set_data(sqe, req);
 }
 
@@ -116,6 +119,7 @@ static void uring_blk_submit(struct blk *blk, struct req *req, const struct blk_
 	struct uring_op *frame = req_push(req, struct uring_op, op_never_done);
 
 	frame->dev = dev;
+	assert(dev->running < UINT32_MAX);
 	file_op_init(&frame->op, &dev->file, cmd);
 	dev->running++;
 	issue(dev->uring, req);
@@ -126,6 +130,7 @@ void uring_blk_done(struct uring *u, struct req *req, int res)
 	struct uring_op *frame = req_top(req, struct uring_op);
 	enum status status;
 
+	assert(frame->dev->uring == u);
 	if (file_op_advance(&frame->op, res, &status)) {
 		issue(u, req);
 		return;
@@ -166,6 +171,7 @@ static int register_fd(struct uring *u, int fd)
 	slot = __builtin_ctzll(~u->files_mask);
 	if (io_uring_register_files_update(&u->ring, (unsigned)slot, &fd, 1) != 1)
 		return -1;
+	assert(slot < URING_FILES_MAX);
 	u->files_mask |= 1ull << slot;
 	return slot;
 }
@@ -176,6 +182,7 @@ enum status uring_blk_open(struct io *io, const struct file *file, struct blk **
 
 	if (dev == NULL)
 		return STATUS_NO_SPACE;
+	assert(file->fd >= 0);
 	dev->blk.ops = &uring_blk_ops;
 	dev->blk.frames_size = align_up(sizeof(struct uring_op), 16);
 	dev->uring = uring_of(io);

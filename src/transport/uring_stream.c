@@ -26,6 +26,8 @@ static uint8_t *buffer_data(const struct uring_buffers *b, uint16_t id)
 
 static void buffer_give(struct uring_buffers *b, uint16_t id)
 {
+	assert(id < b->count);
+	assert(b->given < b->count);
 	io_uring_buf_ring_add(b->ring, buffer_data(b, id), IO_RECEIVE_SIZE, id,
 	                      io_uring_buf_ring_mask(b->count), (int)b->unpublished);
 	b->unpublished++;
@@ -39,6 +41,7 @@ static void buffer_return(struct uring_buffers *b, uint16_t id)
 		buffer_give(b, id);
 		return;
 	}
+	assert(id < b->count && b->top != id);
 	b->buffers[id].next = b->top;
 	b->top = id;
 }
@@ -48,6 +51,7 @@ static void buffers_publish(struct uring_buffers *b)
 	while (b->given < b->target && b->top != URING_BUFFER_NONE) {
 		uint16_t id = b->top;
 
+		assert(id < b->count);
 		b->top = b->buffers[id].next;
 		buffer_give(b, id);
 	}
@@ -74,6 +78,7 @@ static enum status buffers_open(struct uring_buffers *b, size_t memory_size)
 	b->buffers = calloc(b->count, sizeof(*b->buffers));
 	if (b->buffers == NULL)
 		return STATUS_NO_SPACE;
+	assert((b->count & (b->count - 1)) == 0); /* the kernel's ring wants that */
 	b->target = b->count < URING_BUFFERS_FIRST ? b->count : URING_BUFFERS_FIRST;
 	b->top = URING_BUFFER_NONE;
 	for (uint32_t id = b->count; id-- > 0;) {
@@ -130,6 +135,8 @@ static struct uring_stream *stream_get(struct uring *u, int fd)
 	if (s == NULL)
 		return NULL;
 	STAILQ_REMOVE_HEAD(&u->free, link);
+	assert(s->fd < 0 && s->flying == 0);
+	assert(s == &u->streams[s->index]);
 	index = s->index;
 	generation = s->generation;
 	*s = (struct uring_stream){
@@ -151,6 +158,8 @@ static void stream_release(struct uring_stream *s)
 		return;
 	assert(s->send == NULL);
 	assert(s->held_first == URING_BUFFER_NONE);
+	assert(!s->receiving && !s->canceling && !s->connect_begun);
+	assert(s->fd >= 0);
 	close(s->fd);
 	s->fd = -1;
 	s->generation++;
@@ -175,6 +184,8 @@ static void prep_send(struct uring_stream *s, struct io_uring_sqe *sqe)
 	const struct iovec *iov;
 	uint32_t count = cursor_window(&s->cursor, &iov);
 
+	assert(s->send != NULL && !s->send_begun);
+	assert(count > 0);
 	if (count == 1) {
 		size_t size = iov->iov_len < SEND_SIZE_MAX ? iov->iov_len : SEND_SIZE_MAX;
 
@@ -191,6 +202,7 @@ static void prep_send(struct uring_stream *s, struct io_uring_sqe *sqe)
 
 static void prep_receive(struct uring_stream *s, struct io_uring_sqe *sqe)
 {
+	assert(!s->receiving && !s->stream.closed);
 	if (s->uring->multishot_recv)
 		io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
 	else
@@ -253,6 +265,8 @@ static void send_complete(struct uring_stream *s, enum status status)
 {
 	struct req *req = s->send;
 
+	assert(req != NULL && s->stream.sending);
+	assert(status != STATUS_OK || s->cursor.count == 0); /* all of it was taken */
 	s->send = NULL;
 	s->send_begun = false;
 	s->stream.sending = false;
@@ -264,6 +278,7 @@ static void uring_stream_send(struct stream *stream, struct req *req, const stru
 	struct uring_stream *s = container_of(stream, struct uring_stream, stream);
 
 	assert(s->send == NULL);
+	assert(!s->stream.closed && !s->send_begun);
 	s->send = req;
 	s->sent_size = 0;
 	cursor_init(&s->cursor, cmd->iov, cmd->iov_count);
@@ -277,6 +292,7 @@ static void uring_stream_pause(struct stream *stream, bool paused)
 {
 	struct uring_stream *s = container_of(stream, struct uring_stream, stream);
 
+	assert(!s->stream.closed);
 	if (s->paused == paused)
 		return;
 	s->paused = paused;
@@ -299,6 +315,7 @@ static void uring_stream_close(struct stream *stream)
 {
 	struct uring_stream *s = container_of(stream, struct uring_stream, stream);
 
+	assert(s->stream.closed); /* stream_close() has said so */
 	drop_held(s);
 	if (s->send != NULL && !s->send_begun)
 		send_complete(s, STATUS_CANCELED);
@@ -386,6 +403,7 @@ static void receive_done(struct uring_stream *s, int res, uint32_t flags)
 {
 	bool more = (flags & IORING_CQE_F_MORE) != 0;
 
+	assert(s->receiving);
 	s->receiving = more;
 	if (flags & IORING_CQE_F_BUFFER)
 		received(s, (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT),
@@ -403,6 +421,7 @@ static void receive_done(struct uring_stream *s, int res, uint32_t flags)
 
 static void send_done(struct uring_stream *s, int res)
 {
+	assert(s->send != NULL && s->send_begun);
 	landed(s);
 	s->send_begun = false;
 	if (res > 0) {
@@ -423,6 +442,7 @@ static void send_done(struct uring_stream *s, int res)
 
 static void connect_done(struct uring_stream *s, int res)
 {
+	assert(s->connecting && s->connect_begun);
 	s->connect_begun = false;
 	if (!s->stream.closed) {
 		s->connecting = false;
@@ -455,6 +475,7 @@ void uring_stream_done(struct uring *u, uint64_t data, int res, uint32_t flags)
 		connect_done(s, res);
 		break;
 	case TAG_CANCEL:
+		assert(s->canceling);
 		landed(s);
 		s->canceling = false;
 		issue_or_park(s); /* it may have come too late, or be undone by now */
@@ -495,6 +516,7 @@ unsigned uring_streams_resume(struct uring *u)
 
 	STAILQ_CONCAT(&resumed, &u->resumed);
 	while ((s = STAILQ_FIRST(&resumed)) != NULL) {
+		assert(s->resuming);
 		STAILQ_REMOVE_HEAD(&resumed, resume_link);
 		resume(s);
 		s->resuming = false;
@@ -525,6 +547,7 @@ void uring_streams_settle(struct uring *u)
 		return;
 	STAILQ_CONCAT(&dirty, &u->dirty);
 	while ((s = STAILQ_FIRST(&dirty)) != NULL) {
+		assert(s->dirty);
 		STAILQ_REMOVE_HEAD(&dirty, link);
 		s->dirty = false;
 		if (wants_receive(s) && u->receive.given == 0)
@@ -555,6 +578,7 @@ static void issue_accept(struct uring_listener *l)
 		io_uring_prep_multishot_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
 	else
 		io_uring_prep_accept(sqe, l->fd, NULL, NULL, SOCK_CLOEXEC);
+	assert(((uintptr_t)l & TAG_MASK) == 0);
 	io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)l | TAG_ACCEPT);
 	l->accepting = true;
 	u->flying++;
@@ -617,6 +641,7 @@ static void listener_release(struct uring_listener *l)
 {
 	if (l->accepting)
 		return;
+	assert(l->closed && !l->retry.armed);
 	close(l->fd);
 	LIST_REMOVE(l, link);
 	free(l);
