@@ -349,16 +349,6 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static uint64_t number(struct argp_state *state, const char *arg, uint64_t max)
-{
-	char *end;
-	uint64_t value = strtoull(arg, &end, 10);
-
-	if (*arg < '0' || *arg > '9' || *end != '\0' || value == 0 || value > max)
-		argp_error(state, "%s: a number from 1 to %" PRIu64, arg, max);
-	return value;
-}
-
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct bench_options *o = state->input;
@@ -368,19 +358,19 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &o->client;
 		return 0;
 	case 'c':
-		o->connections = (unsigned)number(state, arg, CONNECTIONS_MAX);
+		o->connections = (unsigned)cli_number(state, arg, 1, CONNECTIONS_MAX);
 		return 0;
 	case 'P':
-		o->pipeline = (unsigned)number(state, arg, PIPELINE_MAX);
+		o->pipeline = (unsigned)cli_number(state, arg, 1, PIPELINE_MAX);
 		return 0;
 	case 'v':
-		o->value_size = (unsigned)number(state, arg, VALUE_MAX);
+		o->value_size = (unsigned)cli_number(state, arg, 1, VALUE_MAX);
 		return 0;
 	case KEY_KEYS:
-		o->keys = number(state, arg, 999999999999);
+		o->keys = cli_number(state, arg, 1, 999999999999);
 		return 0;
 	case 'd':
-		o->seconds = (unsigned)number(state, arg, 86400);
+		o->seconds = (unsigned)cli_number(state, arg, 1, 86400);
 		return 0;
 	case KEY_JSON:
 		o->json = true;

@@ -36,7 +36,6 @@ static const struct argp_option options[] = {
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct cert_options *o = state->input;
-	uint64_t days;
 
 	switch (key) {
 	case KEY_NAME:
@@ -45,20 +44,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->names[o->name_count++] = arg;
 		return 0;
 	case KEY_DAYS:
-		if (sscanf(arg, "%5lu", &days) != 1 || days < 1 || days > DAYS_MAX)
-			argp_error(state, "--days is 1 to %d", DAYS_MAX);
-		o->days = (unsigned)days;
+		o->days = (unsigned)cli_number(state, arg, 1, DAYS_MAX);
 		return 0;
 	case KEY_FORCE:
 		o->force = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (o->folder != NULL)
-			argp_error(state, "one directory at a time");
-		o->folder = arg;
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &o->folder, "directory");
 	}
 }
 

@@ -46,13 +46,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 'q':
 		c->quiet = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (c->path != NULL)
-			argp_error(state, "one directory or device at a time");
-		c->path = arg;
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &c->path, "directory or device");
 	}
 }
 

@@ -14,13 +14,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = conf;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (conf->file != NULL)
-			argp_error(state, "one file at a time");
-		conf->file = arg;
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &conf->file, "file");
 	}
 }
 

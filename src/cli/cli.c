@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "base/macros.h"
 
 enum { DATABASES = 16 };
@@ -31,6 +32,70 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 	argp_err_exit_status = CLI_USAGE;
 	if (argp_parse(argp, argc, argv, 0, NULL, input) != 0)
 		exit(CLI_USAGE);
+}
+
+error_t cli_take_words(int key, const struct argp_state *state, struct cli_words *words)
+{
+	switch (key) {
+	case ARGP_KEY_ARGS: /* all at once, because each alone is not taken */
+		words->words = state->argv + state->next;
+		words->count = (unsigned)(state->argc - state->next);
+		assert(words->count > 0);
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_usage(state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+error_t cli_take_word(int key, char *arg, const struct argp_state *state, const char **word,
+                      const char *what)
+{
+	if (key != ARGP_KEY_ARG)
+		return ARGP_ERR_UNKNOWN;
+	if (*word != NULL)
+		argp_error(state, "one %s at a time", what);
+	*word = arg;
+	return 0;
+}
+
+uint64_t cli_number(const struct argp_state *state, const char *arg, uint64_t least, uint64_t most)
+{
+	unsigned long long value;
+	char *end;
+
+	assert(least <= most);
+	errno = 0;
+	value = strtoull(arg, &end, 10);
+	if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 || value < least || value > most)
+		argp_error(state, "%s: a number from %" PRIu64 " to %" PRIu64, arg, least, most);
+	return value;
+}
+
+const struct cli_operation *cli_operation_find(const struct cli_operations *operations,
+                                               const struct cli_words *words)
+{
+	const char *command = operations->command;
+
+	assert(words->count > 0);
+	assert(operations->stride >= sizeof(struct cli_operation));
+	for (unsigned i = 0; i < operations->count; i++) {
+		const struct cli_operation *row =
+		        (const void *)((const char *)operations->first + i * operations->stride);
+
+		if (strcmp(row->name, words->words[0]) != 0)
+			continue;
+		if (words->count >= row->words_min &&
+		    (row->words_max == 0 || words->count <= row->words_max))
+			return row;
+		cli_error("%s %s: wrong number of words; see weir %s --help", command, row->name,
+		          command);
+		return NULL;
+	}
+	cli_error("%s: there is no %s; see weir %s --help", command, words->words[0], command);
+	return NULL;
 }
 
 static error_t parse_conf_option(int key, char *arg, struct argp_state *state)

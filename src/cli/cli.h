@@ -44,6 +44,38 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* argp_parse() in order, with our exit code for wrong usage. Does not return after an error. */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+/*
+ * For the parsers of subcommands: what `default:` returns, for those that take words beside their
+ * options. Several of them, an operation's name first, of which there is at least one:
+ */
+struct cli_words {
+	char **words;
+	unsigned count;
+};
+error_t cli_take_words(int key, const struct argp_state *state, struct cli_words *words);
+/* One, or none: "one directory at a time", with `what` "directory". */
+error_t cli_take_word(int key, char *arg, const struct argp_state *state, const char **word,
+                      const char *what);
+/* A decimal number, least..most; anything else ends the program with a message. */
+uint64_t cli_number(const struct argp_state *state, const char *arg, uint64_t least, uint64_t most);
+
+/* The operations of a subcommand: the first member of each row of its table. */
+struct cli_operation {
+	const char *name;
+	unsigned words_min, words_max; /* the name included; 0: any number */
+};
+struct cli_operations {
+	const char *command;               /* "kv" */
+	const struct cli_operation *first; /* rows of `stride` bytes */
+	unsigned count;
+	size_t stride;
+};
+/* The row that the words ask for; NULL, after a message: there is none, or they are too few or
+ * many.
+ */
+const struct cli_operation *cli_operation_find(const struct cli_operations *operations,
+                                               const struct cli_words *words);
+
 /* --config FILE and --set section.key=value, as an argp child; its input: a struct cli_conf. */
 enum { CLI_SETS_MAX = 64 };
 struct cli_conf {

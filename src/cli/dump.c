@@ -52,13 +52,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_JSON:
 		d->json = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (d->path != NULL)
-			argp_error(state, "one directory or device at a time");
-		d->path = arg;
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &d->path, "directory or device");
 	}
 }
 

@@ -386,10 +386,13 @@ static void resp_close(void *state)
 
 static uint64_t resp_memory(const struct conf *conf)
 {
-	struct conf_address address;
+	struct conf_address plain, tls;
 
-	conf_address(conf, CONF_RESP_LISTEN, &address);
-	return address.kind == CONF_OFF ? 0 : resp_server_memory() + resp_admin_memory();
+	conf_address(conf, CONF_RESP_LISTEN, &plain);
+	conf_address(conf, CONF_RESP_TLS_LISTEN, &tls);
+	if (plain.kind == CONF_OFF && tls.kind == CONF_OFF)
+		return 0;
+	return resp_server_memory() + resp_admin_memory();
 }
 
 const struct face face_resp = {

@@ -18,8 +18,7 @@ struct key_options {
 	struct client_options client;
 	const char *store; /* NULL: a running server's */
 	const char *user, *name, *email, *access, *secret;
-	char **words;
-	unsigned count;
+	struct cli_words given;
 };
 
 static struct bytes text(const char *string)
@@ -70,7 +69,7 @@ static enum cli_exit key_create(struct client *client, const struct key_options 
 
 static enum cli_exit key_revoke(struct client *client, const struct key_options *o)
 {
-	const struct bytes words[] = { BYTES("WEIR.KEYDEL"), text(o->words[1]) };
+	const struct bytes words[] = { BYTES("WEIR.KEYDEL"), text(o->given.words[1]) };
 	struct client_value value;
 
 	client_put(client, 2, words);
@@ -80,7 +79,7 @@ static enum cli_exit key_revoke(struct client *client, const struct key_options 
 		return refused(&value);
 	if (value.number == 1)
 		return CLI_DONE;
-	cli_error("there is no key %s", o->words[1]);
+	cli_error("there is no key %s", o->given.words[1]);
 	return CLI_NOT_SO;
 }
 
@@ -160,17 +159,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_SECRET:
 		o->secret = arg;
 		return 0;
-	case ARGP_KEY_ARG:
-		return ARGP_ERR_UNKNOWN; /* so that all come at once */
-	case ARGP_KEY_ARGS:
-		o->words = state->argv + state->next;
-		o->count = (unsigned)(state->argc - state->next);
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_words(key, state, &o->given);
 	}
 }
 
@@ -186,27 +176,27 @@ static const struct argp argp = {
 	       " key.",
 };
 
+struct operation {
+	struct cli_operation row;
+	enum cli_exit (*run)(struct client *client, const struct key_options *o);
+};
+static const struct operation operations[] = {
+	{ { "create", 1, 1 }, key_create },
+	{ { "list", 1, 1 }, key_list },
+	{ { "revoke", 2, 2 }, key_revoke },
+};
+
 static enum cli_exit run(const struct key_options *given)
 {
-	static const struct {
-		const char *name;
-		unsigned words;
-		enum cli_exit (*run)(struct client *client, const struct key_options *o);
-	} operations[] = { { "create", 1, key_create },
-		           { "list", 1, key_list },
-		           { "revoke", 2, key_revoke } };
+	const struct cli_operations all = { "key", &operations[0].row, array_count(operations),
+		                            sizeof(operations[0]) };
+	const struct cli_operation *found = cli_operation_find(&all, &given->given);
 	struct key_options o = *given;
 	struct client client;
 	enum cli_exit exit;
-	size_t i = 0;
 
-	while (i < array_count(operations) &&
-	       (strcmp(operations[i].name, o.words[0]) != 0 || operations[i].words != o.count))
-		i++;
-	if (i == array_count(operations)) {
-		cli_error("key: see weir key --help");
+	if (found == NULL)
 		return CLI_USAGE;
-	}
 	if (o.store != NULL) {
 		exit = local_open(o.store, &o.client);
 		if (exit != CLI_DONE)
@@ -214,7 +204,7 @@ static enum cli_exit run(const struct key_options *given)
 	}
 	exit = client_open(&client, &o.client);
 	if (exit == CLI_DONE)
-		exit = operations[i].run(&client, &o);
+		exit = container_of(found, struct operation, row)->run(&client, &o);
 	client_close(&client);
 	if (o.store != NULL)
 		local_close();
@@ -223,7 +213,7 @@ static enum cli_exit run(const struct key_options *given)
 
 enum cli_exit key_main(int argc, char **argv)
 {
-	struct key_options o = { .words = NULL };
+	struct key_options o = { .given = { NULL, 0 } };
 
 	cli_parse(&argp, argc, argv, &o);
 	return run(&o);

@@ -16,16 +16,15 @@ struct kv_options {
 	struct client_options client;
 	const char *store; /* NULL: a running server's */
 	bool values;
-	char **words; /* of the operation, its name first */
-	unsigned count;
+	struct cli_words given;
 };
 
 typedef enum cli_exit operation_fn(struct client *client, const struct kv_options *o);
 
 static struct bytes word(const struct kv_options *o, unsigned index)
 {
-	assert(index < o->count);
-	return bytes_of(o->words[index], strlen(o->words[index]));
+	assert(index < o->given.count);
+	return bytes_of(o->given.words[index], strlen(o->given.words[index]));
 }
 
 /* All of stdin, for values that no command line holds. */
@@ -78,7 +77,7 @@ static enum cli_exit kv_get(struct client *client, const struct kv_options *o)
 
 static enum cli_exit kv_put(struct client *client, const struct kv_options *o)
 {
-	bool from_stdin = strcmp(o->words[2], "-") == 0;
+	bool from_stdin = strcmp(o->given.words[2], "-") == 0;
 	const struct bytes words[] = { BYTES("SET"), word(o, 1),
 		                       from_stdin ? read_stdin() : word(o, 2) };
 	struct client_value value;
@@ -95,7 +94,7 @@ static enum cli_exit kv_del(struct client *client, const struct kv_options *o)
 {
 	int64_t deleted = 0;
 
-	for (unsigned i = 1; i < o->count; i++) {
+	for (unsigned i = 1; i < o->given.count; i++) {
 		const struct bytes words[] = { BYTES("DEL"), word(o, i) };
 		struct client_value value;
 
@@ -107,13 +106,13 @@ static enum cli_exit kv_del(struct client *client, const struct kv_options *o)
 		deleted += value.number;
 	}
 	printf("%" PRId64 "\n", deleted);
-	return deleted == o->count - 1 ? CLI_DONE : CLI_NOT_SO;
+	return deleted == o->given.count - 1 ? CLI_DONE : CLI_NOT_SO;
 }
 
 static enum cli_exit kv_incr(struct client *client, const struct kv_options *o)
 {
 	const struct bytes words[] = { BYTES("INCRBY"), word(o, 1),
-		                       o->count > 2 ? word(o, 2) : BYTES("1") };
+		                       o->given.count > 2 ? word(o, 2) : BYTES("1") };
 	struct client_value value;
 
 	client_put(client, 3, words);
@@ -250,7 +249,7 @@ static enum cli_exit kv_scan(struct client *client, const struct kv_options *o)
 	enum cli_exit exit;
 
 	/* The prefix is meant as it is, not as a pattern. */
-	for (const char *c = o->count > 1 ? o->words[1] : ""; *c != '\0'; c++) {
+	for (const char *c = o->given.count > 1 ? o->given.words[1] : ""; *c != '\0'; c++) {
 		if (size >= sizeof(pattern) - 3) {
 			cli_error("a prefix has at most %d bytes", KEY_SIZE_MAX);
 			return CLI_USAGE;
@@ -267,13 +266,13 @@ static enum cli_exit kv_scan(struct client *client, const struct kv_options *o)
 	return exit;
 }
 
-static const struct {
-	const char *name;
-	unsigned words_min, words_max; /* the name included; 0: any number */
+struct operation {
+	struct cli_operation row;
 	operation_fn *run;
-} operations[] = {
-	{ "get", 2, 2, kv_get },   { "put", 3, 3, kv_put }, { "del", 2, 0, kv_del },
-	{ "scan", 1, 2, kv_scan }, { "cas", 4, 4, kv_cas }, { "incr", 2, 3, kv_incr },
+};
+static const struct operation operations[] = {
+	{ { "get", 2, 2 }, kv_get },   { { "put", 3, 3 }, kv_put }, { { "del", 2, 0 }, kv_del },
+	{ { "scan", 1, 2 }, kv_scan }, { { "cas", 4, 4 }, kv_cas }, { { "incr", 2, 3 }, kv_incr },
 };
 
 static const struct argp_option options[] = {
@@ -296,17 +295,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_VALUES:
 		o->values = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		return ARGP_ERR_UNKNOWN; /* so that all come at once */
-	case ARGP_KEY_ARGS:
-		o->words = state->argv + state->next;
-		o->count = (unsigned)(state->argc - state->next);
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_words(key, state, &o->given);
 	}
 }
 
@@ -344,19 +334,12 @@ static enum cli_exit run(operation_fn *operation, struct kv_options *o)
 
 enum cli_exit kv_main(int argc, char **argv)
 {
-	struct kv_options o = { .words = NULL };
+	const struct cli_operations all = { "kv", &operations[0].row, array_count(operations),
+		                            sizeof(operations[0]) };
+	const struct cli_operation *found;
+	struct kv_options o = { .given = { NULL, 0 } };
 
 	cli_parse(&argp, argc, argv, &o);
-	for (size_t i = 0; i < array_count(operations); i++) {
-		if (strcmp(operations[i].name, o.words[0]) != 0)
-			continue;
-		if (o.count < operations[i].words_min ||
-		    (operations[i].words_max != 0 && o.count > operations[i].words_max)) {
-			cli_error("kv %s: wrong number of words; see weir kv --help", o.words[0]);
-			return CLI_USAGE;
-		}
-		return run(operations[i].run, &o);
-	}
-	cli_error("kv: there is no %s; see weir kv --help", o.words[0]);
-	return CLI_USAGE;
+	found = cli_operation_find(&all, &o.given);
+	return found != NULL ? run(container_of(found, struct operation, row)->run, &o) : CLI_USAGE;
 }

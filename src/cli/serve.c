@@ -91,13 +91,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_INSECURE:
 		serve->insecure = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (serve->path != NULL)
-			argp_error(state, "one directory or device at a time");
-		serve->path = arg;
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &serve->path, "directory or device");
 	}
 }
 

@@ -232,16 +232,6 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static unsigned number(struct argp_state *state, const char *arg)
-{
-	char *end;
-	unsigned long value = strtoul(arg, &end, 10);
-
-	if (*arg < '0' || *arg > '9' || *end != '\0' || value == 0 || value > 86400)
-		argp_error(state, "%s: a number from 1 to 86400", arg);
-	return (unsigned)value;
-}
-
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct top_options *o = state->input;
@@ -251,10 +241,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &o->client;
 		return 0;
 	case 'i':
-		o->interval = number(state, arg);
+		o->interval = (unsigned)cli_number(state, arg, 1, 86400);
 		return 0;
 	case 'n':
-		o->count = number(state, arg);
+		o->count = (unsigned)cli_number(state, arg, 1, 86400);
 		return 0;
 	case 'o':
 		o->operations = true;

@@ -610,16 +610,6 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static uint64_t number_of(const char *text, struct argp_state *state)
-{
-	char *end;
-	unsigned long long number = strtoull(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end != '\0')
-		argp_error(state, "%s is no number", text);
-	return number;
-}
-
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct torture *t = state->input;
@@ -629,27 +619,22 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		state->child_inputs[0] = &t->conf;
 		return 0;
 	case 'n':
-		t->rounds = number_of(arg, state);
+		t->rounds = cli_number(state, arg, 0, UINT64_MAX);
 		return 0;
 	case 't':
-		t->seconds = number_of(arg, state);
+		t->seconds = cli_number(state, arg, 0, UINT64_MAX);
 		return 0;
 	case KEY_SEED:
-		t->seed = number_of(arg, state);
+		t->seed = cli_number(state, arg, 0, UINT64_MAX);
 		return 0;
 	case KEY_KEEP:
 		t->keep = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		if (t->directory != NULL)
-			argp_error(state, "one directory at a time");
-		t->directory = arg;
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		argp_usage(state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_word(key, arg, state, &t->directory, "directory");
 	}
 }
 

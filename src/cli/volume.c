@@ -21,8 +21,7 @@ enum { URI_MAX = 512, OUTPUT_MAX = 64 << 10 };
 struct volume_options {
 	struct client_options client;
 	const char *record, *nbd, *format;
-	char **words;
-	unsigned count;
+	struct cli_words given;
 };
 
 static bool parse_size(const char *what, const char *given, uint64_t *size)
@@ -74,9 +73,9 @@ static enum cli_exit volume_create(struct client *client, const struct volume_op
 {
 	uint64_t size;
 
-	if (!parse_size("size", o->words[2], &size))
+	if (!parse_size("size", o->given.words[2], &size))
 		return CLI_USAGE;
-	return make(client, o, o->words[1], size);
+	return make(client, o, o->given.words[1], size);
 }
 
 static enum cli_exit volume_resize(struct client *client, const struct volume_options *o)
@@ -85,10 +84,10 @@ static enum cli_exit volume_resize(struct client *client, const struct volume_op
 	char number[32];
 	uint64_t size;
 
-	if (!parse_size("size", o->words[2], &size))
+	if (!parse_size("size", o->given.words[2], &size))
 		return CLI_USAGE;
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)size);
-	client_put_words(client, "WEIR.VOLRESIZE", o->words[1], number, NULL);
+	client_put_words(client, "WEIR.VOLRESIZE", o->given.words[1], number, NULL);
 	return answer(client, &value);
 }
 
@@ -96,7 +95,7 @@ static enum cli_exit volume_snapshot(struct client *client, const struct volume_
 {
 	struct client_value value;
 
-	client_put_words(client, "WEIR.VOLSNAPSHOT", o->words[1], o->words[2], NULL);
+	client_put_words(client, "WEIR.VOLSNAPSHOT", o->given.words[1], o->given.words[2], NULL);
 	return answer(client, &value);
 }
 
@@ -104,7 +103,7 @@ static enum cli_exit volume_clone(struct client *client, const struct volume_opt
 {
 	struct client_value value;
 
-	client_put_words(client, "WEIR.VOLCLONE", o->words[1], o->words[2], NULL);
+	client_put_words(client, "WEIR.VOLCLONE", o->given.words[1], o->given.words[2], NULL);
 	return answer(client, &value);
 }
 
@@ -112,7 +111,7 @@ static enum cli_exit volume_delete(struct client *client, const struct volume_op
 {
 	struct client_value value;
 
-	client_put_words(client, "WEIR.VOLDELETE", o->words[1], NULL);
+	client_put_words(client, "WEIR.VOLDELETE", o->given.words[1], NULL);
 	return answer(client, &value);
 }
 
@@ -244,22 +243,22 @@ static enum cli_exit volume_import(struct client *client, const struct volume_op
 	unsigned count = 9;
 	uint64_t size = 0, record = 1 << VOLUME_RECORD_SHIFT_MIN;
 	char uri[URI_MAX];
-	enum cli_exit exit = image_size(o, o->words[1], &size);
+	enum cli_exit exit = image_size(o, o->given.words[1], &size);
 
 	if (exit != CLI_DONE)
 		return exit;
 	if (o->record != NULL && !parse_size("record", o->record, &record))
 		return CLI_USAGE;
-	exit = make(client, o, o->words[2], align_up(size, record));
+	exit = make(client, o, o->given.words[2], align_up(size, record));
 	if (exit != CLI_DONE)
 		return exit;
 	if (o->format != NULL) {
 		arguments[count++] = "-f";
 		arguments[count++] = o->format;
 	}
-	make_uri(o, o->words[2], uri);
+	make_uri(o, o->given.words[2], uri);
 	arguments[count++] = "--";
-	arguments[count++] = o->words[1];
+	arguments[count++] = o->given.words[1];
 	arguments[count++] = uri;
 	assert(count < array_count(arguments));
 	return run_qemu_img(arguments, NULL, 0);
@@ -269,11 +268,13 @@ static enum cli_exit volume_export(struct client *client, const struct volume_op
 {
 	const char *format = o->format == NULL ? "raw" : o->format;
 	char uri[URI_MAX];
-	const char *const arguments[] = { "qemu-img", "convert", "-m", "8", "-f",        "raw",
-		                          "-O",       format,    "--", uri, o->words[2], NULL };
+	const char *const arguments[] = {
+		"qemu-img", "convert",         "-m", "8", "-f", "raw", "-O", format, "--",
+		uri,        o->given.words[2], NULL
+	};
 
 	(void)client;
-	make_uri(o, o->words[1], uri);
+	make_uri(o, o->given.words[1], uri);
 	return run_qemu_img(arguments, NULL, 0);
 }
 
@@ -306,17 +307,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_FORMAT:
 		o->format = arg;
 		return 0;
-	case ARGP_KEY_ARG:
-		return ARGP_ERR_UNKNOWN; /* so that all come at once */
-	case ARGP_KEY_ARGS:
-		o->words = state->argv + state->next;
-		o->count = (unsigned)(state->argc - state->next);
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_words(key, state, &o->given);
 	}
 }
 
@@ -332,37 +324,37 @@ static const struct argp argp = {
 	       " it is a volume that begins with what it has.\vExit code 1: the server refused it.",
 };
 
+struct operation {
+	struct cli_operation row;
+	enum cli_exit (*run)(struct client *client, const struct volume_options *o);
+};
+static const struct operation operations[] = {
+	{ { "create", 3, 3 }, volume_create },     { { "list", 1, 1 }, volume_list },
+	{ { "snapshot", 3, 3 }, volume_snapshot }, { { "clone", 3, 3 }, volume_clone },
+	{ { "resize", 3, 3 }, volume_resize },     { { "delete", 2, 2 }, volume_delete },
+	{ { "import", 3, 3 }, volume_import },     { { "export", 3, 3 }, volume_export },
+};
+
 static enum cli_exit run(const struct volume_options *o)
 {
-	static const struct {
-		const char *name;
-		unsigned words;
-		enum cli_exit (*run)(struct client *client, const struct volume_options *o);
-	} operations[] = { { "create", 3, volume_create },     { "list", 1, volume_list },
-		           { "snapshot", 3, volume_snapshot }, { "clone", 3, volume_clone },
-		           { "resize", 3, volume_resize },     { "delete", 2, volume_delete },
-		           { "import", 3, volume_import },     { "export", 3, volume_export } };
+	const struct cli_operations all = { "volume", &operations[0].row, array_count(operations),
+		                            sizeof(operations[0]) };
+	const struct cli_operation *found = cli_operation_find(&all, &o->given);
 	struct client client;
 	enum cli_exit exit;
-	size_t i = 0;
 
-	while (i < array_count(operations) &&
-	       (strcmp(operations[i].name, o->words[0]) != 0 || operations[i].words != o->count))
-		i++;
-	if (i == array_count(operations)) {
-		cli_error("volume: see weir volume --help");
+	if (found == NULL)
 		return CLI_USAGE;
-	}
 	exit = client_open(&client, &o->client);
 	if (exit == CLI_DONE)
-		exit = operations[i].run(&client, o);
+		exit = container_of(found, struct operation, row)->run(&client, o);
 	client_close(&client);
 	return exit;
 }
 
 enum cli_exit volume_main(int argc, char **argv)
 {
-	struct volume_options o = { .words = NULL };
+	struct volume_options o = { .given = { NULL, 0 } };
 
 	cli_parse(&argp, argc, argv, &o);
 	return run(&o);

@@ -310,15 +310,6 @@ static enum op_result op_get(struct req *req)
 	return op_finish(req, STATUS_OK, found.entry.version);
 }
 
-/* All that has been acknowledged is in the log. */
-static enum op_result op_sync(struct req *req)
-{
-	struct op *op = op_of(req);
-
-	op->lsn = log_last_lsn(&op->shard->log);
-	return op_finish(req, STATUS_OK, 0);
-}
-
 /* The queue. */
 
 static enum op_result op_run(struct req *req)

@@ -405,6 +405,7 @@ enum op_result op_scan(struct req *req);
 /* shard_clear.c */
 enum op_result op_clear(struct req *req);
 enum op_result op_count(struct req *req);
+enum op_result op_sync(struct req *req);
 /* A RECORD_CLEAR again, in one partition; ABSENT: its keys there are gone. */
 enum btree_result replay_clear(struct shard *shard, const struct record *record, uint32_t partition,
                                struct btree_miss *miss) __attribute__((warn_unused_result));

@@ -318,6 +318,15 @@ enum status shard_clear_carry_over(struct shard *shard, uint64_t *lsn)
 	return STATUS_OK;
 }
 
+/* All that has been acknowledged is in the log. */
+enum op_result op_sync(struct req *req)
+{
+	struct op *op = op_of(req);
+
+	op->lsn = log_last_lsn(&op->shard->log);
+	return op_finish(req, STATUS_OK, 0);
+}
+
 enum op_result op_count(struct req *req)
 {
 	struct op *op = op_of(req);
