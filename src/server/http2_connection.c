@@ -12,7 +12,10 @@ enum {
 	MEMORY_SIZE = 64 << 10, /* of an idle connection, the session in it */
 	STREAMS_MAX = 128,      /* of a connection; where memory is short, it is told fewer: */
 	STREAMS_TOLD_MIN = 16,
-	WINDOW_SIZE = 256 << 10,
+	WINDOW_SIZE = 256 << 10, /* of a stream; where memory is short, less: */
+	WINDOW_SIZE_MIN = 64 << 10,
+	WINDOW_SHARE =
+	        64, /* of the buffers: 16 connections whose windows are full of what nobody takes */
 	BODY_GRACE_S = 10,
 	ROUNDS_MAX = 64,
 };
@@ -415,6 +418,15 @@ static uint32_t streams_told(const struct http_server *server)
 	return share > STREAMS_MAX ? STREAMS_MAX : share;
 }
 
+static uint32_t window_size(const struct bufs *bufs)
+{
+	uint64_t share = (uint64_t)bufs->slab_count * BUF_SIZE_MAX / WINDOW_SHARE;
+
+	if (share < WINDOW_SIZE_MIN)
+		return WINDOW_SIZE_MIN;
+	return share > WINDOW_SIZE ? WINDOW_SIZE : (uint32_t)share;
+}
+
 bool http2_connection_open(struct http_connection *connection)
 {
 	struct http_server *server = connection->server;
@@ -430,7 +442,7 @@ bool http2_connection_open(struct http_connection *connection)
 			.target_max = HTTP_TARGET_MAX,
 			.streams_max = STREAMS_MAX,
 			.streams_told = streams_told(server),
-			.window_size = WINDOW_SIZE,
+			.window_size = window_size(server->bufs),
 		},
 		.events = &session_events,
 		.now_ns = server->worker->now_ns,

@@ -12,7 +12,8 @@ import threading
 import time
 
 from http2_wire import (DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM,
-                        WINDOW_SIZE, WINDOW_UPDATE, Client, Wrong, block, frame, settings)
+                        WINDOW_SIZE, WINDOW_UPDATE, Client, Wrong, block, frame, settings,
+                        wait_for)
 from judge import CACHE, Tap, skip
 from servers import Weir, free_port
 
@@ -241,6 +242,7 @@ def main():
     short = ("http.head_timeout=4s", "http.body_timeout=4s", "http.send_timeout=6s",
              "http.idle_timeout=8s")
     with Weir(home, "relaxed", settings=(f"http.listen=127.0.0.1:{port}", *short)) as server:
+        wait_for(("127.0.0.1", port))
         place = Place(server, port, home)
         for judge in JUDGES:
             wrong = ""

@@ -16,7 +16,8 @@ from http2_wire import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_
                         GOAWAY, HAS_PRIORITY, HEADERS, MAX_FRAME, MAX_STREAMS, NO_ERROR, PADDED, PING,
                         PREFACE, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM,
                         SETTINGS, STREAM_CLOSED, TABLE_SIZE, WINDOW_SIZE, WINDOW_UPDATE, Client,
-                        Wrong, block, frame, huffman_bits, integer, literal, settings, string)
+                        Wrong, block, frame, huffman_bits, integer, literal, settings, string,
+                        wait_for)
 from judge import CACHE, Tap, skip
 from servers import Nginx2, Weir, free_port
 
@@ -1028,6 +1029,7 @@ def served(options):
     with Weir(CACHE / f"http2-{os.getpid()}", "relaxed",
               settings=(f"http.listen=127.0.0.1:{port}",)) as server:
         server.call("SET", "file", "v" * 64)
+        wait_for(("127.0.0.1", port))
         yield ("127.0.0.1", port), "/kv/default/file", "/kv/default", "/kv/default/posted"
 
 

@@ -238,6 +238,19 @@ class Wrong(Exception):
     pass
 
 
+def wait_for(address, timeout_s=60):
+    """Until it listens: a server's ports open one after the other."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(address, 1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 class Client:
     """A connection. Frames are kept in self.seen as they come."""
 
