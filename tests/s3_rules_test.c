@@ -165,9 +165,11 @@ static bool fact(void *owner, struct bytes name, uint32_t index, struct bytes *r
 	const struct facts *facts = owner;
 	const char *value = NULL;
 
-	if (index > 0)
+	if (text_is(name, "s3:RequestObjectTagKeys"))
+		value = index == 0 ? "a" : index == 1 ? "b2" : NULL;
+	else if (index > 0)
 		return false;
-	if (text_is(name, "s3:prefix"))
+	else if (text_is(name, "s3:prefix"))
 		value = facts->prefix;
 	else if (text_is(name, "aws:SourceIp"))
 		value = facts->ip;
@@ -257,6 +259,15 @@ static void test_policy_conditions(void **state)
 		{ ROW("\"NotIpAddress\":{\"aws:SourceIp\":\"10.2.0.0/16\"}"), true },
 		{ ROW("\"Bool\":{\"aws:SecureTransport\":\"true\"}"), false },
 		{ ROW("\"Bool\":{\"aws:SecureTransport\":false}"), true },
+#define KEYS(how, wanted) ROW("\"" how "\":{\"s3:RequestObjectTagKeys\":" wanted "}")
+		{ KEYS("ForAllValues:StringLike", "[\"a\",\"b*\"]"), true },
+		{ KEYS("ForAllValues:StringEquals", "[\"a\",\"b\"]"), false },
+		{ KEYS("ForAnyValue:StringEquals", "[\"c\",\"b2\"]"), true },
+		{ KEYS("ForAnyValue:StringEquals", "[\"c\"]"), false },
+		{ KEYS("ForAllValues:StringNotEquals", "[\"c\"]"), true },
+		{ KEYS("ForAllValues:StringNotEquals", "[\"a\"]"), false },
+		{ ROW("\"ForAllValues:StringEquals\":{\"s3:delimiter\":\"/\"}"), true },
+		{ ROW("\"ForAnyValue:StringEquals\":{\"s3:delimiter\":\"/\"}"), false },
 		{ ROW("\"StringEquals\":{\"s3:prefix\":\"docs/\"},"
 		      "\"Bool\":{\"aws:SecureTransport\":\"true\"}"),
 		  false },
@@ -287,6 +298,8 @@ static void test_policies_refused(void **state)
 		ONE("Allow", "\"*\"", "\"ec2:*\"", "\"arn:aws:s3:::b\"", ""),
 		ONE("Allow", "\"*\"", "\"s3:*\"", "\"arn:aws:s3:::other\"", ""),
 		ONE("Allow", "\"*\"", "[]", "\"arn:aws:s3:::b\"", ""),
+		"{\"Statement\":{\"Effect\":\"Allow\",\"NotPrincipal\":{\"AWS\":\"u\"},"
+		"\"Action\":\"s3:*\",\"Resource\":\"arn:aws:s3:::b\"}}",
 		ONE("Allow", "\"*\"", "\"s3:*\"", "\"arn:aws:s3:::b\"",
 		    IF("\"Odd\":{\"a\":\"b\"}")),
 		ONE("Allow", "\"*\"", "\"s3:*\"", "\"arn:aws:s3:::b\"", ",\"NotAction\":\"s3:*\""),

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "server/http_face_internal.h"
+#include "server/s3_internal.h"
 #include "wire/url.h"
 
 enum {
@@ -43,6 +44,15 @@ static void put_html(struct http_json *json, struct bytes text)
 	}
 }
 
+/* Of what S3 has encrypted: as its readers see it. */
+static uint64_t size_of(const struct obj_meta *meta)
+{
+	struct s3_brief brief;
+
+	s3_brief_parse(&brief, meta->brief);
+	return s3_size_of(&brief, meta->size);
+}
+
 static void line_html(struct list_state *list, const struct obj_entry *entry)
 {
 	struct http_json *json = &list->json;
@@ -59,7 +69,7 @@ static void line_html(struct list_state *list, const struct obj_entry *entry)
 	put_html(json, entry->name);
 	http_json_raw(json, "</a>");
 	if (entry->kind == OBJ_OBJECT) {
-		snprintf(size, sizeof(size), "<td>%" PRIu64, entry->meta.size);
+		snprintf(size, sizeof(size), "<td>%" PRIu64, size_of(&entry->meta));
 		http_json_raw(json, size);
 	}
 	http_json_line(json);
@@ -80,7 +90,7 @@ static void line_json(struct http_json *json, const struct obj_entry *entry)
 	default:
 		http_json_bytes(json, "name", entry->name);
 		http_json_name(json, "size");
-		http_json_u64(json, entry->meta.size);
+		http_json_u64(json, size_of(&entry->meta));
 		http_json_bytes(json, "etag", entry->meta.etag);
 		http_json_name(json, "modified_ms");
 		http_json_u64(json, entry->meta.created_ms);

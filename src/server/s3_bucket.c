@@ -152,7 +152,7 @@ struct create_state {
 	struct s3_acl acl;
 	char acl_memory[S3_ACL_SIZE_MAX + 1];
 	struct text acl_text;
-	struct bytes ownership;
+	struct bytes ownership, location;
 };
 
 static void bucket_ready(struct s3_call *call)
@@ -172,18 +172,32 @@ static void bucket_ready(struct s3_call *call)
 	s3_end(call);
 }
 
+static void put_location(struct s3_call *call)
+{
+	struct create_state *state = call->state;
+	struct obj_cmd cmd = s3_command(call, OBJ_DOCUMENT_PUT);
+
+	if (call->req.status != STATUS_OK || state->location.size == 0) {
+		bucket_ready(call);
+		return;
+	}
+	cmd.part = S3_DOCUMENT_LOCATION;
+	cmd.value = state->location;
+	s3_submit(call, &cmd, bucket_ready);
+}
+
 static void put_ownership(struct s3_call *call)
 {
 	struct create_state *state = call->state;
 	struct obj_cmd cmd = s3_command(call, OBJ_DOCUMENT_PUT);
 
 	if (call->req.status != STATUS_OK || state->ownership.size == 0) {
-		bucket_ready(call);
+		put_location(call);
 		return;
 	}
 	cmd.part = S3_DOCUMENT_OWNERSHIP;
 	cmd.value = state->ownership;
-	s3_submit(call, &cmd, bucket_ready);
+	s3_submit(call, &cmd, put_location);
 }
 
 static void put_acl(struct s3_call *call)
@@ -239,9 +253,11 @@ static void bucket_created(struct s3_call *call)
 	}
 }
 
-/* <CreateBucketConfiguration>: the place, which must be here or nowhere in particular. */
-static enum s3_error read_configuration(struct s3_call *call)
+/* <CreateBucketConfiguration>: a place. There is but one; the bucket remembers what it was told. */
+static enum s3_error read_configuration(struct s3_call *call, struct bytes *ret_location)
 {
+	struct bytes here =
+	        bytes_of(call->server->options.region, strlen(call->server->options.region));
 	enum xml_event event;
 	struct xml xml;
 
@@ -252,9 +268,12 @@ static enum s3_error read_configuration(struct s3_call *call)
 		if (event == XML_OPEN && xml.depth == 1 &&
 		    !xml_name_is(&xml, "CreateBucketConfiguration"))
 			return S3_MALFORMED_XML;
-		if (event == XML_CLOSE && xml_name_is(&xml, "LocationConstraint") &&
-		    xml.text.size > 63)
+		if (event == XML_OPEN || !xml_name_is(&xml, "LocationConstraint"))
+			continue;
+		if (xml.text.size > 63 || !utf8_is_valid(xml.text))
 			return S3_INVALID_LOCATION;
+		if (!bytes_equal(xml.text, here))
+			*ret_location = xml.text;
 	}
 	return event == XML_END ? S3_NONE : S3_MALFORMED_XML;
 }
@@ -290,7 +309,7 @@ void s3_bucket_create(struct s3_call *call)
 	struct obj_cmd cmd = s3_command(call, OBJ_BUCKET_CREATE);
 	struct create_state *state;
 	enum s3_error error;
-	struct bytes value;
+	struct bytes value, location = { 0 };
 	bool said;
 
 	if (call->anonymous) {
@@ -301,7 +320,7 @@ void s3_bucket_create(struct s3_call *call)
 		s3_reply_error(call, S3_INVALID_BUCKET_NAME);
 		return;
 	}
-	error = read_configuration(call);
+	error = read_configuration(call, &location);
 	if (error != S3_NONE) {
 		s3_reply_error(call, error);
 		return;
@@ -313,6 +332,7 @@ void s3_bucket_create(struct s3_call *call)
 		                                      .set_locks = true,
 		                                      .set_label = true,
 		                                      .label = call->user } };
+	state->location = location;
 	call->state = state;
 	text_init(&state->acl_text, state->acl_memory, sizeof(state->acl_memory));
 	if (!s3_acl_read(call, &state->acl, &said) || !read_ownership(call, state))
@@ -359,18 +379,38 @@ void s3_bucket_head(struct s3_call *call)
 	s3_end(call);
 }
 
-void s3_location_get(struct s3_call *call)
+static void location_told(struct s3_call *call)
 {
 	const char *region = call->server->options.region;
 
+	if (call->answered)
+		return;
+	if (call->req.status != STATUS_OK &&
+	    (call->req.status != STATUS_NOT_FOUND || call->req.result != OBJ_NO_DOCUMENT)) {
+		s3_reply_status(call);
+		return;
+	}
 	if (!s3_begin_xml(call, 0))
 		return;
 	xml_open_in(&call->out, "LocationConstraint");
-	if (strcmp(region, "us-east-1") != 0)
+	if (call->document.size > 0)
+		xml_escape(&call->out, call->document);
+	else if (strcmp(region, "us-east-1") != 0)
 		xml_escape(&call->out, bytes_of(region, strlen(region)));
 	xml_close(&call->out, "LocationConstraint");
 	s3_reply(call, 200);
 	s3_end_xml(call);
+}
+
+void s3_location_get(struct s3_call *call)
+{
+	struct obj_cmd cmd = s3_command(call, OBJ_DOCUMENT_GET);
+
+	cmd.part = S3_DOCUMENT_LOCATION;
+	cmd.visit = s3_visit_document;
+	cmd.visitor = call;
+	call->document = (struct bytes){ 0 };
+	s3_submit(call, &cmd, location_told);
 }
 
 void s3_versioning_get(struct s3_call *call)

@@ -32,6 +32,7 @@ static enum s3_error missing_error(enum s3_document document)
 	case S3_DOCUMENT_LOCK:
 		return S3_NO_SUCH_LOCK;
 	case S3_DOCUMENT_ACL:
+	case S3_DOCUMENT_LOCATION:
 	case S3_DOCUMENT_NOTIFICATION:
 	case S3_DOCUMENT_PAYMENT:
 		break;
@@ -379,6 +380,7 @@ void s3_document_put(struct s3_call *call)
 		return;
 	case S3_DOCUMENT_ACL:
 	case S3_DOCUMENT_LOCK:
+	case S3_DOCUMENT_LOCATION:
 		break;
 	}
 	unreachable();

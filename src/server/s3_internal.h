@@ -43,6 +43,7 @@ enum s3_document {
 	S3_DOCUMENT_LOCK = 8,
 	S3_DOCUMENT_NOTIFICATION = 9,
 	S3_DOCUMENT_PAYMENT = 10,
+	S3_DOCUMENT_LOCATION = 11, /* where its maker wanted it: text */
 };
 
 /* Attributes of an object, by number; what is stored depends on these. */

@@ -108,6 +108,9 @@ def bucket_made_again(w):
     w.main.create_bucket(Bucket=name)
     assert keys(w.main.list_objects(Bucket=name)) == ["k"]
     refused(409, "BucketAlreadyExists", w.alt.create_bucket, Bucket=name)
+    there = w.bucket(CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    assert w.main.get_bucket_location(Bucket=there)["LocationConstraint"] == "eu-west-1"
+    assert w.main.get_bucket_location(Bucket=name)["LocationConstraint"] is None
     open_ = w.bucket(ACL="public-read")
     refused(409, "BucketAlreadyExists", w.main.create_bucket, Bucket=open_)
     for body, code in ((b"<x/>", b"MalformedXML"), (b"<CreateBucketConfiguration>", b"MalformedXML")):
