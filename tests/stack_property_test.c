@@ -27,6 +27,8 @@ static const char *const clean_layers[] = {
 	"batch",
 	"batch size=16K commands=2",
 	"batch wait=2ms",
+	"writeback size=64K",
+	"writeback size=256K dirty=8 commands=2 wait=3ms",
 	"crypt key=any buffers=3",
 	"crypt key=any unit=512 discard=yes",
 	"cache size=64K policy=lru fetches=2",
