@@ -24,6 +24,11 @@ static const char *const clean_layers[] = {
 	"retry",
 	"throttle iops=20000 burst=5ms",
 	"cache size=128K",
+	"batch",
+	"batch size=16K commands=2",
+	"batch wait=2ms",
+	"writeback size=64K",
+	"writeback size=256K dirty=8 commands=2 wait=3ms",
 	"crypt key=any buffers=3",
 	"crypt key=any unit=512 discard=yes",
 	"cache size=64K policy=lru fetches=2",
@@ -66,6 +71,15 @@ static enum status read_file(void *owner, const char *path, void *data, size_t s
 	return STATUS_OK;
 }
 
+/* One device of them may fail: nobody above sees it. */
+static const char *const mirrors[] = {
+	"mirror adopt=clean region=64K clean=20ms { ram size=2M | ram size=2M volatile=yes }",
+	"mirror adopt=clean region=64K quorum=1 clean=20ms commands=3 { "
+	"(fault op=write skip=40 rate=100000 | ram size=2M) | ram size=3M }",
+	"mirror adopt=yes region=64K clean=20ms { ram size=2M | (cache size=64K | ram size=2M) | "
+	"(fault op=flush skip=3 | ram size=2M) }",
+};
+
 /* A device, or several side by side. */
 static void put_bottom(struct prng *prng, char *text)
 {
@@ -73,6 +87,10 @@ static void put_bottom(struct prng *prng, char *text)
 
 	if (prng_below(prng, 3) != 0) {
 		put_device(prng, text);
+		return;
+	}
+	if (prng_below(prng, 2) == 0) {
+		put(text, mirrors[prng_below(prng, array_count(mirrors))]);
 		return;
 	}
 	put(text,

@@ -92,7 +92,7 @@ static void points_at_what_is_wrong(void **state)
 		{ "ram size=1M size=2M", "size=2M", "said twice" },
 		{ "ram size=1Q", "1Q", "size of ram: allowed: size in bytes" },
 		{ "ram size=2G", "2G", "0 to 1G" },
-		{ "cash | ram", "cash", "there are cache, " },
+		{ "cash | ram", "cash", "no layer or device cash; there are batch, cache" },
 		{ "ram | null", "ram", "it stands on nothing" },
 		{ "null { ram }", "null", "it stands on nothing" },
 		{ "offset first=4K", "offset", "what it stands on" },

@@ -20,6 +20,7 @@ struct write_frame { /* of a command that changes something, or a flush */
 	struct mirror *mirror;
 	struct blk_cmd cmd;
 	uint8_t stage, running, succeeded; /* legs */
+	uint16_t slot;                     /* in mirror->running */
 };
 
 struct read_frame {
@@ -66,6 +67,44 @@ static void write_never_done(struct req *req)
 	unreachable(); /* the last leg's end pops it */
 }
 
+/* Those that wait go on, or wait again. */
+static void begin_all(struct mirror *mirror, struct req_list *list)
+{
+	struct req_list waiters = STAILQ_HEAD_INITIALIZER(waiters);
+	struct req *req;
+
+	STAILQ_CONCAT(&waiters, list);
+	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
+		STAILQ_REMOVE_HEAD(&waiters, link);
+		begin_write(mirror, req);
+	}
+}
+
+static void take_out(struct mirror *mirror, const struct write_frame *frame)
+{
+	struct req *last = mirror->running[--mirror->commands];
+
+	assert(frame->slot <= mirror->commands);
+	mirror->running[frame->slot] = last;
+	req_top(last, struct write_frame)->slot = frame->slot;
+}
+
+/*
+ * Of two that write the same block side by side each device may keep another one: one at a time,
+ * so that all have the same.
+ */
+static bool overlaps(const struct mirror *mirror, const struct blk_cmd *cmd)
+{
+	for (unsigned i = 0; i < mirror->commands && cmd->op != BLK_FLUSH; i++) {
+		const struct blk_cmd *other = &req_top(mirror->running[i], struct write_frame)->cmd;
+
+		if (other->op != BLK_FLUSH && cmd->lba < other->lba + other->block_count &&
+		    other->lba < cmd->lba + cmd->block_count)
+			return true;
+	}
+	return false;
+}
+
 static void legs_done(struct mirror *mirror, struct req *req)
 {
 	struct write_frame *frame = req_top(req, struct write_frame);
@@ -77,7 +116,7 @@ static void legs_done(struct mirror *mirror, struct req *req)
 		if (--mirror->writers[i] == 0)
 			mirror_sync_drained(mirror, i);
 	}
-	mirror->commands--;
+	take_out(mirror, frame);
 	frame->stage = STAGE_END;
 	/* Who is behind must be known on disk before anybody believes that this is there. */
 	if (mirror->epoch != mirror->epoch_durable && !mirror->failed)
@@ -86,6 +125,7 @@ static void legs_done(struct mirror *mirror, struct req *req)
 		end_write(mirror, req);
 	while (mirror->commands < mirror->commands_max && (next = pool_next(&mirror->pool)) != NULL)
 		begin_write(mirror, next);
+	begin_all(mirror, &mirror->overlap_waiters);
 }
 
 static void leg_done(struct req *child)
@@ -117,7 +157,8 @@ static void fan_out(struct mirror *mirror, struct req *req)
 		mirror->writers[i]++;
 		mirror_bit_set(mirror->touched, i);
 	}
-	mirror->commands++;
+	frame->slot = (uint16_t)mirror->commands;
+	mirror->running[mirror->commands++] = req;
 	frame->stage = STAGE_RUN;
 	for (unsigned i = 0; i < mirror->leg_count; i++) {
 		struct child_frame *child_frame;
@@ -165,6 +206,8 @@ static void begin_write(struct mirror *mirror, struct req *req)
 		mirror_mark_wait(mirror, req);
 	} else if (mirror->commands == mirror->commands_max) {
 		pool_park(&mirror->pool, req);
+	} else if (overlaps(mirror, cmd)) {
+		STAILQ_INSERT_TAIL(&mirror->overlap_waiters, req, link);
 	} else {
 		fan_out(mirror, req);
 	}
@@ -262,11 +305,7 @@ void mirror_copied(struct mirror *mirror)
 	struct req_list waiters = STAILQ_HEAD_INITIALIZER(waiters);
 	struct req *req;
 
-	STAILQ_CONCAT(&waiters, &mirror->copy_waiters);
-	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
-		STAILQ_REMOVE_HEAD(&waiters, link);
-		begin_write(mirror, req);
-	}
+	begin_all(mirror, &mirror->copy_waiters);
 	STAILQ_CONCAT(&waiters, &mirror->behind_reads);
 	while ((req = STAILQ_FIRST(&waiters)) != NULL) {
 		STAILQ_REMOVE_HEAD(&waiters, link);
@@ -436,8 +475,9 @@ static enum status open_memory(struct mirror *mirror, struct layer_open *open)
 	size_t marks = (size_t)mirror->leg_count * 2 * MIRROR_MARK_SIZE;
 	enum status status;
 
-	mirror->memory_size =
-	        marks + MIRROR_COPY_SIZE + mirror->region_count * sizeof(*mirror->writers);
+	mirror->memory_size = marks + MIRROR_COPY_SIZE +
+	                      mirror->region_count * sizeof(*mirror->writers) +
+	                      mirror->commands_max * sizeof(struct req *);
 	mirror->memory = layer_memory_open(open, mirror->memory_size);
 	if (mirror->memory == NULL)
 		return STATUS_NO_SPACE;
@@ -445,7 +485,8 @@ static enum status open_memory(struct mirror *mirror, struct layer_open *open)
 		mirror->legs[i / 2].slots[i % 2] =
 		        (void *)((char *)mirror->memory + i * MIRROR_MARK_SIZE);
 	mirror->copy_data = (uint8_t *)mirror->memory + marks;
-	mirror->writers = (void *)(mirror->copy_data + MIRROR_COPY_SIZE);
+	mirror->running = (void *)(mirror->copy_data + MIRROR_COPY_SIZE);
+	mirror->writers = (void *)(mirror->running + mirror->commands_max);
 	status = pool_open(&mirror->own, open, 2 * mirror->leg_count, sizeof(struct req));
 	if (status == STATUS_OK)
 		status = pool_open(&mirror->pool, open, mirror->commands_max * mirror->leg_count,
@@ -459,6 +500,7 @@ static void make_lists(struct mirror *mirror)
 	STAILQ_INIT(&mirror->mark_now);
 	STAILQ_INIT(&mirror->copy_waiters);
 	STAILQ_INIT(&mirror->behind_reads);
+	STAILQ_INIT(&mirror->overlap_waiters);
 }
 
 static enum status mirror_open(struct layer_open *open, struct blk **out)

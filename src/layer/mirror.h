@@ -80,6 +80,8 @@ struct mirror {
 	struct pool pool; /* commands' requests to legs */
 	struct pool own;  /* those of marks, and of the job: one of each for every leg */
 	unsigned commands, commands_max; /* that have children */
+	struct req **running;            /* these, in any order */
+	struct req_list overlap_waiters; /* for one of these, which writes the same blocks */
 	void *memory;
 	size_t memory_size;
 

@@ -2,6 +2,7 @@
 /* All layers: a new one is its file, and a row here. */
 #include "layer/layer.h"
 
+extern const struct blk_layer blk_batch;
 extern const struct blk_layer blk_cache;
 extern const struct blk_layer blk_crypt;
 extern const struct blk_layer blk_fault;
@@ -12,8 +13,9 @@ extern const struct blk_layer blk_offset;
 extern const struct blk_layer blk_retry;
 extern const struct blk_layer blk_stripe;
 extern const struct blk_layer blk_throttle;
+extern const struct blk_layer blk_writeback;
 
 const struct blk_layer *const blk_layers[] = {
-	&blk_cache, &blk_crypt,  &blk_fault,    &blk_fork, &blk_mirror, &blk_offset,
-	&blk_retry, &blk_stripe, &blk_throttle, &blk_null, NULL,
+	&blk_batch, &blk_cache,  &blk_crypt,    &blk_fault,     &blk_fork, &blk_mirror, &blk_offset,
+	&blk_retry, &blk_stripe, &blk_throttle, &blk_writeback, &blk_null, NULL,
 };
