@@ -8,6 +8,7 @@ redis puts redis-server in weir's place, which shows that the harness itself is 
 be near 1.
 """
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -18,7 +19,7 @@ import statistics
 import time
 
 from harness import BOTH_CPUS, Bench, get_command_size, read_json, set_command_size
-from servers import Nginx, Nginx2, Server, free_port
+from servers import Nginx, Nginx2, Server, Weir, free_port
 
 KEYS = 300000
 CONNECTIONS = 50
@@ -202,6 +203,110 @@ def latency_row(bench):
         floors = median[floor.name] + statistics.median(c["p50_us"] for c in commits)
         bench.verdict("p50 / (echo + commit)", median[ours.name] / floors, at_most=1.4)
         bench.verdict("redis p50 / (echo + commit)", median[redis.name] / floors)
+
+
+class Stack(Weir):
+    """A weir that exports a stack over a file, by NBD; its volume is on the store."""
+
+    def __init__(self, directory, image):
+        self.nbd_port = free_port()
+        super().__init__(directory, memory="512M",
+                         settings=(f"nbd.listen=127.0.0.1:{self.nbd_port}",))
+        self.conf = directory / "conf"
+        self.conf.write_text(f"[stack file]\nlayers = uring path={image.resolve()}\nexport = yes\n")
+
+    def command(self):
+        words = super().command()
+        return [*words[:2], "--config", str(self.conf), *words[2:]]
+
+    def uri(self, name):
+        return f"nbd://127.0.0.1:{self.nbd_port}/{name}"
+
+
+class QemuNbd(Server):
+    checks = False
+
+    def __init__(self, directory, image):
+        super().__init__("qemu-nbd", directory)
+        self.image = image
+
+    def command(self):
+        return ["qemu-nbd", "-f", "raw", "-t", "-e", "64", "--cache=none", "--aio=io_uring", "-p",
+                str(self.port), str(self.image)]
+
+    def uri(self, _name):
+        return f"nbd://127.0.0.1:{self.port}"
+
+
+class NbdKit(QemuNbd):
+    def __init__(self, directory, image):
+        super().__init__(directory, image)
+        self.name = "nbdkit file"
+
+    def command(self):
+        return ["nbdkit", "-f", "-p", str(self.port), "file", str(self.image)]
+
+
+def process_ns(server):
+    """CPU of all its threads, those that have ended too."""
+    fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def fio_nbd(bench, server, name, kind, depth):
+    before = process_ns(server)
+    text = bench.run(["fio", "--name=x", "--ioengine=nbd", f"--uri={server.uri(name)}",
+                      f"--rw={kind}", "--bs=4k", f"--iodepth={depth}", "--size=256M",
+                      "--time_based", f"--runtime={bench.options.milliseconds}ms",
+                      "--randrepeat=0", "--output-format=json"])
+    after = process_ns(server)
+    job = json.loads(text[text.index("{"):])["jobs"][0]["read" if kind == "randread" else "write"]
+    return {"rate": job["iops"], "cpu_ns": (after - before) / max(job["total_ios"], 1),
+            "p50_us": job["clat_ns"]["percentile"]["50.000000"] / 1000}
+
+
+def nbd_row(bench, depth=32):
+    """4 KiB by NBD: a stack on a file and a volume, against two servers on that file, and fio."""
+    for program in ("fio", "qemu-nbd", "nbdkit"):
+        if not shutil.which(program):
+            return bench.skip(f"no {program}")
+    if bench.options.server != "weir":
+        return bench.skip("only weir speaks NBD")
+    directory = bench.directory()
+    directory.mkdir(parents=True)
+    images = [directory / f"image{i}" for i in range(3)]  # each is locked by its server
+    for image in images:
+        bench.run(["fio", "--name=fill", f"--filename={image}", "--rw=write", "--bs=1M",
+                   "--size=256M", "--direct=1"])
+    with Stack(bench.directory(), images[0]) as ours, \
+            QemuNbd(bench.directory(), images[1]) as qemu, \
+            NbdKit(bench.directory(), images[2]) as kit:
+        ours.call("WEIR.VOLCREATE", "volume", str(256 << 20))
+        bench.run(["fio", "--name=fill", "--ioengine=nbd", f"--uri={ours.uri('volume')}",
+                   "--rw=write", "--bs=1M", "--size=256M", "--iodepth=4"])
+        peers = [(ours, "file", "weir, stack"), (ours, "volume", "weir, volume"),
+                 (qemu, "", qemu.name), (kit, "", "nbdkit (page cache)")]
+        for kind in ("randread", "randwrite"):
+            results = {label: [] for _, _, label in peers}
+            floors = []
+            for _ in range(bench.options.rounds):
+                for server, name, label in peers:
+                    results[label].append(fio_nbd(bench, server, name, kind, depth))
+                text = bench.run(["fio", "--name=x", "--ioengine=io_uring", "--direct=1",
+                                  f"--filename={image}", f"--rw={kind}", "--bs=4k",
+                                  f"--iodepth={depth}", "--size=256M", "--time_based",
+                                  f"--runtime={bench.options.milliseconds}ms", "--randrepeat=0",
+                                  "--output-format=json"])
+                job = json.loads(text[text.index("{"):])["jobs"][0]
+                floors.append(job["read" if kind == "randread" else "write"]["iops"])
+            print(f"{bench.row:<16} {kind}, depth {depth}", flush=True)
+            bench.record_rounds(results, ("rate", "cpu_ns", "p50_us"))
+            bench.record("fio, the file", iops=floors)
+            bench.ratio(f"{kind}: CPU of a stack / qemu-nbd", results, "cpu_ns", "weir, stack",
+                        qemu.name, at_most=1)
+            rate = statistics.median(r["rate"] for r in results["weir, stack"])
+            bench.verdict(f"{kind}: rate of a stack / fio", rate / statistics.median(floors),
+                          reach=0.9)
 
 
 def cold_row(bench):
@@ -457,6 +562,7 @@ ROWS = {
     "durable1": ("durable SET 64 B, no pipeline", lambda b: durable_row(b, 64, 1, 1.3, None)),
     "latency1": ("durable SET 64 B, one client", latency_row),
     "cold": ("GET 1 KiB, data 10 x memory", cold_row),
+    "nbd": ("4 KiB by NBD: a stack on a file, a volume; qemu-nbd, nbdkit, fio", nbd_row),
     "rocksdb": ("against RocksDB's db_bench, sync on, 32 threads", rocksdb_row),
     "amplification": ("write amplification at 70 % full", amplification_row),
     "nvme_tcp": ("4 KiB reads by NVMe/TCP from memory, 8 connections of depth 16", nvme_row),
