@@ -370,6 +370,7 @@ static void watch(struct nvme_host *host)
 static void tick(struct timer *timer)
 {
 	struct nvme_host *host = container_of(timer, struct nvme_host, timer);
+	bool calm;
 
 	age(host);
 	watch(host);
@@ -379,7 +380,9 @@ static void tick(struct timer *timer)
 		host_setup_tick(host);
 	else if (now_ns(host) >= host->retry_ns && is_quiet(host))
 		begin(host);
-	timer_arm(&host->options.worker->timers, timer, now_ns(host) + HOST_TICK_NS, tick);
+	calm = host->state == HOST_READY && host->accessible && STAILQ_EMPTY(&host->waiting);
+	timer_arm(&host->options.worker->timers, timer,
+	          now_ns(host) + (calm ? HOST_CALM_NS : HOST_TICK_NS), tick);
 }
 
 void nvme_host_stop(struct blk *blk, struct req *req)

@@ -21,6 +21,7 @@ enum {
 };
 
 #define HOST_TICK_NS 50000000ull
+#define HOST_CALM_NS 250000000ull    /* of a device that is ready and waits for nothing */
 #define HOST_SETUP_NS 10000000000ull /* of each step on the way to being ready */
 
 enum host_slot_kind { SLOT_FREE, SLOT_BLOCK, SLOT_ADMIN };
