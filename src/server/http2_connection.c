@@ -155,21 +155,12 @@ static bool exchange_is_over(const struct http_exchange *exchange)
 
 /*
  * The answer is all, and some of the body is still to come (RFC 9113 section 8.1). A little of it
- * is dropped; a client that would send much, or waits to be told to, is told that none is wanted.
+ * is dropped, so that the client can read the answer first: curl takes a reset for a failure.
  */
 static void stream_leave_early(struct http_exchange *exchange)
 {
-	const struct http_request *request = &exchange->request;
-	uint32_t drop_max = exchange->server->limits.drop_max;
-	bool waits = (exchange->flags & HTTP_EXCHANGE_CONTINUE) && exchange->body_received == 0;
-
-	if (waits || (request->body_size != HTTP_SIZE_UNKNOWN &&
-	              request->body_size - exchange->body_received > drop_max)) {
-		http2_reset(exchange->stream, HTTP2_NO_ERROR);
-		return;
-	}
 	body_forget(exchange);
-	http2_stream_leave_open(exchange->stream, drop_max);
+	http2_stream_leave_open(exchange->stream, exchange->server->limits.drop_max);
 	exchange->stream = NULL;
 }
 

@@ -77,6 +77,14 @@ def side_by_side(p):
     assert set(ended[-2:]) == {1, 3}, ended
 
 
+def curl_refused(p):
+    """An answer that does not wait for its body arrives."""
+    for words in ((), ("-H", "Expect:"), ("-H", "Expect: 100-continue")):
+        got = p.curl("-T", p.home / "large", *words, "-o", "/dev/null", "-w", "%{http_code}",
+                     f"http://127.0.0.1:{p.port}/nowhere/at/all")
+        assert got[:1] == b"4", got
+
+
 def nghttp_talks(p):
     """nghttp: 100 requests, and it says GOAWAY in the end."""
     said = run("nghttp", "-nv", "-m", "100", f"{p.url}/small").decode()
@@ -225,8 +233,9 @@ def drains(p):
         assert goaways[-1] == 1, goaways
 
 
-JUDGES = (curl_keys, curl_large, side_by_side, nghttp_talks, h2load_loads, tshark_reads, one_segment,
-          slow_preface, slow_head, slow_body, slow_read, slow_socket, idle, many_slow, drains)
+JUDGES = (curl_keys, curl_large, side_by_side, curl_refused, nghttp_talks, h2load_loads, tshark_reads,
+          one_segment, slow_preface, slow_head, slow_body, slow_read, slow_socket, idle, many_slow,
+          drains)
 
 
 def main():

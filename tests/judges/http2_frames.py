@@ -829,17 +829,6 @@ def _(c):
     assert c.answer(1)[0] == 201
 
 
-@case("8.1 an early answer to a long body: RST_STREAM NO_ERROR", ours=True)
-def _(c):
-    c.request(1, "PUT", "/nowhere/at/all", ("content-length", "10000000"), flags=END_HEADERS)
-    c.send(frame(DATA, 0, 1, bytes(1000)))
-    assert c.answer(1)[0] >= 400
-    got = c.wait(lambda f: f.kind == RST_STREAM)
-    assert got.code() == NO_ERROR, got
-    c.send(frame(DATA, 0, 1, bytes(1000)))
-    c.alive()
-
-
 @case("8.1 an early answer to a short body: the rest is dropped", ours=True)
 def _(c):
     c.request(1, "PUT", "/nowhere/at/all", ("content-length", "2000"), flags=END_HEADERS)
