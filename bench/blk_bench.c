@@ -89,9 +89,35 @@ static double run(struct blk *top, enum blk_op op)
 	return (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - started_ns) / TURNS / BATCH;
 }
 
+/* crypt's key. */
+static enum status read_file(void *owner, const char *path, void *out, size_t size_max,
+                             size_t *size)
+{
+	(void)owner;
+	(void)path;
+	assert(size_max >= 64);
+	*size = 64;
+	for (unsigned i = 0; i < 64; i++)
+		((uint8_t *)out)[i] = (uint8_t)i;
+	return STATUS_OK;
+}
+
+static void walk(struct stack *stack, void (*begin)(struct stack *, struct req *))
+{
+	req_init(&reqs[0], &worker);
+	req_push(&reqs[0], struct frame, waiter_done);
+	reqs[0].state = REQ_RUNNING;
+	done_count = 0;
+	begin(stack, &reqs[0]);
+	while (done_count == 0)
+		worker_turn(&worker);
+}
+
 static double best(const char *text, enum blk_op op)
 {
-	struct stack_env env = { .worker = &worker, .memory = 1u << 30, .devices = devices };
+	struct stack_env env = {
+		.worker = &worker, .memory = 1u << 30, .devices = devices, .read_file = read_file
+	};
 	char error[STACK_ERROR_SIZE];
 	struct stack *stack;
 	double least = 1e9;
@@ -100,11 +126,13 @@ static double best(const char *text, enum blk_op op)
 		fprintf(stderr, "%s\n", error);
 		exit(2);
 	}
+	walk(stack, stack_start);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		double ns = run(stack_top(stack), op);
 
 		least = ns < least ? ns : least;
 	}
+	walk(stack, stack_stop);
 	stack_close(stack);
 	return least;
 }
@@ -144,5 +172,11 @@ int main(void)
 	for (unsigned i = 0; i < array_count(rows); i++)
 		printf("%s %.1f ns %s\n", rows[i].name,
 		       each(rows[i].layer, rows[i].count, device_ns), rows[i].limit);
+	printf("layer-batch-write %.1f ns -\n", best("batch | empty", BLK_WRITE));
+	printf("layer-writeback-write %.1f ns -\n", best("writeback | empty", BLK_WRITE));
+	printf("layer-crypt-write-4k %.1f ns -\n", best("crypt key=k | empty", BLK_WRITE));
+	printf("layer-stripe-read %.1f ns -\n", best("stripe { empty | empty }", BLK_READ));
+	printf("layer-mirror-write %.1f ns -\n",
+	       best("mirror adopt=clean { empty | empty }", BLK_WRITE));
 	return 0;
 }

@@ -18,7 +18,8 @@
 #include "core/worker.h"
 #include "layer/pool.h"
 
-enum { SEGMENTS = 128, NONE = UINT32_MAX, SHARE = 4 };
+enum { SEGMENTS = 128, SHARE = 4 };
+#define NONE UINT32_MAX
 
 struct entry {
 	uint64_t lba;

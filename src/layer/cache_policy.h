@@ -16,7 +16,7 @@
  */
 enum cache_kind { CACHE_S3FIFO, CACHE_CLOCK, CACHE_LRU };
 
-enum { CACHE_NONE = UINT32_MAX };
+#define CACHE_NONE UINT32_MAX
 
 struct cache_entry {
 	uint64_t key;
