@@ -320,7 +320,10 @@ static void test_failures(void **state)
 	kv_mem_fail(rig.obj.mem, &(struct kv_mem_fault){ .count = 1, .status = STATUS_IO });
 	assert_int_equal(volume_rig_do(&rig, VOLUME_SNAPSHOT, "disk", "snap"), STATUS_IO);
 	assert_null(volume_rig_blk(&rig, 0, "snap"));
+	/* Without memory for a batch its records go one by one. */
+	kv_mem_fail(rig.obj.mem, &(struct kv_mem_fault){ .count = 1, .status = STATUS_BUSY });
 	assert_int_equal(volume_rig_write(&rig, blk, 0, new, 16), STATUS_OK);
+	assert_true(volume_rig_is(&rig, blk, 0, new, 16));
 	assert_int_equal(volume_rig_do(&rig, VOLUME_SNAPSHOT, "disk", "snap"), STATUS_OK);
 	kv_mem_fail(rig.obj.mem,
 	            &(struct kv_mem_fault){ .count = 1, .status = STATUS_IO, .reads = true });

@@ -147,11 +147,34 @@ struct kv_write *volume_batch_add(struct volume_batch *batch, uint8_t op)
 
 /* Writes. */
 
+static void write_one(struct volume_part *part);
+
+/* True: it goes on with single records. */
+static bool write_goes_on(struct volume_part *part, enum status status)
+{
+	if (part->batch != NULL) {
+		if (status != STATUS_BUSY) /* the store has no memory for a batch now */
+			return false;
+		buf_unref(part->batch);
+		part->batch = NULL;
+		write_one(part);
+		return true;
+	}
+	if (status != STATUS_OK || part->count == 1)
+		return false;
+	part->record++;
+	part->count--;
+	write_one(part);
+	return true;
+}
+
 static void write_done(struct req *req)
 {
 	struct volume_part *part = volume_part_of(req);
 	struct volume_call *call = part->call;
 
+	if (write_goes_on(part, req->status))
+		return;
 	if (req->status != STATUS_OK)
 		call_failed(call, req->status);
 	volume_part_free(part);
@@ -173,25 +196,27 @@ static uint32_t batch_count(const struct volume_call *call)
 	return count < VOLUME_BATCH ? (uint32_t)count : VOLUME_BATCH;
 }
 
-static void write_one(struct volume_part *part, unsigned partition)
+/* The first record of the part. */
+static void write_one(struct volume_part *part)
 {
 	struct volume_call *call = part->call;
 	struct kv_cmd cmd = { .op = KV_PUT, .kind = VOLUME_KIND_DATA };
+	uint64_t index = call->first + part->record;
 
-	volume_key(part->key, partition, call->volume->image.looks[0].layer,
-	           call->first + part->record);
+	volume_key(part->key, volume_place(call->volume, index), call->volume->image.looks[0].layer,
+	           index);
 	cmd.key = bytes_of(part->key, VOLUME_KEY_SIZE);
 	cmd.value = bytes_of(part_memory(part), record_size(call));
-	part->count = 1;
 	volume_part_submit(part, &cmd, write_done);
 }
 
-static void write_batch(struct volume_part *part, unsigned partition)
+static void write_batch(struct volume_part *part)
 {
 	struct volume_call *call = part->call;
 	struct volume_batch *batch = (void *)part->batch->data;
 	struct kv_cmd cmd = { .op = KV_COMMIT, .commit = &batch->commit };
 	uint64_t layer = call->volume->image.looks[0].layer;
+	unsigned partition = volume_place(call->volume, call->first + part->record);
 
 	volume_batch_begin(batch);
 	for (uint32_t i = 0; i < part->count; i++) {
@@ -211,21 +236,19 @@ void volume_write(struct volume_call *call)
 {
 	while (call->next < call->cmd.block_count) {
 		struct volume_part *part = volume_part_get(call);
-		unsigned partition;
 
 		if (part == NULL)
 			return;
 		part->record = call->next;
 		part->count = batch_count(call);
-		partition = volume_place(call->volume, call->first + part->record);
+		call->next += part->count;
 		if (part->count > 1)
 			part->batch =
 			        buf_get(call->volume->engine->bufs, sizeof(struct volume_batch));
 		/* Without memory for a batch one by one will do. */
 		if (part->batch != NULL)
-			write_batch(part, partition);
+			write_batch(part);
 		else
-			write_one(part, partition);
-		call->next += part->count;
+			write_one(part);
 	}
 }
