@@ -25,6 +25,7 @@ static void event_run(struct nvme_command *command)
 		                      NVME_SC_ASYNC_EVENT_LIMIT | NVME_STATUS_DO_NOT_RETRY);
 		return;
 	}
+	assert(command->phase == NVME_PHASE_RUN && command->buf == NULL);
 	command->phase = NVME_PHASE_EVENT;
 	TAILQ_INSERT_TAIL(&controller->events, command, wait_link);
 	controller->event_count++;

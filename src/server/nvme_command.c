@@ -13,6 +13,7 @@ static struct nvme_command *command_get(struct nvme_queue *queue)
 	uint16_t cid = queue->parser.pdu.command.sqe.cid;
 
 	assert(command != NULL); /* else: more is reserved than there is */
+	assert(command->phase == NVME_PHASE_FREE);
 	assert(queue->command_count < queue->depth);
 	STAILQ_REMOVE_HEAD(&server->commands_free, link);
 	command->queue = queue;
@@ -64,6 +65,8 @@ void nvme_command_free(struct nvme_command *command)
 
 static void waits(struct nvme_command *command, enum nvme_command_phase phase)
 {
+	assert(phase == NVME_PHASE_CAPSULE || phase == NVME_PHASE_DATA);
+	assert(command->queue->waiting_count < command->queue->command_count);
 	command->phase = (uint8_t)phase;
 	command->queue->waiting_count++;
 }
@@ -109,6 +112,7 @@ void nvme_command_complete(struct nvme_command *command, uint16_t status)
 	struct nvme_queue *queue = command->queue;
 
 	assert(command->phase != NVME_PHASE_ANSWER && command->phase != NVME_PHASE_FREE);
+	assert(command->phase != NVME_PHASE_STARVED);
 	if (command->export != NULL)
 		export_leave(command->export);
 	command->export = NULL;
@@ -170,6 +174,8 @@ static void go_on(struct nvme_command *command)
 	}
 	command->phase = NVME_PHASE_RUN;
 	assert(command->run != NULL);
+	assert(command->data_size == 0 || command->buf != NULL);
+	assert(command->scratch_size == 0 || command->scratch != NULL);
 	command->run(command);
 }
 
@@ -194,6 +200,7 @@ unsigned nvme_starved_run(struct nvme_server *server)
 	unsigned count = 0;
 
 	while ((command = TAILQ_FIRST(&server->starved)) != NULL && buffers_take(command)) {
+		assert(command->phase == NVME_PHASE_STARVED);
 		TAILQ_REMOVE(&server->starved, command, wait_link);
 		go_on(command);
 		count++;
@@ -283,6 +290,7 @@ void nvme_command_begin(struct nvme_queue *queue)
 
 void nvme_command_data(struct nvme_command *command, struct bytes data)
 {
+	assert(command->phase == NVME_PHASE_CAPSULE || command->phase == NVME_PHASE_DATA);
 	if (command->status != NVME_SC_SUCCESS)
 		return;
 	assert(command->buf != NULL);

@@ -93,6 +93,7 @@ static void join_asked(struct req *req)
 	/* The queue's own server may be another worker's: only what never changes of it is read. */
 	struct nvme_server *server = server_of(queue->server->subsystem, queue->controller_id);
 
+	assert(server != NULL && (queue->flags & NVME_QUEUE_MESSAGE));
 	queue->join_status = join(server, queue);
 	go_home(queue, joined);
 }
@@ -103,6 +104,7 @@ static void leave_asked(struct req *req)
 	struct nvme_server *server = server_of(queue->server->subsystem, queue->controller_id);
 	struct nvme_controller *controller = controller_of(server, queue->controller_id);
 
+	assert(controller->used && controller->queue_count > 0);
 	assert(controller->queues[queue->id] == queue);
 	controller->queues[queue->id] = NULL;
 	controller->queue_count--;
@@ -118,6 +120,7 @@ static void joined(struct req *req)
 	struct nvme_command *command = queue->connecting;
 	const struct nvme_connect connect = nvme_connect_of(&command->sqe);
 
+	assert(command != NULL && command->phase == NVME_PHASE_RUN);
 	queue->flags &= ~(uint32_t)NVME_QUEUE_MESSAGE;
 	queue->connecting = NULL;
 	nvme_queue_ready(queue);
@@ -258,6 +261,7 @@ void nvme_controller_changed(struct nvme_controller *controller)
 	    !(controller->async_events & NVME_OAES_NAMESPACE))
 		return;
 	controller->namespaces_changed = true;
+	assert(command->phase == NVME_PHASE_EVENT && controller->event_count > 0);
 	TAILQ_REMOVE(&controller->events, command, wait_link);
 	controller->event_count--;
 	command->result =

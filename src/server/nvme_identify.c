@@ -44,6 +44,7 @@ static void identify_controller(struct nvme_command *command)
 	const struct nvme_subsystem *subsystem = server->subsystem;
 	struct nvme_id_controller *id = (void *)command->buf->data;
 
+	assert(command->buf->size >= sizeof(*id));
 	memset(id, 0, sizeof(*id));
 	nvme_pad(id->serial, sizeof(id->serial), subsystem->serial);
 	nvme_pad(id->model, sizeof(id->model), "weir");

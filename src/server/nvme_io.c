@@ -30,7 +30,8 @@ static void submit(struct nvme_command *command, enum blk_op op, uint32_t flags,
 		.iov = memory != NULL ? &command->iov : NULL,
 	};
 
-	assert(command->phase == NVME_PHASE_RUN);
+	assert(command->phase == NVME_PHASE_RUN && command->export != NULL);
+	assert(op == BLK_FLUSH || command->blocks_now > 0);
 	command->iov = (struct iovec){
 		.iov_base = memory,
 		.iov_len = (size_t)command->blocks_now * g->block_size,
@@ -201,6 +202,7 @@ static void stepped(struct req *req)
 	uint8_t opcode = command->sqe.opcode;
 
 	req_pop(req, struct io_frame);
+	assert(command->export != NULL);
 	if (req->status != STATUS_OK) {
 		end(command,
 		    nvme_status_from(req->status, opcode != NVME_READ && opcode != NVME_COMPARE &&

@@ -192,6 +192,7 @@ static void log_run(struct nvme_command *command)
 	uint64_t offset = offset_of(command);
 	uint32_t size, part;
 
+	assert(command->scratch->size >= NVME_PAGE_SIZE);
 	memset(page, 0, NVME_PAGE_SIZE);
 	size = make(command, page);
 	assert(size <= NVME_PAGE_SIZE);

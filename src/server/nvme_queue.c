@@ -12,6 +12,7 @@ void nvme_queue_init(struct nvme_queue *queue, struct stream *stream)
 	struct nvme_server *server = queue->server;
 	uint64_t now_ns = server->worker->now_ns;
 
+	assert(stream->worker == server->worker && !stream->closed);
 	queue->stream = stream;
 	queue->flags = 0;
 	queue->id = 0;
@@ -50,6 +51,7 @@ void nvme_queue_fail(struct nvme_queue *queue, enum nvme_tcp_error error, uint32
 
 	if (queue->flags & (NVME_QUEUE_TERM | NVME_QUEUE_DYING))
 		return;
+	assert(queue->stream != NULL && queue->term_size == 0);
 	queue->server->stats.malformed++;
 	log_put(queue->server->worker, LOG_WARN, "nvme_tcp: %s, peer=%s field=%u",
 	        nvme_tcp_error_text(error), queue->stream->peer, information);
@@ -119,6 +121,7 @@ static void queue_received(struct stream *stream, struct bytes data)
 	struct nvme_queue *queue = stream->owner;
 	struct nvme_tcp_event event;
 
+	assert(queue->stream == stream);
 	queue->received_ns = queue->server->worker->now_ns;
 	while (!(queue->flags & deaf)) {
 		nvme_tcp_next(&queue->parser, &queue->tcp, &data, &event);
@@ -184,6 +187,7 @@ static void drop_commands(struct nvme_queue *queue)
 	for (unsigned i = 0; i < NVME_CID_CHAINS; i++) {
 		for (command = LIST_FIRST(&queue->cids[i]); command != NULL; command = next) {
 			next = LIST_NEXT(command, cid_link);
+			assert(command->queue == queue);
 			if (command->phase != NVME_PHASE_RUN)
 				nvme_command_drop(command);
 		}
@@ -194,6 +198,7 @@ static void drop_commands(struct nvme_queue *queue)
 /* One step of its end; the rest when what is under way has come home. */
 static void end(struct nvme_queue *queue)
 {
+	assert(queue->flags & NVME_QUEUE_DYING);
 	if (queue->stream != NULL) {
 		stream_close(queue->stream);
 		queue->stream = NULL;

@@ -57,6 +57,7 @@ static void put_data(struct nvme_queue *queue, struct nvme_command *command, uin
 	uint32_t crc;
 
 	assert(command->buf != NULL && command->data_size <= command->buf->size);
+	assert(queue->held_count < NVME_BATCH_MAX);
 	memcpy(head, &pdu, sizeof(pdu));
 	gather_head(queue, nvme_tcp_seal(head, &queue->tcp, NVME_TCP_C2H_DATA, command->data_size));
 	gather(queue, command->buf->data, command->data_size);
@@ -93,7 +94,8 @@ static void put_answer(struct nvme_queue *queue, struct nvme_command *command)
 	                command->status == NVME_SC_SUCCESS;
 	bool quick = has_data && (queue->flags & NVME_QUEUE_NO_FLOW) && command->result == 0;
 
-	assert(command->phase == NVME_PHASE_ANSWER);
+	assert(command->phase == NVME_PHASE_ANSWER && command->queue == queue);
+	assert(queue->depth > 1 || !(queue->flags & NVME_QUEUE_CONNECTED));
 	if (queue->flags & NVME_QUEUE_NO_FLOW)
 		queue->sq_head = NVME_SQ_HEAD_NONE;
 	else
@@ -111,6 +113,7 @@ static void sent(struct req *req)
 	struct nvme_server *server = queue->server;
 
 	req_pop(req, struct send_frame);
+	assert(queue->sending);
 	queue->sending = false;
 	for (uint32_t i = 0; i < queue->held_count; i++) {
 		assert(server->data_size >= queue->held[i]->size);

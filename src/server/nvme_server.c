@@ -42,6 +42,7 @@ static const struct actor_ops server_actor_ops = {
 
 void nvme_queue_ready(struct nvme_queue *queue)
 {
+	assert(queue->server != NULL);
 	if (queue->flags & NVME_QUEUE_READY)
 		return;
 	queue->flags |= NVME_QUEUE_READY;
@@ -58,6 +59,8 @@ void nvme_queue_free(struct nvme_queue *queue)
 		TAILQ_REMOVE(&server->ready, queue, ready_link);
 	assert(server->commands_reserved >= queue->depth);
 	server->commands_reserved -= queue->depth;
+	assert(queue->connecting == NULL && queue->waiting_count == 0);
+	assert(server->queue_count > 0);
 	queue->flags = 0;
 	TAILQ_REMOVE(&server->queues, queue, link);
 	TAILQ_INSERT_HEAD(&server->queues_free, queue, link);
@@ -67,6 +70,7 @@ void nvme_queue_free(struct nvme_queue *queue)
 
 bool nvme_reserve(struct nvme_server *server, uint32_t commands)
 {
+	assert(server->commands_reserved <= server->commands_max);
 	if (commands > server->commands_max - server->commands_reserved)
 		return false;
 	server->commands_reserved += commands;
@@ -87,6 +91,7 @@ bool nvme_server_accept(struct nvme_server *server, struct stream *stream)
 		server->stats.connections_refused++;
 		return false;
 	}
+	assert(queue->command_count == 0 && queue->controller == NULL);
 	TAILQ_REMOVE(&server->queues_free, queue, link);
 	queue->server = server;
 	nvme_queue_init(queue, stream);
@@ -239,7 +244,9 @@ enum status nvme_server_open(const struct nvme_server_options *options, struct n
 	uint8_t changed[EXPORTS_MAX / 8];
 	enum status status;
 
+	assert(options->worker != NULL && options->bufs != NULL);
 	assert(options->exports != NULL && options->subsystem != NULL);
+	assert(nvme_nqn_is_valid(options->subsystem->nqn, sizeof(options->subsystem->nqn)));
 	assert(options->subsystem->servers[options->worker->id] == NULL);
 	if (server == NULL)
 		return STATUS_NO_SPACE;

@@ -47,6 +47,7 @@ static void finish(struct req *req, enum status status)
 
 void host_requeue(struct nvme_host *host, struct req *req)
 {
+	assert(req->worker == host->options.worker);
 	STAILQ_INSERT_TAIL(&host->waiting, req, link);
 	host_kick(host);
 }
@@ -55,6 +56,7 @@ static void fill_command(struct nvme_host *host, struct host_slot *slot, const s
 {
 	struct nvme_sqe *sqe = &slot->sqe;
 
+	assert(host->facts_given && slot->kind == SLOT_BLOCK);
 	sqe->nsid = host->options.nsid;
 	slot->iov = cmd->iov;
 	slot->iov_count = cmd->iov_count;
@@ -152,6 +154,7 @@ static void kicked(struct req *req)
 {
 	struct nvme_host *host = container_of(req, struct nvme_host, kick);
 
+	assert(host->kicked);
 	host->kicked = false;
 	pump(host);
 	for (unsigned i = 0; i <= host->options.queues; i++)
@@ -316,6 +319,7 @@ void host_lose(struct nvme_host *host, const char *format, ...)
 
 static void begin(struct nvme_host *host)
 {
+	assert(host->state == HOST_DOWN && is_quiet(host));
 	host->state = HOST_ADMIN;
 	host->step = STEP_NONE;
 	host->step_ns = now_ns(host);

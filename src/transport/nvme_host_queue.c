@@ -74,6 +74,8 @@ void host_slot_submit(struct host_queue *queue, struct host_slot *slot)
 	bool in_capsule = slot->writes && slot->data_size > 0 && slot->data_size <= capsule_max &&
 	                  slot->iov_count <= HOST_SEGMENTS_MAX;
 
+	assert(slot->kind != SLOT_FREE && !slot->capsule_sent);
+	assert(slot->data_size == 0 || slot->iov_count > 0);
 	slot->sqe.cid = cid_of(queue, slot);
 	slot->sqe.flags = NVME_SQE_SGL;
 	slot->sqe.sgl =
@@ -165,6 +167,7 @@ static void put_capsule(struct host_queue *queue, struct host_slot *slot)
 	gather_head(queue, nvme_tcp_seal(head, &queue->tcp, NVME_TCP_COMMAND, size));
 	if (size > 0)
 		gather_data(queue, slot, 0, size);
+	assert(!slot->capsule_sent);
 	slot->capsule_sent = true;
 }
 
@@ -224,6 +227,7 @@ static void sent(struct req *req)
 	uint32_t count = queue->batch_count;
 
 	req_pop(req, struct send_frame);
+	assert(queue->sending && count <= HOST_BATCH_MAX);
 	queue->sending = false;
 	queue->batch_count = 0;
 	for (uint32_t i = 0; i < count; i++)
@@ -302,6 +306,7 @@ static void set_up(struct host_queue *queue)
 		host_lose(queue->host, "the controller wants digests that were not asked for");
 		return;
 	}
+	assert(queue->state == QUEUE_SET_UP && !queue->tcp.ready);
 	queue->tcp.header_digest = ic->digests & NVME_TCP_DIGEST_HEADERS;
 	queue->tcp.data_digest = ic->digests & NVME_TCP_DIGEST_DATA;
 	queue->tcp.out_align = ic->align;

@@ -138,6 +138,7 @@ void host_admin_start(struct nvme_host *host, enum host_step step)
 	struct host_slot *slot = host_slot_get(queue, SLOT_ADMIN);
 
 	assert(slot != NULL); /* there are more than kinds of commands */
+	assert(queue->state == QUEUE_LIVE);
 	slot->step = (uint8_t)step;
 	fill(host, slot, step);
 	if (host->state == HOST_ADMIN) {
@@ -449,6 +450,7 @@ static void advance(struct nvme_host *host, enum host_step step, uint64_t result
 
 static void connected(struct nvme_host *host, struct host_queue *queue, uint64_t result)
 {
+	assert(queue->state == QUEUE_CONNECT);
 	queue->state = QUEUE_LIVE;
 	if (queue->id != 0) {
 		open_next_queue(host);

@@ -269,6 +269,7 @@ static bool step_gap(struct nvme_tcp_parser *parser, const struct nvme_tcp_link 
 		return fail(parser, event, NVME_TCP_HEADER_DIGEST_ERROR, load32(parser->gap));
 	if (!check_header(parser, link, event))
 		return false;
+	assert(parser->used == head);
 	parser->data_left = parser->data_size;
 	parser->crc = 0;
 	parser->digest_used = 0;
@@ -313,6 +314,7 @@ static bool step_digest(struct nvme_tcp_parser *parser, struct bytes *input)
 
 static bool step_end(struct nvme_tcp_parser *parser, struct nvme_tcp_event *event)
 {
+	assert(parser->data_left == 0);
 	event->type = NVME_TCP_END;
 	if (parser->pdu.common.flags & NVME_TCP_DATA_DIGEST && parser->data_size > 0)
 		event->damaged = parser->crc != load32(parser->digest);
@@ -399,6 +401,7 @@ size_t nvme_tcp_write_term(uint8_t out[static NVME_TCP_TERM_MAX], const struct n
 		blamed = parser->pdu.common.header_size;
 	/* At least the common header: all of what is blamed when less has come. */
 	assert(blamed <= NVME_TCP_TERM_DATA_MAX);
+	assert(event->error >= NVME_TCP_INVALID_FIELD && event->error <= NVME_TCP_UNSUPPORTED);
 	memcpy(out, &term, sizeof(term));
 	nvme_tcp_seal(out, link, link->host ? NVME_TCP_H2C_TERM : NVME_TCP_C2H_TERM, blamed);
 	memcpy(out + sizeof(term), &parser->pdu, blamed);
