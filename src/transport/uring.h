@@ -116,7 +116,7 @@ struct uring {
 	struct uring_stream_list resumed;
 	struct uring_stream_list free;
 	struct uring_stream *streams;
-	uint32_t stream_count;
+	uint32_t stream_count, stream_max; /* ever used; there are */
 	LIST_HEAD(, uring_listener) listeners;
 	bool listeners_dirty; /* one could not issue its accept */
 	struct uring_buffers receive;

@@ -127,14 +127,30 @@ static void landed(struct uring_stream *s)
 	s->uring->flying--;
 }
 
-static struct uring_stream *stream_get(struct uring *u, int fd)
+/* One that was used before, else one whose memory nobody has touched yet. */
+static struct uring_stream *stream_take(struct uring *u)
 {
 	struct uring_stream *s = STAILQ_FIRST(&u->free);
+
+	if (s != NULL) {
+		STAILQ_REMOVE_HEAD(&u->free, link);
+		return s;
+	}
+	if (u->stream_count == u->stream_max)
+		return NULL;
+	s = &u->streams[u->stream_count];
+	s->index = u->stream_count++;
+	s->fd = -1;
+	return s;
+}
+
+static struct uring_stream *stream_get(struct uring *u, int fd)
+{
+	struct uring_stream *s = stream_take(u);
 	uint32_t index, generation;
 
 	if (s == NULL)
 		return NULL;
-	STAILQ_REMOVE_HEAD(&u->free, link);
 	assert(s->fd < 0 && s->flying == 0);
 	assert(s == &u->streams[s->index]);
 	index = s->index;
@@ -738,12 +754,7 @@ enum status uring_streams_open(struct uring *u, const struct io_options *options
 		return STATUS_UNSUPPORTED;
 	}
 	io_uring_buf_ring_init(u->receive.ring);
-	u->stream_count = options->connections_max;
-	for (uint32_t i = u->stream_count; i-- > 0;) {
-		u->streams[i].index = i;
-		u->streams[i].fd = -1;
-		STAILQ_INSERT_HEAD(&u->free, &u->streams[i], link);
-	}
+	u->stream_max = options->connections_max;
 	u->multishot_recv = !options->refuse_multishot;
 	u->multishot_accept = !options->refuse_multishot;
 	return STATUS_OK;
