@@ -36,7 +36,7 @@ static struct clock by_hand = { .now_ns = clock_now, .wall_ms = clock_now };
 /* A transport that can sleep and counts. */
 struct probe {
 	struct transport transport;
-	unsigned doorbells, sleeps, wakes;
+	unsigned doorbells, sleeps, wakes, yields;
 	atomic_bool *stop; /* set by the sleep number `stop_at`; 0: by the first one */
 	unsigned stop_at;
 	uint64_t poll_ns; /* passes with each poll */
@@ -71,11 +71,17 @@ static void probe_wake(struct transport *t)
 	container_of(t, struct probe, transport)->wakes++;
 }
 
+static void probe_yield(struct transport *t)
+{
+	container_of(t, struct probe, transport)->yields++;
+}
+
 static const struct transport_ops probe_ops = {
 	.name = "probe",
 	.poll = probe_poll,
 	.doorbell = probe_doorbell,
 	.sleep = probe_sleep,
+	.yield = probe_yield,
 	.wake = probe_wake,
 };
 
@@ -286,6 +292,29 @@ static void test_spin_that_loses_the_core(void **state)
 	assert_int_equal(workers[0].stats.spins, 3);
 }
 
+/* One that spins and never sleeps lets others have its core now and then. */
+static void test_spin_yields(void **state)
+{
+	atomic_bool stop = false;
+
+	(void)state;
+	probes[0].stop = &stop;
+	probes[0].poll_ns = 1000;
+	workers[0].spin_ns = 20000;
+	workers[0].rested_ns = now_ns;
+	worker_run(&workers[0], &stop);
+	assert_int_equal(workers[0].stats.spins, 1);
+	assert_int_equal(probes[0].yields, 0); /* it has just slept */
+	assert_int_equal(workers[0].rested_ns, now_ns);
+
+	atomic_store(&stop, false);
+	workers[0].stats.sleeps = 0;
+	now_ns += 300000;
+	worker_run(&workers[0], &stop);
+	assert_int_equal(workers[0].stats.spins, 2);
+	assert_int_equal(probes[0].yields, 1);
+}
+
 /* Work that another thread leaves with an actor. */
 struct box {
 	struct actor actor;
@@ -386,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup(test_there_and_back, setup),
 		cmocka_unit_test_setup(test_does_not_sleep_on_work, setup),
 		cmocka_unit_test_setup(test_spin_that_loses_the_core, setup),
+		cmocka_unit_test_setup(test_spin_yields, setup),
 		cmocka_unit_test_setup(test_work_from_outside_ends_a_sleep, setup),
 		cmocka_unit_test_setup(test_a_turn_ends, setup),
 		cmocka_unit_test_setup(test_ring, setup),

@@ -29,6 +29,8 @@ struct transport_ops {
 	 * until_ns (UINT64_MAX: no deadline). May return early. NULL: can only be polled.
 	 */
 	void (*sleep)(struct transport *t, uint64_t until_ns);
+	/* Lets others have the core, if somebody wants it. NULL: whoever can sleep never spins. */
+	void (*yield)(struct transport *t);
 	/* Ends a sleep, or makes the next one return at once. The only op for any thread. */
 	void (*wake)(struct transport *t);
 	void (*close)(struct transport *t); /* after its last endpoint */

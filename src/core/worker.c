@@ -8,6 +8,7 @@ enum {
 	TURN_EVENTS_MAX = 256, /* of each kind: bounds the latency of a turn */
 	TURN_ROUNDS_MAX = 8,   /* completions that make work that completes, and so on */
 	PAID_ALL = 256,
+	SPIN_YIELD_NS = 200 * 1000,        /* others wait no longer for a worker that spins */
 	SPIN_HOLE_NS = 100 * 1000,         /* no empty turn takes so long that keeps its core */
 	SPIN_REST_NS = 1000 * 1000 * 1000, /* of a worker that lost its core while it spun */
 };
@@ -245,7 +246,8 @@ static void worker_sleep(struct worker *w, const atomic_bool *stop)
 	w->sleeper->ops->sleep(w->sleeper, until_ns);
 	atomic_store_explicit(&w->sleeping, false, memory_order_relaxed);
 	w->stats.sleeps++;
-	w->stats.asleep_ns += w->clock->now_ns(w->clock) - started_ns;
+	w->rested_ns = w->clock->now_ns(w->clock);
+	w->stats.asleep_ns += w->rested_ns - started_ns;
 }
 
 /*
@@ -256,9 +258,16 @@ static void worker_sleep(struct worker *w, const atomic_bool *stop)
  */
 static bool worker_spin(struct worker *w, const atomic_bool *stop)
 {
-	uint64_t before_ns = w->clock->now_ns(w->clock), until_ns = before_ns + w->spin_ns;
+	uint64_t before_ns, until_ns;
 
 	assert(w->spin_ns > 0);
+	before_ns = w->clock->now_ns(w->clock);
+	/* The kernel's own thread for packets, above all: while it waits, replies do. */
+	if (before_ns - w->rested_ns > SPIN_YIELD_NS && w->sleeper->ops->yield != NULL) {
+		w->sleeper->ops->yield(w->sleeper);
+		before_ns = w->rested_ns = w->clock->now_ns(w->clock);
+	}
+	until_ns = before_ns + w->spin_ns;
 	w->stats.spins++;
 	do {
 		bool found = worker_turn(w) > 0 || worker_has_work(w);

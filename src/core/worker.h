@@ -84,6 +84,7 @@ struct worker {
 	uint64_t wake_mask;                       /* peers sent to in this turn */
 	bool unfinished;                          /* the turn ended with work left to do */
 	uint32_t spin_ns;                         /* how long to look before a sleep; 0: never */
+	uint64_t rested_ns;                       /* when others last could have the core */
 	uint64_t spin_again_ns;                   /* not before: others want the core */
 	struct worker_stats stats;
 	struct trace *trace;  /* flight recorder; NULL: none */

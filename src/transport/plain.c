@@ -2,6 +2,7 @@
 #include "transport/plain.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,12 @@ static unsigned plain_poll(struct transport *t)
 	return count + plain_streams_poll(p);
 }
 
+static void plain_yield(struct transport *t)
+{
+	(void)t;
+	sched_yield();
+}
+
 static void plain_wake(struct transport *t)
 {
 	const struct plain *p = container_of(t, struct plain, io.transport);
@@ -122,6 +129,7 @@ static const struct transport_ops plain_transport_ops = {
 	.poll = plain_poll,
 	.doorbell = plain_doorbell,
 	.sleep = plain_sleep,
+	.yield = plain_yield,
 	.wake = plain_wake,
 	.close = plain_close,
 };

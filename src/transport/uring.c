@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,6 +188,12 @@ static void uring_sleep(struct transport *t, uint64_t until_ns)
 	entered(u, r);
 }
 
+static void uring_yield(struct transport *t)
+{
+	(void)t;
+	sched_yield();
+}
+
 static void uring_wake(struct transport *t)
 {
 	const struct uring *u = container_of(t, struct uring, io.transport);
@@ -248,6 +255,7 @@ static const struct transport_ops uring_transport_ops = {
 	.poll = uring_poll,
 	.doorbell = uring_doorbell,
 	.sleep = uring_sleep,
+	.yield = uring_yield,
 	.wake = uring_wake,
 	.close = uring_close,
 };
