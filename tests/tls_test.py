@@ -182,7 +182,7 @@ class Server(Case):
         if not shutil.which("redis-cli"):
             self.skipTest("no redis-cli (package redis-tools)")
         run = subprocess.run(["redis-cli", "--tls", "--cacert", str(self.certificate), "-h",
-                              "localhost", "-p", str(self.ports["resp"])],
+                              "127.0.0.1", "-p", str(self.ports["resp"])],
                              input="set a 1\nincr a\nget a\n", capture_output=True, text=True,
                              timeout=60)
         self.assertEqual(run.stdout, "OK\n2\n2\n" if "(integer)" not in run.stdout
@@ -295,7 +295,7 @@ class Bucket(Case):
     plain = "s3"
 
     def get(self, kind, port, **more):
-        connection = kind("localhost", port, timeout=60, **more)
+        connection = kind("127.0.0.1", port, timeout=60, **more)
         connection.request("GET", "/bucket/key")
         answer = connection.getresponse()
         body = answer.read()
@@ -308,7 +308,7 @@ class Bucket(Case):
         except ImportError:
             self.skipTest("no boto3 (package python3-boto3)")
         found = re.search(r"access key (\S+), secret key (\S+)", self.log.read_text())
-        s3 = boto3.client("s3", endpoint_url=f"https://localhost:{self.ports['s3']}",
+        s3 = boto3.client("s3", endpoint_url=f"https://127.0.0.1:{self.ports['s3']}",
                           aws_access_key_id=found[1], aws_secret_access_key=found[2],
                           region_name="us-east-1", verify=str(self.certificate))
         s3.create_bucket(Bucket="bucket")
